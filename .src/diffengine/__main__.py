@@ -1,0 +1,8 @@
+"""`python -m diffengine`: the command line, from a checkout or an install. Knows nothing of the commands."""
+
+from __future__ import annotations
+
+from diffengine.engine.cli import main
+
+if __name__ == "__main__":
+    main()

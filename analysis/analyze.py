@@ -1,0 +1,251 @@
+"""From a run to its `Analysis`: one pass over the run, then every quantity, spikes, S-curve and patterns.
+
+The place where the parts meet; computes nothing itself. Needs no model, no GPU, no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .accuracy import CORRECT, WRONG, Counts, accuracy, count, wilson
+from .confidence import SLOT_STATUS
+from .gain import Gain, information_gain
+from .means import as_quantity, mean_over_problems
+from .patterns import Signs, judge_patterns
+from .registry import METRICS, SPIKE_RULES, confidence_methods, find
+from .results import Analysis, Quantity
+from .s_curve import SCurveResult, s_curve
+from .spikes import Spikes, find_spikes, spike_totals
+from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of
+
+if TYPE_CHECKING:
+    from ..engine.store import Run
+
+SAMPLER = (
+    "policy", "temperature", "cfg_scale", "remasking", "logits_eos_inf", "confidence_eos_eot_inf", "seed", "numerics",
+    "dtype", "prompt_style", "record",
+)  # fmt: skip
+"""Settings of the run that an analysis repeats."""
+
+
+class Settings(NamedTuple):
+    """The choices of an analysis, kept with its results; `analysis_seed` is not the sampler's seed."""
+
+    confidence_method: str
+    spike_rule: str
+    spike_threshold: float
+    threshold_low: float
+    threshold_high: float
+    analysis_seed: int
+    averaged: bool
+
+
+def analyze_run(
+    run: Run,
+    *,
+    confidence_method: str = "answer_slot",
+    spike_rule: str = "z",
+    spike_threshold: float = 0.1,
+    threshold_low: float = 0.1,
+    threshold_high: float = 0.8,
+    seed: int = 0,
+    averaged: bool = False,
+) -> Analysis:
+    """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read from.
+
+    All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the seed's averaged KL
+    and CKA. Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not recorded.
+    """
+    settings = Settings(
+        confidence_method,
+        spike_rule,
+        float(spike_threshold),
+        float(threshold_low),
+        float(threshold_high),
+        seed,
+        averaged,
+    )
+    _check(settings)
+    trajectories = read_trajectories(run)
+    counts = count(trajectories.columns["verdict"])
+    confidence = _values(run, trajectories, f"confidence/{confidence_method}")
+    curve = s_curve(confidence, threshold_low=threshold_low, threshold_high=threshold_high, seed=seed)
+    gain = information_gain(confidence)
+    block = block_of_step(run)
+    found = {rule: find_spikes(gain, rule=rule, threshold=spike_threshold, block=block) for rule in SPIKE_RULES}
+    entropy, kl, cka = (_values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive"))
+    signs = Signs(confidence, entropy, kl, cka, gain, found["z"], settings.spike_threshold, curve.s_curve, counts, seed)
+    info = _facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
+    return Analysis(
+        quantities=_quantities(run, trajectories, counts, curve, settings),
+        spikes={rule: spikes.spikes for rule, spikes in found.items()},
+        s_curve=curve.s_curve,
+        patterns=judge_patterns(signs),
+        problems=_problem_columns(run, trajectories, confidence),
+        info=info,
+    )
+
+
+def mean_by_verdict(values: np.ndarray, verdict: np.ndarray, *, code: int, like: Quantity, name: str) -> Quantity:
+    """Mean of `values` [problem, step] over the problems with verdict `code`; units of `like`, label with `name`."""
+    mean = mean_over_problems(values[verdict == code])
+    return as_quantity(
+        mean,
+        dims=like.dims,
+        units=like.units,
+        label=f"{like.label}; {name} problems",
+        missing=f"no {name} problem with a value",
+    )
+
+
+def block_of_step(run: Run) -> np.ndarray:
+    """[step] the block that each step works on, as recorded, or from the run's configuration."""
+    steps = steps_of(run)
+    if "block" in run:
+        recorded = np.asarray(run["block"][...])
+        if recorded.size:
+            return recorded.reshape(-1, steps)[0].astype(np.int32)
+    config = run.info["config"]
+    blocks = max(1, config["gen_length"] // config["block_length"])
+    return (np.arange(steps) // max(1, steps // blocks)).astype(np.int32)
+
+
+def _check(settings: Settings) -> None:
+    find(dict.fromkeys(confidence_methods(), True), settings.confidence_method, kind="confidence method")
+    find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
+    if not settings.threshold_low <= settings.threshold_high:
+        raise ValueError(
+            f"threshold_low {settings.threshold_low} is above threshold_high {settings.threshold_high}; swap them"
+        )
+
+
+def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:
+    """[problem, step] of a metric, all NaN where the run did not record the positions that it needs."""
+    values = trajectories.metrics[name]
+    return np.full_like(values, np.nan) if positions_missing(run, METRICS[name]) else values
+
+
+def _quantities(
+    run: Run, trajectories: Trajectories, counts: Counts, curve: SCurveResult, settings: Settings
+) -> dict[str, Quantity]:
+    found = {name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()}
+    found["accuracy"] = accuracy(counts)
+    for prefix, name in (("confidence", "answer_slot"), ("entropy", "all")):
+        like, values = found[f"{prefix}/{name}"], trajectories.metrics[f"{prefix}/{name}"]
+        for word, code in (("correct", CORRECT), ("wrong", WRONG)):
+            split = mean_by_verdict(values, trajectories.columns["verdict"], code=code, like=like, name=word)
+            found[f"{prefix}_{word}/{name}"] = split if like.ok else split._replace(status=like.status)
+    for method in confidence_methods():
+        found[f"gain/{method}"] = _gain_quantity(
+            _values(run, trajectories, f"confidence/{method}"), found[f"confidence/{method}"]
+        )
+    found["cka/matrix"] = _matrix_quantity(run, trajectories)
+    found["s_curve/fit"] = _fit_quantity(curve, found[f"confidence/{settings.confidence_method}"])
+    if settings.averaged:
+        from .averaged import averaged_trajectory
+
+        found |= averaged_trajectory(run)
+    return found
+
+
+def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
+    metric = METRICS[name]
+    quantity = as_quantity(
+        mean_over_problems(values), dims=("step",), units=metric.units, label=metric.label, missing=metric.missing
+    )
+    if positions_missing(run, metric):
+        return quantity._replace(
+            status="insufficient: needs all positions, the run recorded masked ones (--record masked)"
+        )
+    return quantity
+
+
+def _gain_quantity(values: np.ndarray, confidence: Quantity) -> Quantity:
+    gain = information_gain(values)
+    label = f"gain per step of: {confidence.label}"
+    quantity = Quantity(gain.gain, ("step",), confidence.units, gain.n, gain.stderr, confidence.status, label)
+    if confidence.ok and not gain.n.max(initial=0):
+        return quantity._replace(status="insufficient: no problem has a value at two steps")
+    return quantity
+
+
+def _matrix_quantity(run: Run, trajectories: Trajectories) -> Quantity:
+    quantity = as_quantity(
+        trajectories.cka_matrix, dims=("step", "other_step"), units="1",
+        label="debiased CKA of the logits of two steps, all positions", missing="no recorded value",
+    )  # fmt: skip
+    missing = positions_missing(run, METRICS["cka/consecutive"])
+    return quantity._replace(status="insufficient: the run recorded masked positions only") if missing else quantity
+
+
+def _fit_quantity(curve: SCurveResult, confidence: Quantity) -> Quantity:
+    n = int(np.max(confidence.n, initial=0))
+    status = "ok" if curve.s_curve.model else f"insufficient: {curve.s_curve.reason}"
+    label = f"best model ({curve.s_curve.model or 'none'}) of: {confidence.label}"
+    return Quantity(curve.fit, ("step",), confidence.units, n, None, status, label)
+
+
+def _problem_columns(run: Run, trajectories: Trajectories, confidence: np.ndarray) -> dict[str, np.ndarray]:
+    ids = np.array(list(run.ids), dtype=object)
+    return {
+        "id": ids,
+        **trajectories.columns,
+        "confidence": confidence,
+        "entropy": _values(run, trajectories, "entropy/all"),
+    }
+
+
+def _facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarray) -> dict[str, Any]:
+    """What the run is, and what about it a reader must know."""
+    config = run.info["config"]
+    return {
+        "run": Path(run.path).name,
+        "model": str(run.info["model"]["path"]),
+        "data": str(run.info.get("data", {}).get("source", "")),
+        "n_problems": len(run.ids),
+        "n_correct": counts.correct,
+        "n_wrong": counts.wrong,
+        "n_unextracted": counts.unextracted,
+        "n_no_gold": counts.no_gold,
+        "steps": steps_of(run),
+        "gen_length": int(config["gen_length"]),
+        "block_length": int(config["block_length"]),
+        "block": block,
+        "accuracy_interval": list(wilson(counts.correct, counts.graded)),
+        "slot_counts": {
+            name: int((trajectories.columns["slot_status"] == code).sum()) for code, name in enumerate(SLOT_STATUS)
+        },
+        "warnings": _warnings(run, trajectories),
+    }
+
+
+def _findings(
+    run: Run, settings: Settings, found: dict[str, Spikes], gain: Gain, curve: SCurveResult
+) -> dict[str, Any]:
+    return {
+        "settings": {name: value for name, value in run.info["config"].items() if name in SAMPLER} | settings._asdict(),
+        "spike_status": {rule: spikes.status for rule, spikes in found.items()},
+        "spike_totals": {rule: spike_totals(spikes.spikes, gain) for rule, spikes in found.items()},
+        "s_curve_aicc": curve.aicc,
+    }
+
+
+def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
+    columns = trajectories.columns
+    defined = columns["slot_status"] == 0
+    extracted = columns["answer_end"] - columns["answer_start"]
+    other_length = int((defined & (extracted != columns["gold_length"])).sum())
+    too_long = int((columns["slot_status"] == SLOT_STATUS.index("does_not_fit")).sum())
+    found = [
+        (len(run.missing), "problems are not in the run yet; results cover the stored ones only"),
+        (too_long, "problems: the gold answer does not fit between answer start and end of canvas; not in answer_slot"),
+        (other_length, "problems: gold and extracted answer differ in length; answer_slot compares from the start on"),
+        (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
+    ]
+    warnings = [f"{number} {text}" for number, text in found if number]
+    if run.info["config"].get("record", "all") != "all":
+        warnings.append("recorded with --record masked: quantities over all or committed positions are not available")
+    return warnings

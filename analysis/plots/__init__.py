@@ -1,0 +1,34 @@
+"""The panels of the dashboard, one file each, and the table that names them.
+
+Adding a panel is one file and one row. A panel is a function `draw(ax, analysis)` that fills one matplotlib axes; those
+in `BY_METHOD` also take `method=`, the confidence they show. Nothing is imported until a panel is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from ..registry import find
+
+PANELS: dict[str, str] = {
+    "cka": "diffengine.analysis.plots.cka:draw_cka",
+    "kl": "diffengine.analysis.plots.kl:draw_kl",
+    "confidence": "diffengine.analysis.plots.confidence:draw_confidence",
+    "entropy": "diffengine.analysis.plots.entropy:draw_entropy",
+    "information_gain": "diffengine.analysis.plots.information_gain:draw_information_gain",
+    "mutual_information": "diffengine.analysis.plots.later:draw_mutual_information",
+    "tsne": "diffengine.analysis.plots.later:draw_tsne",
+    "trajectories": "diffengine.analysis.plots.trajectories:draw_trajectories",
+    "statistics": "diffengine.analysis.plots.statistics:draw_statistics",
+    "insights": "diffengine.analysis.plots.insights:draw_insights",
+}
+
+BY_METHOD = frozenset({"confidence", "information_gain"})
+
+
+def load_panel(name: str) -> Callable[..., Any]:
+    """The drawing function called `name`; ValueError with the known names and the nearest one."""
+    module, _, attribute = find(PANELS, name, kind="panel").partition(":")
+    return getattr(importlib.import_module(module), attribute)

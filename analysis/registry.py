@@ -1,0 +1,144 @@
+"""Every quantity, spike rule and curve model by name. `diffengine list` prints these tables; adding one adds a line.
+
+Functions are named "module:function" inside this package and imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Metric(NamedTuple):
+    """A value for each problem and step: `function(Block) -> [problem, step]`, averaged over problems afterwards.
+
+    `every_position`: undefined unless the run recorded all generated positions. `missing`: why there may be no value.
+    """
+
+    function: str
+    units: str
+    label: str
+    variables: tuple[str, ...]
+    missing: str
+    every_position: bool = False
+
+
+_GOLD = ("answer_logprob", "answer_token_id")
+_NO_GOLD = "no problem has a gold answer and a recorded value"
+_NO_SLOT = "no problem has both a gold answer and an extracted answer"
+_NO_POSITION = "no recorded value at such positions"
+_ANSWER = ("entropy", "answer_start", "answer_end")
+
+METRICS: dict[str, Metric] = {
+    "confidence/answer_slot": Metric(
+        "confidence:answer_slot", "probability", "joint probability of the gold answer where the answer stands",
+        (*_GOLD, "answer_start"), _NO_SLOT),
+    "confidence/answer_slot_per_token": Metric(
+        "confidence:answer_slot_per_token", "probability", "the same, geometric mean per gold token",
+        (*_GOLD, "answer_start"), _NO_SLOT),
+    "confidence/softmax_sum": Metric(
+        "confidence:softmax_sum", "tokens", "expected count of gold answer tokens over all positions (can exceed 1)",
+        _GOLD, _NO_GOLD, every_position=True),
+    "confidence/max_prob": Metric(
+        "confidence:max_prob", "probability", "largest probability of any gold answer token at any position",
+        _GOLD, _NO_GOLD, every_position=True),
+    "confidence/mean_prob": Metric(
+        "confidence:mean_prob", "probability", "mean probability of the gold answer tokens over all positions",
+        _GOLD, _NO_GOLD, every_position=True),
+    "entropy/all": Metric(
+        "entropy:over_all", "bits", "entropy, mean over all generated positions", ("entropy",), _NO_POSITION,
+        every_position=True),
+    "entropy/masked": Metric(
+        "entropy:over_masked", "bits", "entropy, mean over masked positions", ("entropy",), _NO_POSITION),
+    "entropy/committed": Metric(
+        "entropy:over_committed", "bits", "entropy, mean over committed positions", ("entropy",), _NO_POSITION,
+        every_position=True),
+    "conditional_entropy/answer_slot": Metric(
+        "entropy:at_answer", "bits", "the model's own entropy at the extracted answer, mean over its positions",
+        _ANSWER, "no problem has an extracted answer"),
+    "kl/all": Metric(
+        "divergence:over_all", "bits", "KL(p_t || p_t-1), mean over all generated positions", ("kl",), _NO_POSITION,
+        every_position=True),
+    "kl/masked": Metric(
+        "divergence:over_masked", "bits", "KL(p_t || p_t-1), mean over positions masked at both steps", ("kl",),
+        _NO_POSITION),
+    "kl/committed": Metric(
+        "divergence:over_committed", "bits", "KL(p_t || p_t-1), mean over positions committed at both steps", ("kl",),
+        _NO_POSITION, every_position=True),
+    "kl/just_committed": Metric(
+        "divergence:over_just_committed", "bits", "KL(p_t || p_t-1), mean over positions committed by step t-1",
+        ("kl",), _NO_POSITION, every_position=True),
+    "cka/consecutive": Metric(
+        "cka:consecutive", "1", "debiased CKA of the logits with the step before, all positions", ("cka",),
+        _NO_POSITION, every_position=True),
+    "cka/consecutive_masked": Metric(
+        "cka:consecutive_masked", "1", "debiased CKA with the step before, positions masked at both", ("cka_masked",),
+        _NO_POSITION),
+    "cka/consecutive_committed": Metric(
+        "cka:consecutive_committed", "1", "debiased CKA with the step before, positions committed at both",
+        ("cka_committed",), _NO_POSITION, every_position=True),
+    "cka/to_final": Metric(
+        "cka:to_final", "1", "debiased CKA of the logits with the last step, all positions", ("cka",), _NO_POSITION,
+        every_position=True),
+}  # fmt: skip
+
+DERIVED: dict[str, str] = {
+    "accuracy": "accuracy:accuracy",
+    "cka/matrix": "means:MeanOverBlocks",
+    "confidence_correct/answer_slot": "analyze:mean_by_verdict",
+    "confidence_wrong/answer_slot": "analyze:mean_by_verdict",
+    "entropy_correct/all": "analyze:mean_by_verdict",
+    "entropy_wrong/all": "analyze:mean_by_verdict",
+    "gain/answer_slot": "gain:information_gain",
+    "gain/answer_slot_per_token": "gain:information_gain",
+    "gain/softmax_sum": "gain:information_gain",
+    "gain/max_prob": "gain:information_gain",
+    "gain/mean_prob": "gain:information_gain",
+    "s_curve/fit": "s_curve:s_curve",
+    "kl_averaged": "averaged:averaged_trajectory",
+    "cka_averaged": "averaged:averaged_trajectory",
+}
+"""Quantities that are made from the metrics above, or from sums over the run."""
+
+OPTIONAL = frozenset({"kl_averaged", "cka_averaged"})
+"""Quantities that are there only when asked for and recorded."""
+
+SPIKE_RULES: dict[str, str] = {
+    "z": "spikes:significant",
+    "2std": "spikes:two_std",
+    "basic": "spikes:above_threshold",
+}
+
+CURVE_MODELS: dict[str, str] = {
+    "constant": "curve_models:constant",
+    "line": "curve_models:line",
+    "quadratic": "curve_models:quadratic",
+    "step": "curve_models:step",
+    "saturating": "curve_models:saturating",
+    "logistic": "curve_models:logistic",
+}
+
+
+def confidence_methods() -> list[str]:
+    """Names of the confidence methods, the default first."""
+    return [name.partition("/")[2] for name in METRICS if name.startswith("confidence/")]
+
+
+def find(table: Mapping[str, Any], name: str, *, kind: str) -> Any:
+    """`table[name]`; ValueError that lists the names and guesses what was meant. `kind`: "spike rule" and the like."""
+    if name in table:
+        return table[name]
+    raise ValueError(f"unknown {kind} {name!r}{_guess(name, table)}; known: {', '.join(table)}")
+
+
+def resolve(function: str) -> Callable[..., Any]:
+    """The function behind "module:function"."""
+    module, _, attribute = function.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), attribute)
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

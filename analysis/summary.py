@@ -1,0 +1,261 @@
+"""The text summary of an analysis (`analysis_summary.txt`): made from the numbers, each with its unit and n.
+
+Reads only an `Analysis`; says "insufficient" where the analysis does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .patterns import MIN_MINORITY
+from .publish import publish
+from .results import Analysis, Quantity, Spike
+
+SPIKES_SHOWN = 10
+
+
+def write_summary(analysis: Analysis, path: str | Path) -> None:
+    """Write `summarise(analysis)` to `path`, complete or not at all. Raises OSError."""
+    publish(path, summarise(analysis).encode())
+
+
+def summarise(analysis: Analysis) -> str:
+    """The whole text, sections as in the seed: dataset, S-curve, spikes, statistics, patterns, insights, warnings."""
+    sections = {
+        "Dataset": _dataset(analysis),
+        "S-curve": _s_curve(analysis),
+        f"Information spikes (rule {_rule(analysis)})": _spikes(analysis),
+        "Trajectories, first -> last step with a value (mean over problems +- standard error)": _trajectories(analysis),
+        "Patterns": [f"[{p.kind}] {p.name}: {p.verdict}\n    {p.evidence}" for p in analysis.patterns],
+        "Key insights": key_insights(analysis),
+        "Warnings": analysis.info["warnings"] or ["none"],
+    }
+    blocks = [f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in sections.items()]
+    head = f"diffengine analysis of run {analysis.info['run']}"
+    return f"{head}\n{'=' * len(head)}\n\n" + "\n\n".join(blocks) + "\n"
+
+
+def key_insights(analysis: Analysis) -> list[str]:
+    """Plain sentences about accuracy, confidence, entropy, spikes and stability, computed from the quantities."""
+    sentences = [
+        _accuracy_sentence(analysis),
+        _confidence_sentence(analysis),
+        _separation_sentence(analysis),
+        _moved("entropy/all", "The entropy over all positions", analysis),
+        _spike_sentence(analysis),
+        _moved("cka/consecutive", "The CKA with the step before", analysis),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _dataset(analysis: Analysis) -> list[str]:
+    info = analysis.info
+    lines = [
+        f"model {info['model']}; data {info['data'] or 'not recorded'}",
+        f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
+        f"blocks of {info['block_length']}",
+        f"{info['n_correct']} correct, {info['n_wrong']} wrong, {info['n_unextracted']} without an extracted answer, "
+        f"{info['n_no_gold']} without a gold answer",
+    ]
+    accuracy, (low, high) = analysis["accuracy"], info["accuracy_interval"]
+    if accuracy.ok:
+        return [
+            *lines,
+            f"accuracy {100 * float(accuracy.values):.1f} % "
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %, Wilson, n = {accuracy.n})",
+        ]
+    return [*lines, f"accuracy {accuracy.status}"]
+
+
+def _s_curve(analysis: Analysis) -> list[str]:
+    curve, n, unit = analysis.s_curve, _n(_confidence(analysis).n), _confidence(analysis).units
+    lines = [
+        f"mean confidence above {curve.threshold_low:g}: {_from(curve.transition_start)}; "
+        f"above {curve.threshold_high:g}: {_from(curve.transition_end)}{_length(curve.transition_length)} "
+        f"(n = {n} problems)",
+        f"largest {curve.max_confidence:.3f}, final {curve.final_confidence:.3f} {unit} (n = {n} problems)",
+    ]
+    if curve.model:
+        lines.append(
+            f"best model {curve.model}; logistic: midpoint step {curve.midpoint:.1f} +- {curve.midpoint_stderr:.1f}, "
+            f"10-90 % in {curve.length_10_90:.1f} steps, amplitude {curve.amplitude:.3f} "
+            f"+- {curve.amplitude_stderr:.3f}, delta AICc {curve.delta_aicc:.1f} (n = {n} problems)"
+        )
+    return [*lines, f"verdict: {curve.verdict} ({curve.reason})"]
+
+
+def _spikes(analysis: Analysis) -> list[str]:
+    rule = _rule(analysis)
+    status, totals, spikes = (
+        analysis.info["spike_status"][rule],
+        analysis.info["spike_totals"][rule],
+        analysis.spikes[rule],
+    )
+    if status != "ok":
+        return [status]
+    n = _n(analysis[f"gain/{_method(analysis)}"].n)
+    total = f"total gain {totals['total_gain']:+.3f} (n = {n} problems)"
+    head = f"{_count(spikes)}, {_boundaries(spikes)} at a block boundary; {total}"
+    shown = [_spike_line(spike, _confidence(analysis).units) for spike in spikes[:SPIKES_SHOWN]]
+    more = [f"... and {len(spikes) - SPIKES_SHOWN} more in analysis.h5"] if len(spikes) > SPIKES_SHOWN else []
+    return [head, *shown, *more]
+
+
+def _spike_line(spike: Spike, units: str) -> str:
+    boundary = ", block boundary" if spike.at_block_boundary else ""
+    return (
+        f"step {spike.step}: {spike.confidence_before:.3f} -> {spike.confidence_after:.3f} {units}, "
+        f"gain {spike.gain:+.3f} +- {spike.stderr:.3f}, z = {spike.z:.1f}{boundary}"
+    )
+
+
+def _trajectories(analysis: Analysis) -> list[str]:
+    return [
+        f"{name}: {_first_to_last(q)}"
+        for name, q in analysis.quantities.items()
+        if q.dims == ("step",) and name != "s_curve/fit"
+    ]
+
+
+def _first_to_last(quantity: Quantity) -> str:
+    ends = _ends(quantity)
+    if not quantity.ok or ends is None:
+        return quantity.status if not quantity.ok else "no value"
+    return " -> ".join(_value(quantity, step) for step in ends) + _unit(quantity)
+
+
+def _value(quantity: Quantity, step: int) -> str:
+    stderr = "" if quantity.stderr is None else f" +- {quantity.stderr[step]:.2g}"
+    n = quantity.n if isinstance(quantity.n, int) else int(quantity.n[step])
+    return f"{quantity.values[step]:.4g}{stderr} (step {step}, n = {n})"
+
+
+def _accuracy_sentence(analysis: Analysis) -> str:
+    accuracy = analysis["accuracy"]
+    if not accuracy.ok:
+        return ""
+    low, high = analysis.info["accuracy_interval"]
+    lost = (
+        f"; {analysis.info['n_unextracted']} gave no answer that could be read"
+        if analysis.info["n_unextracted"]
+        else ""
+    )
+    return (
+        f"The model answered {analysis.info['n_correct']} of {accuracy.n} problems correctly "
+        f"({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
+    )
+
+
+def _confidence_sentence(analysis: Analysis) -> str:
+    confidence = _confidence(analysis)
+    ends = _ends(confidence)
+    if not confidence.ok or ends is None:
+        return f"The confidence in the gold answer could not be measured ({confidence.status})."
+    curve = analysis.s_curve
+    middle = f"; the logistic fit has its midpoint at step {curve.midpoint:.0f}" if curve.verdict == "s-curve" else ""
+    before, after = (float(confidence.values[step]) for step in ends)
+    return (
+        f"The confidence in the gold answer ({_method(analysis)}) {_verb(confidence, ends)} "
+        f"from {before:.2f} to {after:.2f} {confidence.units} (n = {_n(confidence.n)}); "
+        f"its shape is judged: {curve.verdict}{middle}."
+    )
+
+
+def _separation_sentence(analysis: Analysis) -> str:
+    """The step from which correct and wrong problems differ by more than 1.96 SE; empty where a class is small."""
+    correct, wrong = analysis["confidence_correct/answer_slot"], analysis["confidence_wrong/answer_slot"]
+    if min(_n(correct.n), _n(wrong.n)) < MIN_MINORITY or correct.stderr is None or wrong.stderr is None:
+        return ""
+    apart = np.abs(correct.values - wrong.values) > 1.96 * np.hypot(correct.stderr, wrong.stderr)
+    lasting = np.flatnonzero(apart & ~_later_together(apart, correct.values - wrong.values))
+    ns = f"n = {_n(correct.n)} and {_n(wrong.n)}"
+    if not len(lasting):
+        return f"Correct and wrong problems do not differ lastingly in answer_slot confidence (1.96 SE; {ns})."
+    return (
+        f"From step {lasting[0]} of {len(apart)} on, correct and wrong problems differ in answer_slot confidence "
+        f"at every step (1.96 SE, each step by itself; {ns})."
+    )
+
+
+def _later_together(apart: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """[step] whether any later step with a value is not `apart`."""
+    together = ~apart & np.isfinite(difference)
+    return np.flip(np.logical_or.accumulate(np.flip(together)))
+
+
+def _moved(name: str, subject: str, analysis: Analysis) -> str:
+    quantity = analysis[name]
+    ends = _ends(quantity)
+    if not quantity.ok or ends is None:
+        return ""
+    before, after = (float(quantity.values[step]) for step in ends)
+    return (
+        f"{subject} {_verb(quantity, ends)} from {before:.3g} to {after:.3g}{_unit(quantity)} (n = {_n(quantity.n)})."
+    )
+
+
+def _spike_sentence(analysis: Analysis) -> str:
+    rule = _rule(analysis)
+    spikes = analysis.spikes[rule]
+    if analysis.info["spike_status"][rule] != "ok":
+        return f"Spikes: {analysis.info['spike_status'][rule]}."
+    if not spikes:
+        return f"No step gains more confidence than rule {rule} demands."
+    largest = max(spikes, key=lambda spike: spike.gain)
+    return (
+        f"Rule {rule} marks {_count(spikes)}, {_boundaries(spikes)} at a block boundary; the largest is "
+        f"{largest.gain:+.3f} +- {largest.stderr:.3f} {_confidence(analysis).units} at step {largest.step}."
+    )
+
+
+def _verb(quantity: Quantity, ends: tuple[int, int]) -> str:
+    """Direction of the change from first to last step; a difference within 1.96 SE of its two ends has none."""
+    first, last = ends
+    moved = float(quantity.values[last] - quantity.values[first])
+    error = np.nan if quantity.stderr is None else 1.96 * np.hypot(quantity.stderr[first], quantity.stderr[last])
+    if not abs(moved) > error:
+        return "shows no clear change,"
+    return "rises" if moved > 0 else "falls"
+
+
+def _unit(quantity: Quantity) -> str:
+    return "" if quantity.units == "1" else f" {quantity.units}"
+
+
+def _boundaries(spikes: list[Spike]) -> int:
+    return sum(spike.at_block_boundary for spike in spikes)
+
+
+def _count(spikes: list[Spike]) -> str:
+    return f"{len(spikes)} spike" + ("" if len(spikes) == 1 else "s")
+
+
+def _method(analysis: Analysis) -> str:
+    return str(analysis.info["settings"]["confidence_method"])
+
+
+def _rule(analysis: Analysis) -> str:
+    return str(analysis.info["settings"]["spike_rule"])
+
+
+def _confidence(analysis: Analysis) -> Quantity:
+    return analysis[f"confidence/{_method(analysis)}"]
+
+
+def _n(n: int | np.ndarray) -> int:
+    return int(np.max(n, initial=0))
+
+
+def _from(step: int | None) -> str:
+    return "never" if step is None else f"from step {step}"
+
+
+def _length(steps: int | None) -> str:
+    return "" if steps is None else f"; transition of {steps} steps"
+
+
+def _ends(quantity: Quantity) -> tuple[int, int] | None:
+    steps = np.flatnonzero(np.isfinite(quantity.values))
+    return (int(steps[0]), int(steps[-1])) if len(steps) else None

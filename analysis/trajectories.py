@@ -1,0 +1,118 @@
+"""One pass over a run: every registered metric for each problem and step, in bounded memory.
+
+Reads the run in blocks of problems; keeps [problem, step] reductions, a few columns and the mean CKA matrix. Knows
+nothing of what a metric means, nor of means over problems of anything but that matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .block import Block, read_block
+from .confidence import slot_status
+from .means import Mean, MeanOverBlocks
+from .registry import METRICS, Metric, resolve
+
+if TYPE_CHECKING:
+    from ..engine.store import Run
+
+BLOCK_BYTES = 128 * 2**20
+"""Target size of the raw variables of a block; temporaries take about three times that."""
+
+COLUMNS = ("verdict", "answer_start", "answer_end", "n_forwards", "seconds", "answer_token_id")
+
+
+class Trajectories(NamedTuple):
+    """What one pass over the run yields; rows in the run's order.
+
+    `metrics`: name -> [problem, step] float64. `columns`: name -> [problem] or [problem, answer_token].
+    `cka_matrix`: mean over problems [step, other_step]. `mismatched_masks`: problems where the recorded `n_masked`
+    contradicts the recorded commits.
+    """
+
+    metrics: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]
+    cka_matrix: Mean
+    mismatched_masks: int
+
+
+def read_trajectories(run: Run) -> Trajectories:
+    """Stream `run` once and reduce it. Raises KeyError if the run lacks a variable that a metric needs."""
+    problems, steps = len(run.ids), steps_of(run)
+    reductions = {name: resolve(metric.function) for name, metric in METRICS.items()}
+    metrics = {name: np.full((problems, steps), np.nan) for name in reductions}
+    columns: dict[str, np.ndarray] = {}
+    matrix = MeanOverBlocks((steps, steps))
+    mismatched = 0
+    for part in run.blocks(_needed(), max_problems=_block_problems(run)) if problems else ():
+        block = read_block(part)
+        rows = np.asarray(part["row"])
+        for name, values in _reduce(block, reductions).items():
+            metrics[name][rows] = values
+        for name, column in _columns(block).items():
+            columns.setdefault(name, np.empty((problems, *column.shape[1:]), column.dtype))[rows] = column
+        matrix.add(np.asarray(part["cka"], np.float64))
+        mismatched += _mismatched_masks(block)
+    return Trajectories(metrics, columns or _empty_columns(), matrix.result(), mismatched)
+
+
+def steps_of(run: Run) -> int:
+    """Number of steps of the run, from its configuration while no problem is stored."""
+    return _length(run, "performed", 1) if run.ids else int(run.info["config"]["steps"])
+
+
+def _reduce(block: Block, reductions: Mapping[str, Callable[[Block], np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: reduce(block) for name, reduce in reductions.items()}
+
+
+def _needed() -> list[str]:
+    wanted = {name: None for metric in METRICS.values() for name in metric.variables}
+    always = dict.fromkeys(("performed", "committed", "n_masked", "cka", *COLUMNS))
+    return list(always | wanted)
+
+
+def _block_problems(run: Run) -> int:
+    """How many problems fit a block: the largest variables are [step, position, answer_token] and [step, step]."""
+    steps, positions = _length(run, "committed", 1), _length(run, "committed", 2)
+    tokens = _length(run, "answer_token_id", 1)
+    per_problem = 4 * steps * (positions * (tokens + 3) + steps)
+    return int(np.clip(BLOCK_BYTES // max(per_problem, 1), 1, 64))
+
+
+def _length(run: Run, variable: str, axis: int) -> int:
+    return int(run[variable].shape[axis])
+
+
+def _columns(block: Block) -> dict[str, np.ndarray]:
+    columns = {name: np.asarray(block.variables[name]) for name in COLUMNS}
+    columns["gold_length"] = (columns["answer_token_id"] >= 0).sum(axis=1)
+    columns["slot_status"] = slot_status(block)
+    columns["answer_commit_step"] = _answer_commit_step(block)
+    return columns
+
+
+def _answer_commit_step(block: Block) -> np.ndarray:
+    """[N] the step at which the last position of the extracted answer was committed, -1 without one."""
+    positions = np.arange(block.commit_step.shape[1])
+    start, end = (np.asarray(block.variables[name])[:, None] for name in ("answer_start", "answer_end"))
+    inside = (positions >= start) & (positions < end) & (start >= 0)
+    return np.where(inside, block.commit_step, -1).max(axis=1, initial=-1)
+
+
+def _empty_columns() -> dict[str, np.ndarray]:
+    names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step")
+    return {name: np.zeros((0, 0) if name == "answer_token_id" else 0, np.int32) for name in names}
+
+
+def _mismatched_masks(block: Block) -> int:
+    seen = block.masked.sum(axis=2)
+    recorded = np.asarray(block.variables["n_masked"])
+    return int(((seen != recorded) & block.performed).any(axis=1).sum())
+
+
+def positions_missing(run: Run, metric: Metric) -> bool:
+    """Whether `metric` needs positions that this run did not record."""
+    return metric.every_position and run.info["config"].get("record", "all") != "all"

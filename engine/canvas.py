@@ -1,0 +1,175 @@
+"""The packed canvas: which problems are being denoised right now, their tokens, and which step each is at.
+
+Rows of any length lie end to end without padding. A row enters when there is room, moves through its steps, and
+leaves when they are done; its neighbours never notice. Knows nothing of policies, statistics or files.
+Shapes: B rows, G generated positions, T packed tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .models.attention import Packing, packing_of
+from .prompts import Prompt
+
+MIN_TOKENS = 64
+"""A smaller packed batch takes another path through the BLAS and its last bits would depend on its size."""
+
+
+class Update(NamedTuple):
+    """What a policy decided: the token proposed at each position [B, G] and which of them to commit [B, G]."""
+
+    token: Tensor
+    commit: Tensor
+
+
+@dataclass(eq=False)
+class Row:
+    """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to leaving."""
+
+    prompt: Prompt
+    slot: int
+    step: int
+    n_forwards: int = 0
+    entered: float = field(default_factory=time.perf_counter)
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.prompt.token_ids)
+
+
+class Packed(NamedTuple):
+    """The batch as the network sees it; `generated_at` [B * G] finds the generated positions among the T tokens."""
+
+    token_ids: Tensor
+    positions: Tensor
+    packing: Packing
+    generated_at: Tensor
+    unconditional_at: Tensor | None
+
+
+class Canvas:
+    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over."""
+
+    def __init__(
+        self,
+        *,
+        gen_length: int,
+        mask_id: int,
+        performed: list[bool],
+        capacity: int,
+        token_budget: int,
+        device: torch.device,
+        guided: bool = False,
+        refill: bool = True,
+    ) -> None:
+        self.gen_length, self.mask_id, self.performed, self.device = gen_length, mask_id, performed, device
+        self.token_budget, self.guided, self.refill_enabled = token_budget, guided, refill
+        self.rows: list[Row] = []
+        self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
+        self.position = torch.arange(gen_length, device=device)
+        self._free = list(range(capacity))[::-1]
+        self._waiting: Prompt | None = None
+        self._packed: Packed | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        return [row.step for row in self.rows]
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        return [row.prompt_length for row in self.rows]
+
+    def on_device(self, values: list[int]) -> Tensor:
+        """A host list as an int64 tensor on the canvas's device, without waiting for it."""
+        host = torch.tensor(values, dtype=torch.int64)
+        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
+
+    def fill(self, prompts: Iterator[Prompt]) -> bool:
+        """Let waiting prompts enter while the token budget has room; False when nobody is left at all."""
+        if self.rows and not self.refill_enabled:
+            return True
+        used = sum(row.prompt_length + self.gen_length for row in self.rows)
+        entering: list[Row] = []
+        while self._free:
+            self._waiting = self._waiting or next(prompts, None)
+            if self._waiting is None:
+                break
+            used += len(self._waiting.token_ids) + self.gen_length
+            if used > self.token_budget and (self.rows or entering):
+                break  # a row longer than the budget still runs, alone
+            entering.append(Row(self._waiting, self._free.pop(), self._next_performed(0)))
+            self._waiting = None
+        if entering:
+            fresh = torch.full((len(entering), self.gen_length), self.mask_id, dtype=torch.int64, device=self.device)
+            self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
+        return bool(self.rows)
+
+    def _arrange(self, rows: list[Row], generated: Tensor) -> None:
+        # Neighbours of one length share an attention call, so rows are kept in order of length.
+        order = sorted(range(len(rows)), key=lambda i: (rows[i].prompt_length, rows[i].slot))
+        self.rows, self.generated = [rows[i] for i in order], generated[self.on_device(order)]
+        self._packed = None
+
+    def pack(self) -> Packed:
+        """The packed batch with the current tokens; under guidance a second copy of each row with a masked prompt."""
+        if self._packed is None:
+            self._packed = self._build()
+        packed = self._packed
+        packed.token_ids[packed.generated_at] = self.generated.flatten()
+        if packed.unconditional_at is not None:
+            packed.token_ids[packed.unconditional_at] = self.generated.flatten()
+        return packed
+
+    def _build(self) -> Packed:
+        blank = [self.mask_id] * self.gen_length
+        sequences = [[*row.prompt.token_ids, *blank] for row in self.rows]
+        if self.guided:
+            sequences += [[self.mask_id] * len(s) for s in sequences]
+        lengths = [len(s) for s in sequences]
+        starts = torch.tensor([0, *lengths]).cumsum(0)[:-1] + torch.tensor(lengths) - self.gen_length
+        at = (starts[:, None] + torch.arange(self.gen_length)).flatten().to(self.device)
+        if sum(lengths) < MIN_TOKENS:
+            sequences.append([self.mask_id] * (MIN_TOKENS - sum(lengths)))
+            lengths.append(len(sequences[-1]))
+        ids = torch.tensor([i for s in sequences for i in s]).to(self.device)
+        positions = torch.cat([torch.arange(n) for n in lengths]).to(self.device)
+        n = len(self.rows) * self.gen_length
+        return Packed(ids, positions, packing_of(lengths, self.device), at[:n], at[n:] if self.guided else None)
+
+    def noise_counter(self) -> Tensor:
+        """Counters [B * G, 3] of the noise at each generated position: problem key, position, step."""
+        keys = self.on_device([row.prompt.key for row in self.rows])[:, None].expand_as(self.generated)
+        steps = self.on_device(self.steps)[:, None].expand_as(self.generated)
+        return torch.stack([keys, self.position.expand_as(self.generated), steps], dim=-1).flatten(0, 1)
+
+    def apply(self, update: Update) -> list[Row]:
+        """Write the commits, move every row to its next step, and let finished rows leave; returns those."""
+        self.generated = torch.where(update.commit, update.token, self.generated)
+        for row in self.rows:
+            row.n_forwards += 2 if self.guided else 1
+            row.step = self._next_performed(row.step + 1)
+        done = [row.step >= len(self.performed) for row in self.rows]
+        left = [row for row, over in zip(self.rows, done, strict=True) if over]
+        if left:
+            stay = [i for i, over in enumerate(done) if not over]
+            self._free.extend(row.slot for row in left)
+            self._arrange([self.rows[i] for i in stay], self.generated[self.on_device(stay)])
+        return left
+
+    def _next_performed(self, step: int) -> int:
+        while step < len(self.performed) and not self.performed[step]:
+            step += 1
+        return step
+
+
+def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: int) -> int:
+    """The most rows that can ever be on a canvas at once: what the shortest prompts allow, at least one."""
+    lengths = [len(p.token_ids) + gen_length for p in prompts]
+    return max(1, min(len(lengths), token_budget // min(lengths, default=1)))

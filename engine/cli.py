@@ -1,0 +1,209 @@
+"""The command line. Starts fast: click only; every command imports what it needs when it runs.
+
+This is the one file of the engine that reaches the analyses, and only inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+COMMANDS = {
+    "run": "diffengine.engine.commands.run:run",
+    "inspect": "diffengine.engine.commands.look:inspect",
+    "verify": "diffengine.engine.commands.look:verify",
+    "list": "diffengine.engine.commands.look:list_names",
+    "doctor": "diffengine.engine.commands.look:doctor",
+}
+
+
+def hide_checkout_root() -> None:
+    """Take the checkout's root off sys.path: its `kernels` would shadow the package that transformers imports."""
+    here = {str(ROOT), os.path.realpath(ROOT)}
+    sys.path[:] = [p for p in sys.path if p != "" and os.path.realpath(p) not in here]
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        order = ["run", "analyze", "report", "inspect", "verify", "export", "list", "doctor"]
+        return [name for name in order if name in COMMANDS or name in self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            from .registry import Registry
+
+            command: click.Command = Registry("command", COMMANDS).load(cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=lambda c, _, v: _read_config(c, v),
+    help="TOML file with a [run] table; the command line wins.",
+)
+def group() -> None:
+    """When, during denoising, does a diffusion language model know the answer?"""
+
+
+RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
+
+
+@group.command()
+@RUN
+@click.option(
+    "--method",
+    type=click.Choice(["answer_slot", "softmax_sum", "max_prob", "mean_prob"]),
+    default="answer_slot",
+    show_default=True,
+    help="Confidence in the gold answer shown first.",
+)
+@click.option("--spike-rule", type=click.Choice(["z", "2std", "basic"]), default="z", show_default=True)
+@click.option("--spike-threshold", type=float, default=0.1, show_default=True, help="Gain for --spike-rule basic.")
+@click.option("--threshold-low", type=float, default=0.1, show_default=True, help="Where a transition starts.")
+@click.option("--threshold-high", type=float, default=0.8, show_default=True, help="Where a transition ends.")
+@click.option("--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True)
+def analyze(path: Path, method: str, plots: str, **settings: Any) -> None:
+    """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the seed's results file."""
+    from ..analysis.analyze import analyze_run
+    from ..analysis.dashboard import draw_all, draw_dashboard
+    from ..analysis.results import save_analysis
+    from ..analysis.seed_results import write_seed_results
+    from ..analysis.summary import summarise, write_summary
+    from .store import open_run
+
+    run = open_run(path)
+    analysis = analyze_run(run, confidence_method=method, **settings)
+    save_analysis(analysis, path / "analysis.h5")
+    write_summary(analysis, path / "analysis_summary.txt")
+    write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
+    dashboard = draw_dashboard(analysis, path / "comprehensive_dashboard.png")
+    if plots == "all":
+        draw_all(analysis, path / "plots")
+    click.echo(summarise(analysis).rstrip())
+    click.echo(f"\ndashboard: {dashboard}")
+
+
+@group.command()
+@RUN
+@click.option("--out", type=click.Path(path_type=Path), help="[default: RUN/report.html]")
+@click.option("--max-problems", type=click.IntRange(1), default=200, show_default=True)
+def report(path: Path, out: Path | None, max_problems: int) -> None:
+    """Write report.html: one offline page with a step slider over every problem's canvas."""
+    from ..analysis.analyze import analyze_run
+    from ..analysis.report import write_report
+    from ..analysis.results import load_analysis
+    from .store import open_run
+
+    run = open_run(path)
+    saved = path / "analysis.h5"
+    analysis = load_analysis(saved) if saved.exists() else analyze_run(run)
+    click.echo(f"report: {write_report(run, analysis, out or path / 'report.html', max_problems=max_problems)}")
+
+
+@group.command()
+@RUN
+@click.option("--format", "kind", type=click.Choice(["seed"]), default="seed", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory.  [default: RUN/export-seed]")
+def export(path: Path, kind: str, out: Path | None) -> None:
+    """Write a run in another tool's files; `seed`: averaged_logit_trajectory.pt and its companions."""
+    from ..analysis.seedfiles import export_seed
+    from .store import open_run
+
+    for file in export_seed(open_run(path), out or path / f"export-{kind}"):
+        click.echo(str(file))
+
+
+def analysis_tables() -> dict[str, list[str]]:
+    """Names in the analyses' tables, for `diffengine list`."""
+    from ..analysis import registry
+    from ..analysis.plots import PANELS
+
+    return {
+        "metrics": list(registry.METRICS),
+        "analyses": list(registry.DERIVED),
+        "spike rules": list(registry.SPIKE_RULES),
+        "curve models": list(registry.CURVE_MODELS),
+        "plots": list(PANELS),
+    }
+
+
+def _read_config(context: click.Context, path: Path | None) -> None:
+    if path is None:
+        return
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"--config {path}: {error}") from None
+    for table, values in content.items():
+        command = group.get_command(context, table)
+        if command is None or not isinstance(values, dict):
+            raise click.UsageError(f"--config {path}: [{table}] is not a command; there are: {', '.join(COMMANDS)}")
+        settings = _settings_of(command)
+        unknown = [k for k in values if k not in settings]
+        if unknown:
+            raise click.UsageError(f"--config {path}: [{table}] has no setting {', '.join(unknown)}")
+        content[table] = {settings[k]: v for k, v in values.items()}
+    context.default_map = content
+
+
+def _settings_of(command: click.Command) -> dict[str, str]:
+    """The names a setting of `command` may have in a TOML file (block-length, block_length) and its parameter's."""
+    names: dict[str, str] = {}
+    for parameter in command.params:
+        for option in (*parameter.opts, str(parameter.name)):
+            plain = option.lstrip("-")
+            names |= {plain: str(parameter.name), plain.replace("-", "_"): str(parameter.name)}
+    return names
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 error, 2 usage, 3 finished with failed problems, 130 interrupted."""
+    hide_checkout_root()
+    from .failures import expected_failure
+
+    try:
+        sys.exit(group.main(prog_name="diffengine", standalone_mode=False))
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.exceptions.Exit as over:
+        sys.exit(over.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+    except Exception as error:
+        code = expected_failure(error)
+        if code is None:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(code)
+
+
+def _interrupted() -> None:
+    click.echo("\ninterrupted; finished problems are published, the same command goes on", err=True)
+    sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,22 @@
+"""Model families, by the architecture that a checkpoint's config.json names. One file per family, one row here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..registry import Registry
+
+FAMILIES = Registry(
+    "model architecture",
+    {
+        "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load_model", "MaskedDiffusionModel"):
+        from . import loading
+
+        return getattr(loading, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,80 @@
+"""Bidirectional attention over a packed batch: rows of different lengths end to end, no padding and no mask.
+
+Registered with transformers under `NAME`; the row boundaries arrive as keyword arguments of the forward call. No mask
+function is registered, so transformers builds none. Shapes: T packed tokens, H heads, d head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NAME = "diffengine_packed"
+
+
+class Packing(NamedTuple):
+    """Row boundaries: `offsets` [rows + 1] on the device for CUDA, `groups` (start, rows, length) on the host."""
+
+    offsets: Tensor
+    groups: tuple[tuple[int, int, int], ...]
+    longest: int
+
+
+def packing_of(lengths: list[int], device: torch.device) -> Packing:
+    """Boundaries of rows with these lengths, in this order; neighbours of equal length form one group."""
+    groups: list[tuple[int, int, int]] = []
+    start = 0
+    for length in lengths:
+        if groups and groups[-1][2] == length:
+            first, rows, _ = groups[-1]
+            groups[-1] = (first, rows + 1, length)
+        else:
+            groups.append((start, 1, length))
+        start += length
+    offsets = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+    return Packing(offsets, tuple(groups), max(lengths))
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    packing: Packing | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of each row to itself; query, key, value are [1, H, T, d]. Returns [1, T, H, d]."""
+    if packing is None or attention_mask is not None:
+        raise ValueError("packed attention needs packing=... and no attention mask; call the model through `hidden`")
+    query, key = query.to(value.dtype), key.to(value.dtype)  # float32 RoPE promotes them
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):  # all that the varlen kernel takes
+        return _varlen(query, key, value, scaling, packing), None
+    return _by_group(query, key, value, scaling, packing), None
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: Packing) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    repeat = query.shape[1] // key.shape[1]
+    if repeat > 1:
+        key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
+    q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))  # [T, H, d]
+    longest = packing.longest
+    out: Any = varlen_attn(q, k, v, packing.offsets, packing.offsets, longest, longest, scale=scaling)
+    return out[None]
+
+
+def _by_group(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: Packing) -> Tensor:
+    # Rows of one length share a call: the kernel treats each (row, head) alone, so the values are those of one row.
+    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+    for start, rows, length in packing.groups:
+        span = slice(start, start + rows * length)
+        q, k, v = (t[0][:, span].unflatten(1, (rows, length)).transpose(0, 1) for t in (query, key, value))
+        part = F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
+        out[0, span] = part.transpose(1, 2).flatten(0, 1)  # [rows * length, H, d]
+    return out

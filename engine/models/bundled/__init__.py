@@ -1,0 +1,1 @@
+"""The bundled model: its word problems, tokenizer, training, export, and the checkpoint itself."""

@@ -1,0 +1,81 @@
+"""LLaDA-8B, LLaDA-1.5 and every checkpoint in their format, as a bidirectional stock Llama.
+
+The mapping was proved bit-equal to the published modeling code in float32, and in bfloat16 with float32 RoPE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .family import CheckpointError, Family, refuse_unless, required
+
+# The top-level ff_out is the head and must be renamed before the per-block ff_out, whose leaf name it shares.
+RENAMES = {
+    r"^model\.transformer\.wte\.": "model.embed_tokens.",
+    r"^model\.transformer\.ln_f\.": "model.norm.",
+    r"^model\.transformer\.ff_out\.": "lm_head.",
+    r"^model\.transformer\.blocks\.": "model.layers.",
+    r"\.attn_norm\.": ".input_layernorm.",
+    r"\.ff_norm\.": ".post_attention_layernorm.",
+    r"\.([qkv]_proj)\.": r".self_attn.\1.",
+    r"\.attn_out\.": ".self_attn.o_proj.",
+    r"\.ff_proj\.": ".mlp.gate_proj.",
+    r"\.up_proj\.": ".mlp.up_proj.",
+    r"\.ff_out\.": ".mlp.down_proj.",
+}
+
+COVERED: dict[str, tuple[Any, ...]] = {
+    "block_type": ("llama",),
+    "activation_type": ("silu",),
+    "layer_norm_type": ("rms",),
+    "alibi": (False,),
+    "rope": (True,),
+    "include_bias": (False,),
+    "include_qkv_bias": (False, None),
+    "bias_for_layer_norm": (False, None),
+    "attention_layer_norm": (False,),
+    "scale_logits": (False,),
+    "input_emb_norm": (False,),
+    "block_group_size": (1,),
+    "rope_full_precision": (True,),
+    "layer_norm_with_affine": (True,),
+    "clip_qkv": (None,),
+    "rope_scaling": (None,),
+}
+
+
+def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of LlamaConfig for LLaDA's config.json; raises CheckpointError on a value it does not cover."""
+    refuse_unless(config, COVERED)
+    width, heads = required(config, "d_model"), required(config, "n_heads")
+    if heads < 1 or width % heads:
+        raise CheckpointError(f"config.json: d_model {width} is not a multiple of n_heads {heads}")
+    key_value_heads = config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads)
+    mlp = config.get("mlp_hidden_size") or required(config, "mlp_ratio") * width
+    return {
+        "vocab_size": config.get("embedding_size") or required(config, "vocab_size"),
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "num_hidden_layers": required(config, "n_layers"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "rms_norm_eps": required(config, "rms_norm_eps", float),
+        "max_position_embeddings": required(config, "max_sequence_length"),
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(required(config, "rope_theta", float))},
+        "tie_word_embeddings": required(config, "weight_tying", bool),
+        "attention_bias": False,
+        "mlp_bias": False,
+        "hidden_act": "silu",
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def n_candidates(config: Mapping[str, Any]) -> int:
+    """How many ids are tokens: rows of the head beyond `vocab_size` are padding and may never be sampled."""
+    return required(config, "vocab_size")
+
+
+LLADA = Family("LlamaForCausalLM", RENAMES, stock_config, n_candidates, fp32_rope=True)

@@ -1,0 +1,95 @@
+"""LLaDA's sampler: blocks from left to right, a fixed number of commits per step, most confident first.
+
+Nie et al. 2025, "Large Language Diffusion Models", Algorithms 4 and 5, with the options of the published
+generate.py. Knows nothing of the network or of what is recorded. Shapes: B rows, G generated positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...kernels.gumbel import position_noise
+from ...kernels.head import Proposal, Sampling
+from ..canvas import Canvas, Update
+from ..config import RunConfig
+from ..models.family import TokenIds
+
+
+class LLaDAPolicy:
+    """Schedule x score x commit rule for one run. The schedule is known on the host: no step asks the device."""
+
+    def __init__(self, config: RunConfig, token_ids: TokenIds, *, n_candidates: int) -> None:
+        self.config, self.mask_id = config, token_ids.mask
+        self.literal = config.numerics == "reference"
+        self.sampling = _sampling(config, token_ids, n_candidates)
+        self.commits_per_step = transfer_counts(config.block_length, config.steps_per_block) * config.n_blocks
+
+    @property
+    def performed(self) -> list[bool]:
+        """For each step, whether it commits anything. A step that does not needs no forward pass: its canvas is the
+        next one's, and the noise is counted by step, so nothing downstream moves."""
+        return [count > 0 for count in self.commits_per_step]
+
+    def block_of(self, step: int) -> int:
+        """The block, from 0, that a step works on."""
+        return step // self.config.steps_per_block
+
+    def step(self, canvas: Canvas, proposal: Proposal) -> Update:
+        """Choose this step's commits from proposals for all generated positions [B * G]."""
+        shape = canvas.generated.shape
+        token, confidence = proposal.token.view(shape), proposal.confidence.view(shape)
+        if self.config.remasking == "random":
+            confidence = position_noise(canvas.noise_counter(), seed=self.config.seed).view(shape)
+        steps = canvas.steps
+        ends = [self.config.block_length * (self.block_of(s) + 1) for s in steps]
+        counts = [self.commits_per_step[s] for s in steps]
+        masked = canvas.generated == self.mask_id
+        # No lower bound: a position that an earlier block left masked stays eligible, as in the reference.
+        eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
+        score = torch.where(eligible, confidence, -torch.inf)
+        chosen = self._topk_of_reference(canvas, score, counts) if self.literal else _highest(score, counts, canvas)
+        # A transfer of the mask token itself (the reference allows it) leaves the position as it was.
+        return Update(token, chosen & masked & (token != self.mask_id))
+
+    def _topk_of_reference(self, canvas: Canvas, score: Tensor, counts: list[int]) -> Tensor:
+        # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row it gets.
+        chosen = torch.zeros_like(score, dtype=torch.bool)
+        for row, count in enumerate(counts):
+            prompt = score.new_full((canvas.prompt_lengths[row],), -torch.inf)
+            picked = torch.cat([prompt, score[row]]).topk(count).indices - len(prompt)
+            chosen[row, picked[picked >= 0]] = True
+        return chosen
+
+
+def transfer_counts(n_masked: int, steps: int) -> list[int]:
+    """How many of `n_masked` positions each of `steps` steps commits: an even split, the remainder first."""
+    base, extra = divmod(n_masked, steps)
+    return [base + (i < extra) for i in range(steps)]
+
+
+def _highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
+    """The `counts` highest scores of each row, ties to the lowest position."""
+    order = score.argsort(dim=-1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        -1, order, torch.arange(score.shape[1], device=score.device).expand_as(order)
+    )
+    return rank < canvas.on_device(counts)[:, None]
+
+
+def _sampling(config: RunConfig, token_ids: TokenIds, n_candidates: int) -> Sampling:
+    literal = config.numerics == "reference"
+    quiet: tuple[int, ...] = ()
+    if config.confidence_eos_eot_inf:
+        # At temperature 0 the reference's two names are one tensor, so both ids are silenced; above 0, EoT alone.
+        both = (token_ids.eos, token_ids.eot) if config.temperature == 0 else (token_ids.eot,)
+        quiet = tuple(i for i in both if i is not None)
+    return Sampling(
+        temperature=config.temperature,
+        seed=config.seed,
+        suppress=(token_ids.eos,) if config.logits_eos_inf else (),
+        confidence_suppress=quiet,
+        exclude_id=None if literal else token_ids.mask,
+        n_candidates=None if literal else n_candidates,
+        literal=literal,
+    )

@@ -1,0 +1,198 @@
+"""What is kept of a trajectory while it runs, and what becomes of it when its problem is finished.
+
+During the loop everything stays on the device: one slot per row, written in place. When a row leaves, its hidden
+trajectory is reduced (CKA, pooled states, sums) and its columns go to the host once. Knows nothing of shards.
+Shapes: S steps, G positions, D features, A answer tokens, K top logits.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
+from ..kernels.reference import LogitStats
+from .answer_span import token_span
+from .canvas import Canvas, Row, Update
+from .config import RunConfig
+from .grading import grade
+from .models.loading import MaskedDiffusionModel
+from .problems import Problem
+from .store.schema import VERDICTS
+
+FLOATS = {
+    "logprob": "",
+    "margin": "margin",
+    "logsumexp": "lse",
+    "entropy": "entropy",
+    "kl": "kl",
+    "logit_mean": "mean",
+    "logit_std": "std",
+}
+
+
+class Finished(NamedTuple):
+    """One finished problem: its columns (a value or an array each, no problem dimension) as the shard stores them."""
+
+    problem: Problem
+    columns: dict[str, Any]
+
+
+class Recorder:
+    """Slots for `capacity` rows in flight, and the sum of hidden states since it was last taken."""
+
+    def __init__(self, model: MaskedDiffusionModel, config: RunConfig, *, capacity: int, n_answer: int) -> None:
+        self.model, self.config, self.masked_only = model, config, config.record == "masked"
+        self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
+        self.geometry = LogitGeometry(model.head_weight)
+        shape, device = (capacity, config.steps, config.gen_length), model.device
+        ids = {"token": torch.int32, "prediction": torch.int32, "committed": torch.uint8, "seen_masked": torch.bool}
+        self._slots = {name: torch.zeros(shape, dtype=dtype, device=device) for name, dtype in ids.items()}
+        floats = {name: shape for name in FLOATS} | {"answer_logprob": (*shape, n_answer)}
+        for name, size in floats.items():
+            self._slots[name] = torch.full(size, float("nan"), device=device)
+        hidden = (*shape, model.head_weight.shape[1])
+        self._slots["hidden"] = torch.full(hidden, float("nan"), dtype=model.dtype, device=device)
+        if self.topk:
+            self._slots["topk_id"] = torch.zeros((*shape, self.topk), dtype=torch.int32, device=device)
+            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=model.dtype, device=device)
+        self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
+        self._known: dict[int, Row] = {}
+        self._sum: Tensor | None = None
+
+    def targets(self, canvas: Canvas) -> Tensor:
+        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer."""
+        for row in canvas.rows:
+            if self._known.get(row.slot) is not row:
+                self._known[row.slot] = row
+                self._clear(row.slot)
+                answer = row.prompt.answer_ids
+                self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
+        per_row = self._targets[self._slot_index(canvas)]
+        return per_row.repeat_interleave(canvas.gen_length, 0)
+
+    def previous_hidden(self, canvas: Canvas) -> Tensor:
+        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
+        self.targets(canvas)  # a row that has just entered must not meet its predecessor's hidden states
+        slots = self._slot_index(canvas)
+        return self._slots["hidden"][slots, self._last_step[slots]].flatten(0, 1)
+
+    def _slot_index(self, canvas: Canvas) -> Tensor:
+        return canvas.on_device([row.slot for row in canvas.rows])
+
+    def _clear(self, slot: int) -> None:
+        for values in self._slots.values():
+            values[slot] = float("nan") if values.is_floating_point() else -1 if values.dtype == torch.int32 else 0
+        self._targets[slot], self._last_step[slot] = -1, 0
+
+    def step(self, canvas: Canvas, hidden: Tensor, stats: LogitStats, update: Update) -> None:
+        """Write one step of every row: hidden [B * G, D], statistics [B * G, ...] and the policy's update [B, G]."""
+        slots, steps = self._slot_index(canvas), canvas.on_device(canvas.steps)
+        shape = canvas.generated.shape
+        values = {
+            "token": torch.where(update.commit, update.token, canvas.generated),
+            "prediction": stats.top1_id,
+            "committed": update.commit,
+            "seen_masked": canvas.generated == canvas.mask_id,
+            "hidden": hidden,
+            "logprob": stats.top1_logit - stats.lse,
+            "answer_logprob": stats.target_logprob,
+            **{name: getattr(stats, source) for name, source in FLOATS.items() if source},
+        }
+        if self.topk:
+            values |= {"topk_id": stats.topk_id, "topk_logit": stats.topk_logit}
+        for name, value in values.items():
+            into = self._slots[name]
+            into[slots, steps] = value.reshape(*shape, *into.shape[3:]).to(into.dtype)
+        self._last_step[slots] = steps
+
+    def finish(self, row: Row) -> Finished:
+        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host."""
+        seconds = time.perf_counter() - row.entered
+        slot = {name: values[row.slot] for name, values in self._slots.items()}
+        ids = slot["token"][slot["token"][:, 0] >= 0][-1].tolist()
+        text, verdict = self._grade(row, ids)
+        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        seen, hidden = slot.pop("seen_masked"), slot.pop("hidden")
+        performed = ~hidden[:, 0, 0].isnan()
+        columns: dict[str, Any] = {name: host_array(values) for name, values in slot.items()}
+        columns["token"] = _carry_forward(columns["token"], columns["token"][:, 0] >= 0, self.model.token_ids.mask)
+        columns |= {name: host_array(v) for name, v in self._geometry_of(hidden, seen, performed).items()}
+        columns |= {name: host_array(v.to(hidden.dtype)) for name, v in _states(hidden, seen, answer).items()}
+        columns |= verdict | {
+            "generated_text": text,
+            "performed": host_array(performed.to(torch.uint8)),
+            "n_masked": host_array(torch.where(performed, seen.sum(-1), -1).int()),
+            "answer_token_id": host_array(self._targets[row.slot].int()),
+            "prompt_length": np.int32(row.prompt_length),
+            "n_forwards": np.int32(row.n_forwards),
+            "seconds": np.float32(seconds),
+            "problem_id": row.prompt.problem.id,
+            "index": np.int32(row.prompt.place),
+        }
+        if self.config.save_logits == "hidden":
+            columns["hidden"] = host_array(hidden)
+        if self.config.save_logits == "full":
+            columns["logits"] = host_array(hidden @ self.model.head_weight.T)
+        if self.config.mean_hidden:
+            self._sum = hidden.float() if self._sum is None else self._sum + hidden.float()
+        return Finished(row.prompt.problem, columns)
+
+    def take_hidden_sum(self) -> np.ndarray | None:
+        """Sum of hidden states [S, G, D] over the problems finished since the last call, in float32."""
+        taken, self._sum = self._sum, None
+        return None if taken is None else host_array(taken)
+
+    def _grade(self, row: Row, ids: list[int]) -> tuple[str, dict[str, Any]]:
+        def text_of(some: Any) -> str:
+            return str(self.model.tokenizer.decode(list(some), skip_special_tokens=True))
+
+        text = text_of(ids)
+        result = grade(text, row.prompt.problem.answer)
+        span = token_span(text_of, ids, result.start, result.end)
+        start, end = span or (-1, -1)
+        return text, {
+            "extracted_answer": result.extracted or "",
+            "grade_rule": result.rule,
+            "verdict": np.uint8(VERDICTS.index(result.verdict)),
+            "answer_start": np.int32(start),
+            "answer_end": np.int32(end),
+        }
+
+    def _geometry_of(self, hidden: Tensor, seen: Tensor, performed: Tensor) -> dict[str, Tensor]:
+        steps = len(hidden)
+        at = performed.nonzero().squeeze(1)
+        matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
+        masked, committed = (matrix.new_full((steps,), float("nan")) for _ in range(2))
+        grams = self.geometry.centred_grams(hidden[at])
+        matrix[at[:, None], at[None, :]] = cka_matrix(grams)
+        before, after = seen[at[:-1]], seen[at[1:]]
+        masked[at[1:]] = debiased_cka(grams[1:], grams[:-1], before & after)
+        committed[at[1:]] = debiased_cka(grams[1:], grams[:-1], ~before & ~after)
+        return {"cka": matrix, "cka_masked": masked, "cka_committed": committed}
+
+
+def _states(hidden: Tensor, seen: Tensor, answer: tuple[int, int]) -> dict[str, Tensor]:
+    wide = hidden.float()
+    weight = seen.float() / seen.sum(-1, keepdim=True)  # 0 / 0: no masked position, NaN
+    start, end = answer
+    at_answer = wide[:, start:end].mean(1) if start >= 0 else torch.full_like(wide[:, 0], float("nan"))
+    return {"state_masked": torch.einsum("sg,sgd->sd", weight, wide), "state_answer": at_answer}
+
+
+def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:
+    """The canvas at steps without a forward pass is that of the step before; before the first, all mask."""
+    last = np.where(performed, np.arange(len(token)), -1)
+    last = np.maximum.accumulate(last)
+    return np.where((last >= 0)[:, None], token[last.clip(0)], np.int32(mask_id)).astype(np.int32)
+
+
+def host_array(tensor: Tensor) -> np.ndarray:
+    """A copy on the host as the store takes it: numpy, bfloat16 as its uint16 bits."""
+    host = tensor.detach().cpu()
+    return host.view(torch.uint16).numpy().copy() if host.dtype == torch.bfloat16 else host.numpy().copy()

@@ -1,0 +1,91 @@
+"""Bytes onto a disk so that they are there after a power cut, and errors that say how much room was missing.
+
+Plain system calls on whole files; knows nothing of shards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from .errors import StorageError
+
+_NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this file system or process may write",
+}
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data`; a single system call may write less than it was given."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Create `path` (it must not exist) with `data`, flushed to the disk; on any failure the file is removed again.
+
+    Raises StorageError with the bytes needed and free.
+    """
+    try:
+        _write_new(path, data)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise storage_error(error, path, needed=len(data)) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _write_new(path: Path, data: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    os.close(descriptor)  # network file systems report a full disk here
+
+
+def fsync_directory(path: Path) -> None:
+    """Flush the names in a directory to the disk; file systems that cannot (EINVAL) are let pass."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise storage_error(error, path, needed=0) from error
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
+    """The error a user can act on: what happened to which file, bytes needed and free, what is lost, what to do."""
+    what = _NO_ROOM.get(error.errno or 0, f"the file system refused ({error.strerror or error})")
+    advice = "free some space" if error.errno in _NO_ROOM else "check the disk"
+    room = f"{needed:,} bytes needed, {_free(path)} free"
+    message = f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run the same command again"
+    return StorageError(message, errno=error.errno, filename=str(path))
+
+
+def _free(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free:,}"
+    except OSError:
+        return "unknown"

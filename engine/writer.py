@@ -1,0 +1,124 @@
+"""The writer: a thread that turns finished problems into shards, so that the thread with the model never touches HDF5.
+
+The queue is bounded: when the disk is slower than the model, the model waits. A full disk is waited for a while, then
+reported once; what was published stays. Knows nothing of how columns come about.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .run_info import replace_file
+from .store import StorageError, write_shard
+from .store.disk import write_file
+from .store.schema import VARIABLES
+
+logger = logging.getLogger(__name__)
+
+BACK_OFF_SECONDS = (2.0, 8.0, 20.0)
+QUEUED_SHARDS = 2
+
+
+class ShardWriter:
+    """Publishes shards in the background; `close` waits for the last. The thread's errors reach the caller."""
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        attrs: Mapping[str, str | int | float],
+        token_text: Callable[[int], str],
+        worker: str = "0",
+    ) -> None:
+        self._out, self._attrs, self._worker = out, attrs, worker
+        self._tokens = TokenTable(out / "tokens.json", token_text)
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUED_SHARDS)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="shard-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, columns: dict[str, Any]) -> None:
+        """Hand over one shard's columns; blocks while the queue is full, raises what went wrong in the thread."""
+        while True:
+            self._raise_error()
+            try:
+                return self._queue.put(columns, timeout=0.5)
+            except queue.Full:
+                continue
+
+    def close(self) -> None:
+        """Publish what is queued and stop; raises what went wrong in the thread."""
+        while self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=0.5)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while (columns := self._queue.get()) is not None:
+                self._tokens.add(columns)
+                self._publish(columns)
+        except BaseException as error:  # handed to the thread that waits for it
+            self._error = error
+
+    def _publish(self, columns: dict[str, Any]) -> None:
+        for wait in (*BACK_OFF_SECONDS, None):
+            try:
+                self._tokens.save()
+                write_shard(self._out, columns, attrs=self._attrs, worker=self._worker)
+                return
+            except StorageError as error:
+                if wait is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                logger.warning("%s; trying again in %g s", error, wait)
+                time.sleep(wait)
+
+
+class TokenTable:
+    """tokens.json: the text of every token id that occurs in the run, so that a report needs no tokenizer."""
+
+    def __init__(self, path: Path, text: Callable[[int], str]) -> None:
+        self._path, self._text_of, self._saved = path, text, 0
+        self._text: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._saved = len(self._text)
+
+    def add(self, columns: Mapping[str, Any]) -> None:
+        """Note the ids that occur in a shard's columns."""
+        for name in ("token", "prediction", "answer_token_id", "topk_id"):
+            for token in np.unique(columns[name]) if name in columns else ():
+                if token >= 0 and str(token) not in self._text:
+                    self._text[str(token)] = self._text_of(int(token))
+
+    def save(self) -> None:
+        """Write the file if it has grown."""
+        if len(self._text) == self._saved:
+            return
+        content = json.dumps(self._text, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        replace_file(self._path, lambda temporary: write_file(temporary, content))
+        self._saved = len(self._text)
+
+
+def stack_columns(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of a shard from the columns of its problems: a leading problem dimension, lists for text."""
+    return {
+        name: [f[name] for f in finished] if VARIABLES[name].dtype == "str" else np.stack([f[name] for f in finished])
+        for name in finished[0]
+    }

@@ -1,0 +1,41 @@
+"""Gumbel-max sampling with noise that depends on (seed, problem, step, position, token) and on nothing else.
+
+argmax_v x_v + T g_v with g = -log E, E ~ Exp(1), is an exact draw from softmax(x / T); it is the log form of LLaDA's
+exp(x) / (-log U)^T. One Philox call serves four tokens: counter (token mod 32768, position, step, problem), word
+token // 32768, which covers vocabularies up to 131 072; larger ones use a second counter block.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .philox import exponential, philox, uniform
+
+LANE = 32768
+SCORE_DOMAIN = 0x8000_0000
+"""Counter words at or above this never name a token: they are the noise of `random` remasking."""
+
+
+def token_noise(counter: Tensor, *, vocabulary: int, seed: int) -> Tensor:
+    """Exp(1) noise [N, V] (float64) for rows with counters [N, 3] (problem key, position, step)."""
+    problem, position, step = (counter[:, i, None] for i in range(3))
+    blocks: list[Tensor] = []
+    for block in range(-(-vocabulary // (4 * LANE))):
+        width = min(vocabulary - block * 4 * LANE, LANE)
+        lane = torch.arange(width, device=counter.device)[None, :] + block * LANE
+        blocks.extend(philox((lane, position, step, problem), key=seed))
+    return exponential(torch.cat(blocks, dim=1)[:, :vocabulary])
+
+
+def gumbel_argmax(logits: Tensor, counter: Tensor, *, temperature: float, seed: int) -> Tensor:
+    """One draw from softmax(logits / temperature) for each row [N], in float64 as the reference does it."""
+    noise = token_noise(counter, vocabulary=logits.shape[-1], seed=seed)
+    return (logits.double() - temperature * noise.log()).argmax(-1)
+
+
+def position_noise(counter: Tensor, *, seed: int) -> Tensor:
+    """Uniform (0, 1) noise [N], the confidence of `random` remasking."""
+    problem, position, step = counter.unbind(1)
+    words = philox((torch.full_like(problem, SCORE_DOMAIN), position, step, problem), key=seed)
+    return uniform(words[0])

@@ -1,0 +1,49 @@
+"""How `diffengine` is built and what it needs. Installed from a checkout only: on PyPI that name is another project."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PARTS = ["engine", "kernels", "analysis", "bench"]
+VERSION = re.search(r'__version__ = "(.+)"', Path(".src/diffengine/__init__.py").read_text(encoding="utf-8"))
+assert VERSION is not None
+
+setup(
+    name="diffengine",
+    version=VERSION[1],
+    description="When, during denoising, does a masked diffusion language model know the answer?",
+    license="MIT",
+    python_requires=">=3.11",
+    # The four folders at the root are the sub-packages of `diffengine`; .src/diffengine holds its __init__ and links
+    # to them, so that a checkout works without an install (PYTHONPATH=.src) and editors see one package.
+    packages=["diffengine"] + [f"diffengine.{p}" for p in find_packages(include=[f"{q}*" for q in PARTS])],
+    package_dir={"diffengine": ".src/diffengine"} | {f"diffengine.{part}": part for part in PARTS},
+    package_data={
+        "diffengine": ["py.typed"],
+        "diffengine.engine": ["data/*"],
+        "diffengine.engine.models.bundled": ["*.md", "*.jsonl", "checkpoint/*"],
+        "diffengine.analysis": ["assets/*"],
+    },
+    # Lower bounds, because GPU machines bring their own torch; the exact versions tried are in constraints.txt.
+    install_requires=[
+        "torch>=2.11",
+        "transformers>=5.17",
+        'triton>=3.6; platform_system == "Linux"',
+        "numpy",
+        "h5py>=3.11",
+        "scipy",
+        "matplotlib",
+        "click",
+        "safetensors",
+        "jinja2",
+    ],
+    extras_require={
+        "gpu": ["faiss-gpu", "cuml-cu13"],
+        "cpu": ["faiss-cpu", "openTSNE", "scikit-learn"],
+        "xarray": ["xarray", "h5netcdf"],
+        "cluster": ["ray"],
+        "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf"],
+    },
+    entry_points={"console_scripts": ["diffengine = diffengine.engine.cli:main"]},
+)

@@ -1,0 +1,223 @@
+"""Made-up analyses for the tests of the pictures: S-curves with block structure, and the edge cases. Loaded by path."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffengine.analysis.results import Analysis, Pattern, Quantity, SCurve, Spike
+
+NAN = float("nan")
+METHODS = {"answer_slot": 0.9, "softmax_sum": 6.0, "max_prob": 0.97, "mean_prob": 0.12}
+
+
+def analysis(
+    *,
+    problems: int = 200,
+    steps: int = 48,
+    block_length: int = 8,
+    right: float = 0.82,
+    gold: bool = True,
+    skip: int = 1,
+) -> Analysis:
+    """A run of `steps` positions; `skip` > 1 leaves all but every `skip`-th step without a forward pass."""
+    correct = round(problems * right) if gold else 0
+    performed = np.arange(steps) % skip == 0
+    block = np.arange(steps) // block_length
+    quantities = _curves(problems, correct, steps, block_length) | _similarities(problems, steps, block_length)
+    for name, quantity in quantities.items():
+        values = np.where(performed, quantity.values, NAN) if quantity.dims == ("step",) else quantity.values
+        if name == "cka/matrix":
+            values = np.where(performed[:, None] & performed[None, :], values, NAN)
+        stderr = None if quantity.stderr is None or problems < 2 else quantity.stderr
+        quantities[name] = quantity._replace(values=values, stderr=stderr)
+    if not gold or not problems:
+        quantities |= _insufficient(quantities, steps, everything=not problems)
+    graded = problems if gold else 0
+    accuracy = correct / graded if graded else NAN
+    quantities["accuracy"] = Quantity(
+        np.asarray(accuracy),
+        (),
+        "1",
+        graded,
+        np.asarray(NAN),
+        "ok" if graded else "insufficient: nothing graded",
+        "accuracy",
+    )
+    return Analysis(
+        quantities=quantities,
+        spikes={"z": _spikes(quantities["gain/answer_slot"], block) if graded >= 10 else [], "2std": [], "basic": []},
+        s_curve=_s_curve(graded >= 20),
+        patterns=_patterns(graded >= 20),
+        info={
+            "run": "example-run-2024",
+            "model": "models/tiny-llada",
+            "n_problems": problems,
+            "n_correct": correct,
+            "n_wrong": graded - correct,
+            "n_unextracted": 0,
+            "n_no_gold": 0 if gold else problems,
+            "steps": steps,
+            "gen_length": steps,
+            "block_length": block_length,
+            "block": block,
+            "settings": {"confidence_method": "answer_slot", "spike_rule": "z"},
+            "spike_status": {"z": "ok" if graded >= 10 else f"insufficient: n = {graded} < 10"},
+            "data": "data/held_out.jsonl",
+            "warnings": ["3 problems were cut off: their answer stands after the last position; not correct"],
+        },
+    )
+
+
+EDGE_CASES = {
+    "healthy": {},
+    "one problem": {"problems": 1, "right": 1.0},
+    "no problem": {"problems": 0},
+    "no gold answer": {"gold": False},
+    "all wrong": {"right": 0.0},
+    "all correct": {"right": 1.0},
+    "skipped steps": {"skip": 3},
+    "one block": {"block_length": 48},
+    "one step": {"steps": 1, "block_length": 1},
+    "many steps": {"steps": 256, "block_length": 32},
+}
+
+
+def _quantity(values: np.ndarray, n: int, units: str, *, spread: float = 0.25, label: str = "") -> Quantity:
+    dims = ("step",) if values.ndim == 1 else ("step", "other_step")
+    counts = np.full(values.shape, n)
+    return Quantity(values, dims, units, counts, np.full(values.shape, spread / np.sqrt(max(n, 1))), "ok", label)
+
+
+def _rise(steps: int, block_length: int, middle: float) -> np.ndarray:
+    """A logistic rise with jumps where blocks begin."""
+    step = np.arange(steps)
+    smooth = 1 / (1 + np.exp(-(step / max(steps - 1, 1) - middle) * 14))
+    jump = 1 / (1 + np.exp(-((step // block_length + 1) * block_length / steps - middle - 0.08) * 14))
+    return 0.35 * smooth + 0.65 * jump
+
+
+def _curves(problems: int, correct: int, steps: int, block_length: int) -> dict[str, Quantity]:
+    rise, wrong = _rise(steps, block_length, 0.55), 0.16 * _rise(steps, block_length, 0.4)
+    phase = np.arange(steps) % block_length / block_length
+    share = correct / max(problems, 1)
+    mean = share * rise * 0.97 + (1 - share) * wrong
+    found = {}
+    for method, height in METHODS.items():
+        values = mean * height + (0.02 if method != "answer_slot" else 0.0)
+        found[f"confidence/{method}"] = _quantity(values, problems, "probability", spread=0.3 * height)
+        gain = np.diff(values, prepend=NAN)
+        found[f"gain/{method}"] = _quantity(gain, problems, "probability per step", spread=0.12 * height)
+    if correct:
+        found["confidence_correct/answer_slot"] = _quantity(rise * 0.97, correct, "probability")
+        found["entropy_correct/all"] = _quantity(4 * (1 - rise), correct, "bits")
+    if correct < problems:
+        found["confidence_wrong/answer_slot"] = _quantity(wrong, problems - correct, "probability")
+        found["entropy_wrong/all"] = _quantity(4.4 - 3 * rise, problems - correct, "bits")
+    found["entropy/all"] = _quantity(4.2 * (1 - rise) ** 0.7 * (1.15 - 0.3 * phase), problems, "bits", spread=0.6)
+    found["entropy/masked"] = _quantity(4.6 - 2 * rise - 1.2 * phase, problems, "bits")
+    found["entropy/committed"] = _quantity(np.where(np.arange(steps) > 0, 0.3 + 0.1 * phase, NAN), problems, "bits")
+    found["conditional_entropy/answer_slot"] = _quantity(3.1 * (1 - rise), problems, "bits")
+    return found
+
+
+def _similarities(problems: int, steps: int, block_length: int) -> dict[str, Quantity]:
+    step = np.arange(steps)
+    starts = (step % block_length == 0) & (step > 0)
+    kl = 0.25 * np.exp(-step / steps * 2) + 0.9 * starts * (1 - step / steps)
+    kl = np.where(step == 0, NAN, kl)
+    near = np.where(step == 0, NAN, 0.97 - 0.25 * starts * (1 - step / steps) - 0.1 * np.exp(-step / 6))
+    blocks = step // block_length
+    distance = np.abs(step[:, None] - step[None, :]) / steps + 0.12 * np.abs(blocks[:, None] - blocks[None, :])
+    matrix = np.exp(-1.4 * distance) - 0.05 * (distance > 1.2)
+    return {
+        "kl/all": _quantity(kl, problems, "bits", spread=0.3),
+        "kl/masked": _quantity(kl * 1.4, problems, "bits"),
+        "kl/committed": _quantity(kl * 0.2, problems, "bits"),
+        "cka/consecutive": _quantity(near, problems, "1", spread=0.1),
+        "cka/consecutive_masked": _quantity(near - 0.06, problems, "1"),
+        "cka/consecutive_committed": _quantity(np.minimum(near + 0.03, 0.995), problems, "1"),
+        "cka/to_final": _quantity(matrix[:, -1], problems, "1"),
+        "cka/matrix": _quantity(matrix, problems, "1"),
+    }
+
+
+def _insufficient(quantities: dict[str, Quantity], steps: int, *, everything: bool) -> dict[str, Quantity]:
+    gold = ("confidence", "gain")
+    reason = "insufficient: no problem was stored" if everything else "insufficient: no problem has a gold answer"
+    return {
+        name: quantity._replace(values=np.full(quantity.values.shape, NAN), status=reason, stderr=None)
+        for name, quantity in quantities.items()
+        if everything or name.startswith(gold)
+    }
+
+
+def _spikes(gain: Quantity, block: np.ndarray) -> list[Spike]:
+    largest = np.argsort(-np.nan_to_num(gain.values, nan=-1.0))[:5]
+    return [
+        Spike(
+            int(step),
+            float(gain.values[step]),
+            0.01,
+            5.0,
+            0.2,
+            0.2 + float(gain.values[step]),
+            bool(step and block[step] != block[step - 1]),
+        )
+        for step in sorted(largest)
+        if gain.values[step] > 0.02
+    ]
+
+
+def _s_curve(known: bool) -> SCurve:
+    if not known:
+        return SCurve(
+            0.1, 0.8, None, None, None, NAN, NAN, None, NAN, NAN, NAN, NAN, "insufficient", "1 problems (at least 20)"
+        )
+    return SCurve(
+        0.1,
+        0.8,
+        12,
+        37,
+        25,
+        0.81,
+        0.81,
+        "logistic",
+        26.4,
+        15.2,
+        0.83,
+        31.0,
+        "s-curve",
+        "gate p = 0.005, delta AICc = 31.0",
+        0.6,
+        0.02,
+        0.005,
+    )
+
+
+def _patterns(known: bool) -> list[Pattern]:
+    verdict = "seen" if known else "no verdict: needs at least 20 graded problems"
+    other = "not seen" if known else verdict
+    return [
+        Pattern("clear S-curve in the confidence", "logistic beats every other shape by 31.0 AICc", verdict),
+        Pattern("2-5 major information spikes", "5 steps stand out, 4 of them where a block begins", verdict),
+        Pattern("entropy decreases", "4.2 → 0.3 bits, paired difference −3.9 ± 0.1 bits over all problems", verdict),
+        Pattern(
+            "CKA similarity increases",
+            "0.87 → 0.97 between consecutive steps; the first and last tenth differ by 9 SE",
+            verdict,
+        ),
+        Pattern(
+            "KL spikes align with information spikes",
+            "4 of 5 within one step; 1.2 expected by chance, p = 0.004",
+            verdict,
+        ),
+        Pattern("flat confidence trajectory", "rises by 0.79 ± 0.02", other, "problematic"),
+        Pattern("no clear information spikes", "5 steps stand out", other, "problematic"),
+        Pattern("entropy increases", "it falls", other, "problematic"),
+        Pattern(
+            "random spike pattern",
+            "problems agree about the step of their largest gain (p = 0.001)",
+            other,
+            "problematic",
+        ),
+    ]

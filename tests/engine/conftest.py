@@ -1,0 +1,74 @@
+"""Small checkpoints with random weights in LLaDA's on-disk format, for tests of loading and decoding."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.runner import BUNDLED
+
+SMALL = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "mlp_hidden_size": 96, "embedding_size": 560}
+
+
+def write_random_checkpoint(directory: Path, *, seed: int = 0, scale: float = 1.0, **changes: Any) -> Path:
+    """A checkpoint of random weights; `changes` go into config.json. `scale` sharpens the logits."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BUNDLED / name, directory / name)
+    config = json.loads((BUNDLED / "config.json").read_text()) | SMALL | changes
+    (directory / "config.json").write_text(json.dumps(config))
+    width, mlp, rows = config["d_model"], config["mlp_hidden_size"], config["embedding_size"] or config["vocab_size"]
+    kv = (config["n_kv_heads"] or config["n_heads"]) * width // config["n_heads"]
+    shapes = {"wte": (rows, width), "ln_f": (width,)}
+    if not config["weight_tying"]:
+        shapes["ff_out"] = (rows, width)
+    for layer in range(config["n_layers"]):
+        block = {
+            "attn_norm": (width,),
+            "ff_norm": (width,),
+            "q_proj": (width, width),
+            "k_proj": (kv, width),
+            "v_proj": (kv, width),
+            "attn_out": (width, width),
+            "ff_proj": (mlp, width),
+            "up_proj": (mlp, width),
+            "ff_out": (width, mlp),
+        }
+        shapes |= {f"blocks.{layer}.{name}": shape for name, shape in block.items()}
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        noise = torch.randn(shape, generator=generator)
+        if len(shape) == 1:
+            return 1 + 0.3 * noise
+        return noise * (scale if name == "ff_out" else 1.0) / shape[1] ** 0.5
+
+    tensors = {f"model.transformer.{name}.weight": draw(name, shape) for name, shape in shapes.items()}
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+@pytest.fixture
+def random_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Writes random checkpoints into the test's own directory."""
+    return lambda name="checkpoint", **changes: write_random_checkpoint(tmp_path / name, **changes)
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> MaskedDiffusionModel:
+    """A random model whose confidences are spread out."""
+    return load_model(write_random_checkpoint(tmp_path_factory.mktemp("random") / "model", scale=4.0), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def bundled_model() -> MaskedDiffusionModel:
+    """The trained model, whose confidences saturate at 1, so that ties are common."""
+    return load_model(BUNDLED, device="cpu")

@@ -1,0 +1,59 @@
+"""Settings: impossible ones are refused with a way out, and fingerprints follow what decides the results."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from diffengine.engine.config import CHOICES, ConfigError, RunConfig, fingerprint, resolve
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block_length": 24}, r"block_length 24 does not divide gen_length 128; use 16 or 32"),
+        ({"block_length": 32, "steps": 130}, r"steps 130 is not a multiple of the 4 blocks .*use 128 or 132"),
+        ({"block_length": 32, "steps": 3}, r"use 4"),
+        ({"steps": 0}, "steps is 0"),
+        ({"gen_length": -1}, "gen_length is -1"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"cfg_scale": float("inf")}, "cfg_scale is inf"),
+        ({"seed": -1}, "seed is -1"),
+        ({"topk": 0}, "topk is 0"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(model="m", **changes)
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_choices_are_listed(name: str) -> None:
+    with pytest.raises(ConfigError, match=CHOICES[name][0]):
+        RunConfig(model="m", **{name: "nonsense"})
+
+
+def test_defaults_are_the_checkpoints_then_the_seeds() -> None:
+    seed = resolve({}, checkpoint={}, model="m", dtype="float32")
+    assert (seed.steps, seed.gen_length, seed.block_length, seed.temperature) == (128, 128, 128, 0.0)
+    own = {"steps": 48, "gen_length": 48, "block_length": 8, "do_sample": True}
+    assert resolve({}, checkpoint=own, model="m", dtype="float32").block_length == 8
+    longer = resolve({"gen_length": 64}, checkpoint=own, model="m", dtype="float32")
+    assert (longer.gen_length, longer.steps, longer.block_length) == (64, 64, 8)
+    odd = resolve({"gen_length": 20}, checkpoint=own, model="m", dtype="float32")
+    assert (odd.gen_length, odd.steps, odd.block_length) == (20, 20, 20)
+    with pytest.raises(ConfigError, match="unknown setting stepps"):
+        resolve({"stepps": 3}, checkpoint={}, model="m", dtype="float32")
+
+
+def test_the_fingerprint_changes_with_every_setting_but_the_models_place() -> None:
+    base = RunConfig(model="m").as_dict()
+    one = fingerprint(base, model="f", problems="p")
+    assert fingerprint(base | {"model": "elsewhere"}, model="f", problems="p") == one
+    others = [base | {f.name: "x"} for f in dataclasses.fields(RunConfig) if f.name != "model"]
+    marks = [fingerprint(o, model="f", problems="p") for o in others]
+    marks += [fingerprint(base, model="g", problems="p"), fingerprint(base, model="f", problems="q")]
+    assert len({one, *marks}) == len(marks) + 1
