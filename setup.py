@@ -41,6 +41,7 @@ setup(
     extras_require={
         "gpu": ["faiss-gpu", "cuml-cu13"],
         "cpu": ["faiss-cpu", "openTSNE", "scikit-learn"],
+        "math": ["math-verify"],
         "xarray": ["xarray", "h5netcdf"],
         "cluster": ["ray"],
         "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf"],

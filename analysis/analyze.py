@@ -5,19 +5,23 @@ The place where the parts meet; computes nothing itself. Needs no model, no GPU,
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .accuracy import CORRECT, WRONG, Counts, accuracy, count, wilson
-from .confidence import SLOT_STATUS
+from .accuracy import CORRECT, WRONG, Counts, accuracy, count
+from .auroc import auroc_trajectories
+from .cka_subsets import cka_subsets
+from .early_exit import replay
+from .emergence import emergence_table
+from .facts import block_of_step, facts
 from .gain import Gain, information_gain
 from .means import as_quantity, mean_over_problems
 from .patterns import Signs, judge_patterns
 from .registry import METRICS, SPIKE_RULES, confidence_methods, find
 from .results import Analysis, Quantity
 from .s_curve import SCurveResult, s_curve
+from .similarity import similarities
 from .spikes import Spikes, find_spikes, spike_totals
 from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of
 
@@ -41,6 +45,9 @@ class Settings(NamedTuple):
     threshold_high: float
     analysis_seed: int
     averaged: bool
+    answer_position: int | None = None
+    n_bins: int = 10
+    k: int = 3
 
 
 def analyze_run(
@@ -53,11 +60,18 @@ def analyze_run(
     threshold_high: float = 0.8,
     seed: int = 0,
     averaged: bool = False,
+    answer_position: int | None = None,
+    n_bins: int = 10,
+    k: int = 3,
+    mutual_information: bool = False,
+    tsne: bool = False,
 ) -> Analysis:
     """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read from.
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the seed's averaged KL
-    and CKA. Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not recorded.
+    and CKA; `answer_position` looks for the answer at one fixed position in every problem. The slow parts are asked
+    for: `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Raises ValueError for an unknown name,
+    thresholds out of order, or an averaged form that was not recorded.
     """
     settings = Settings(
         confidence_method,
@@ -67,9 +81,12 @@ def analyze_run(
         float(threshold_high),
         seed,
         averaged,
+        answer_position,
+        n_bins,
+        k,
     )
-    _check(settings)
-    trajectories = read_trajectories(run)
+    _check(settings, run)
+    trajectories = read_trajectories(run, answer_position=answer_position)
     counts = count(trajectories.columns["verdict"])
     confidence = _values(run, trajectories, f"confidence/{confidence_method}")
     curve = s_curve(confidence, threshold_low=threshold_low, threshold_high=threshold_high, seed=seed)
@@ -78,9 +95,21 @@ def analyze_run(
     found = {rule: find_spikes(gain, rule=rule, threshold=spike_threshold, block=block) for rule in SPIKE_RULES}
     entropy, kl, cka = (_values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive"))
     signs = Signs(confidence, entropy, kl, cka, gain, found["z"], settings.spike_threshold, curve.s_curve, counts, seed)
-    info = _facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
+    info = facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
+    quantities = _quantities(run, trajectories, counts, curve, settings)
+    if mutual_information:
+        from . import mutual_information as information
+
+        made = information.mutual_information(run, seed=seed, k=k, n_bins=n_bins)
+        quantities |= made.quantities
+        info["mutual_information"] = made.info
+        info["warnings"] += made.warnings
+    if answer_position is not None:
+        info["warnings"].append(f"fixed slot: the answer is looked for at position {answer_position} in every problem")
+    if tsne:
+        info |= _map(run)
     return Analysis(
-        quantities=_quantities(run, trajectories, counts, curve, settings),
+        quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in found.items()},
         s_curve=curve.s_curve,
         patterns=judge_patterns(signs),
@@ -101,25 +130,16 @@ def mean_by_verdict(values: np.ndarray, verdict: np.ndarray, *, code: int, like:
     )
 
 
-def block_of_step(run: Run) -> np.ndarray:
-    """[step] the block that each step works on, as recorded, or from the run's configuration."""
-    steps = steps_of(run)
-    if "block" in run:
-        recorded = np.asarray(run["block"][...])
-        if recorded.size:
-            return recorded.reshape(-1, steps)[0].astype(np.int32)
-    config = run.info["config"]
-    blocks = max(1, config["gen_length"] // config["block_length"])
-    return (np.arange(steps) // max(1, steps // blocks)).astype(np.int32)
-
-
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, run: Run) -> None:
     find(dict.fromkeys(confidence_methods(), True), settings.confidence_method, kind="confidence method")
     find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
     if not settings.threshold_low <= settings.threshold_high:
         raise ValueError(
             f"threshold_low {settings.threshold_low} is above threshold_high {settings.threshold_high}; swap them"
         )
+    length, at = int(run.info["config"]["gen_length"]), settings.answer_position
+    if at is not None and not 0 <= at < length:
+        raise ValueError(f"answer_position {at} is not a generated position; expected 0 to {length - 1}")
 
 
 def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:
@@ -142,6 +162,11 @@ def _quantities(
         found[f"gain/{method}"] = _gain_quantity(
             _values(run, trajectories, f"confidence/{method}"), found[f"confidence/{method}"]
         )
+    found |= emergence_table(trajectories.columns, steps_of(run))
+    found |= auroc_trajectories(trajectories.metrics, trajectories.columns["verdict"])
+    found |= replay(trajectories.metrics, trajectories.columns["verdict"])
+    found |= similarities(run, steps=steps_of(run), seed=settings.analysis_seed)
+    found |= cka_subsets(run, steps=steps_of(run), seed=settings.analysis_seed)
     found["cka/matrix"] = _matrix_quantity(run, trajectories)
     found["s_curve/fit"] = _fit_quantity(curve, found[f"confidence/{settings.confidence_method}"])
     if settings.averaged:
@@ -149,6 +174,15 @@ def _quantities(
 
         found |= averaged_trajectory(run)
     return found
+
+
+def _map(run: Run) -> dict[str, Any]:
+    """`tsne` (plain facts) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`, `tsne_centroid`."""
+    from .embedding import embed_run
+
+    found = embed_run(run, steps=steps_of(run))._asdict()
+    arrays = {f"tsne_{name}": found.pop(name) for name in ("points", "step", "problem", "centroid")}
+    return {"tsne": found, **arrays}
 
 
 def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
@@ -198,30 +232,6 @@ def _problem_columns(run: Run, trajectories: Trajectories, confidence: np.ndarra
     }
 
 
-def _facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarray) -> dict[str, Any]:
-    """What the run is, and what about it a reader must know."""
-    config = run.info["config"]
-    return {
-        "run": Path(run.path).name,
-        "model": str(run.info["model"]["path"]),
-        "data": str(run.info.get("data", {}).get("source", "")),
-        "n_problems": len(run.ids),
-        "n_correct": counts.correct,
-        "n_wrong": counts.wrong,
-        "n_unextracted": counts.unextracted,
-        "n_no_gold": counts.no_gold,
-        "steps": steps_of(run),
-        "gen_length": int(config["gen_length"]),
-        "block_length": int(config["block_length"]),
-        "block": block,
-        "accuracy_interval": list(wilson(counts.correct, counts.graded)),
-        "slot_counts": {
-            name: int((trajectories.columns["slot_status"] == code).sum()) for code, name in enumerate(SLOT_STATUS)
-        },
-        "warnings": _warnings(run, trajectories),
-    }
-
-
 def _findings(
     run: Run, settings: Settings, found: dict[str, Spikes], gain: Gain, curve: SCurveResult
 ) -> dict[str, Any]:
@@ -231,21 +241,3 @@ def _findings(
         "spike_totals": {rule: spike_totals(spikes.spikes, gain) for rule, spikes in found.items()},
         "s_curve_aicc": curve.aicc,
     }
-
-
-def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
-    columns = trajectories.columns
-    defined = columns["slot_status"] == 0
-    extracted = columns["answer_end"] - columns["answer_start"]
-    other_length = int((defined & (extracted != columns["gold_length"])).sum())
-    too_long = int((columns["slot_status"] == SLOT_STATUS.index("does_not_fit")).sum())
-    found = [
-        (len(run.missing), "problems are not in the run yet; results cover the stored ones only"),
-        (too_long, "problems: the gold answer does not fit between answer start and end of canvas; not in answer_slot"),
-        (other_length, "problems: gold and extracted answer differ in length; answer_slot compares from the start on"),
-        (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
-    ]
-    warnings = [f"{number} {text}" for number, text in found if number]
-    if run.info["config"].get("record", "all") != "all":
-        warnings.append("recorded with --record masked: quantities over all or committed positions are not available")
-    return warnings

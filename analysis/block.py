@@ -5,10 +5,14 @@ Letters: N problems of the block, T steps, P generated positions, A gold answer 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+_DIGITS = frozenset("0123456789")
 
 
 class Block(NamedTuple):
@@ -17,6 +21,7 @@ class Block(NamedTuple):
     variables: Mapping[str, np.ndarray]
     performed: np.ndarray  # [N, T] bool: a forward pass ran
     commit_step: np.ndarray  # [N, P] step that committed the position, T where none did
+    digits: np.ndarray = np.zeros(0, np.int64)  # ids of the tokens whose text begins with a digit, where known
 
     @property
     def masked(self) -> np.ndarray:
@@ -29,12 +34,20 @@ class Block(NamedTuple):
         return np.where(self.performed, values, np.nan)
 
 
-def read_block(columns: Mapping[str, np.ndarray]) -> Block:
-    """A `Block` from the columns of `run.blocks`; needs `performed` and `committed`."""
+def read_block(columns: Mapping[str, np.ndarray], digits: np.ndarray | None = None) -> Block:
+    """A `Block` from the columns of `run.blocks`; needs `performed` and `committed`. `digits`: see `digit_ids`."""
     committed = np.asarray(columns["committed"]) == 1
     steps = committed.shape[1]
     commit_step = np.where(committed.any(axis=1), committed.argmax(axis=1) if steps else 0, steps)
-    return Block(columns, np.asarray(columns["performed"]) == 1, commit_step)
+    known = np.zeros(0, np.int64) if digits is None else digits
+    return Block(columns, np.asarray(columns["performed"]) == 1, commit_step, known)
+
+
+def digit_ids(path: Path) -> np.ndarray:
+    """Ids of the tokens of a run directory whose text begins with a digit; empty where it has no tokens.json."""
+    file = path / "tokens.json"
+    texts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return np.array(sorted(int(token) for token, text in texts.items() if text[:1] in _DIGITS), np.int64)
 
 
 def mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .block import Block, frozen
-
-SLOT_STATUS = ("defined", "no_gold_answer", "no_answer_extracted", "does_not_fit")
-"""Why the answer slot of a problem is undefined: meaning of the values of `slot_status`."""
+from .slot import continuation, gold_length, gold_slot, slot_status
 
 
 def softmax_sum(block: Block) -> np.ndarray:
@@ -34,44 +32,38 @@ def mean_prob(block: Block) -> np.ndarray:
     """[N, T] mean of p over positions and gold tokens."""
     positions = block.commit_step.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return softmax_sum(block) / (_gold_length(block)[:, None] * positions)
+        return softmax_sum(block) / (gold_length(block)[:, None] * positions)
 
 
 def answer_slot(block: Block) -> np.ndarray:
-    """[N, T] exp(sum over j of log p(gold token j at position answer_start + j)), each frozen when it commits.
+    """[N, T] probability that exactly the gold answer stands at the slot, under the factorisation of one step.
 
-    The product over positions is the joint probability under the model's own factorisation of one step.
+    Product over j of p(gold token j at position answer_start + j), times 1 - p(the position behind goes on with the
+    answer); each factor is frozen when its position commits.
     """
-    return np.exp(_slot_logprob(block))
+    return np.exp(gold_logprob(block))
 
 
 def answer_slot_per_token(block: Block) -> np.ndarray:
-    """[N, T] the same as a geometric mean over the gold tokens, comparable between answers of different length."""
+    """[N, T] the same to the power 1 / number of gold tokens, comparable between answers of different length."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.exp(_slot_logprob(block) / _gold_length(block)[:, None])
+        return np.exp(gold_logprob(block) / gold_length(block)[:, None])
 
 
-def slot_status(block: Block) -> np.ndarray:
-    """[N] uint8 index into `SLOT_STATUS`. The slot begins at `answer_start` and is as long as the gold answer."""
-    length = _gold_length(block)
-    start = np.asarray(block.variables["answer_start"])
-    fits = start + length <= block.commit_step.shape[1]
-    return np.select([length == 0, start < 0, ~fits], [1, 2, 3], 0).astype(np.uint8)
-
-
-def _slot_logprob(block: Block) -> np.ndarray:
-    tokens = np.asarray(block.variables["answer_token_id"]) >= 0  # [N, A]
-    defined = slot_status(block) == 0
-    used = tokens & defined[:, None]
-    offset = np.arange(tokens.shape[1])
-    position = np.where(used, np.asarray(block.variables["answer_start"])[:, None] + offset, 0)
-    rows = np.arange(len(tokens))[:, None]
+def gold_logprob(block: Block) -> np.ndarray:
+    """[N, T] log of `answer_slot`, in nats; -inf where the answer surely goes on behind the gold tokens."""
+    slot = gold_slot(block)
+    offset = np.arange(slot.used.shape[1])
+    rows = np.arange(len(slot.used))[:, None]
     steps = np.arange(block.performed.shape[1])
     logprob = np.asarray(block.variables["answer_logprob"])
-    at_slot = logprob[rows[:, :, None], steps[None, :, None], position[:, None, :], offset[None, None, :]]
-    kept = frozen(at_slot.astype(np.float64), block.commit_step[rows, position])
-    joint = np.where(used[:, None, :], kept, 0.0).sum(axis=2)
-    return block.at_performed(np.where(defined[:, None], joint, np.nan))
+    at_slot = logprob[rows[:, :, None], steps[None, :, None], slot.position[:, None, :], offset[None, None, :]]
+    kept = frozen(at_slot.astype(np.float64), block.commit_step[rows, slot.position])
+    joint = np.where(slot.used[:, None, :], kept, 0.0).sum(axis=2)
+    ends = 1.0 - continuation(block, slot)
+    with np.errstate(divide="ignore"):
+        end = np.log(np.where(ends > 0, ends, np.where(np.isnan(ends), np.nan, 0.0)))  # 1 - (1 + rounding) is no log
+    return block.at_performed(np.where((slot_status(block) == 0)[:, None], joint + end, np.nan))
 
 
 def _probability(block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +73,3 @@ def _probability(block: Block) -> tuple[np.ndarray, np.ndarray]:
 
 def _with_gold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid.any(axis=(2, 3)), values, np.nan)
-
-
-def _gold_length(block: Block) -> np.ndarray:
-    return (np.asarray(block.variables["answer_token_id"]) >= 0).sum(axis=1)

@@ -25,8 +25,9 @@ ROWS: tuple[tuple[tuple[str, int], ...], ...] = (
     (("entropy", 1), ("information_gain", 1), ("mutual_information", 1)),
     (("tsne", 2), ("trajectories", 1)),
     (("statistics", 1), ("insights", 2)),
+    (("emergence", 1), ("signals", 1), ("exits", 1)),
 )
-"""The seed's four rows: panel and the number of columns it takes, of three."""
+"""The seed's four rows and one of our own: panel and the number of columns it takes, of three."""
 
 
 def draw_dashboard(analysis: Analysis, out: str | Path) -> Path:
@@ -60,7 +61,7 @@ def draw_all(analysis: Analysis, out_dir: str | Path) -> list[Path]:
 
 
 def render_dashboard(analysis: Analysis) -> bytes:
-    """The dashboard as PNG bytes, 2200 x 2530 pixels."""
+    """The dashboard as PNG bytes, 2200 x 3135 pixels."""
     from matplotlib import rc_context
 
     with rc_context(style.RC):
@@ -69,18 +70,18 @@ def render_dashboard(analysis: Analysis) -> bytes:
 
 def lay_out_dashboard(analysis: Analysis) -> Figure:
     """The dashboard as a figure with an Agg canvas; call within `rc_context(style.RC)` for the house look."""
-    figure = _figure(20.0, 23.0)
+    figure = _figure(20.0, 28.5)
     _header(figure, analysis)
     grid = figure.add_gridspec(
         len(ROWS),
         3,
         left=0.045,
         right=0.965,
-        top=0.9,
-        bottom=0.03,
-        hspace=0.54,
+        top=0.92,
+        bottom=0.026,
+        hspace=0.56,
         wspace=0.24,
-        height_ratios=(1, 1, 0.85, 1.1),
+        height_ratios=(1, 1, 1.05, 1.15, 1),
     )
     for row, panels in enumerate(ROWS):
         column = 0
@@ -102,7 +103,7 @@ def render_page(analysis: Analysis, panels: tuple[tuple[str, str], ...]) -> byte
         grid = figure.add_gridspec(
             rows,
             columns,
-            left=0.75 / wide,
+            left=0.9 / wide,
             right=1 - 0.75 / wide,
             top=1 - 1.35 / figure.get_figheight(),
             bottom=0.62 / figure.get_figheight(),
@@ -147,10 +148,10 @@ def _header(figure: Figure, analysis: Analysis) -> None:
         f"data {Path(str(info['data'])).name}" if info.get("data") else "",
     ]
     title = style.plain(f"Denoising dashboard · {info.get('run', 'run')}")
-    figure.text(0.045, 0.984, title[:110], fontsize=22, fontweight="bold", va="top", parse_math=False)
+    figure.text(0.045, 0.987, title[:110], fontsize=22, fontweight="bold", va="top", parse_math=False)
     figure.text(
         0.045,
-        0.968,
+        0.974,
         style.plain("   ·   ".join(part for part in parts if part))[:210],
         fontsize=style.BODY + 1,
         color=style.QUIET,

@@ -26,18 +26,22 @@ class Metric(NamedTuple):
 
 
 _GOLD = ("answer_logprob", "answer_token_id")
+_GUESS = ("token", "prediction", "answer_token_id", "answer_start", "answer_end")
+_SLOT = (*_GOLD, *_GUESS, "logprob")
+_MODEL = ("logprob", "margin", "kl", "answer_start", "answer_end")
 _NO_GOLD = "no problem has a gold answer and a recorded value"
 _NO_SLOT = "no problem has both a gold answer and an extracted answer"
 _NO_POSITION = "no recorded value at such positions"
+_NO_ANSWER = "no problem has an extracted answer"
 _ANSWER = ("entropy", "answer_start", "answer_end")
 
 METRICS: dict[str, Metric] = {
     "confidence/answer_slot": Metric(
-        "confidence:answer_slot", "probability", "joint probability of the gold answer where the answer stands",
-        (*_GOLD, "answer_start"), _NO_SLOT),
+        "confidence:answer_slot", "probability", "probability that exactly the gold answer stands where the answer is",
+        _SLOT, _NO_SLOT),
     "confidence/answer_slot_per_token": Metric(
         "confidence:answer_slot_per_token", "probability", "the same, geometric mean per gold token",
-        (*_GOLD, "answer_start"), _NO_SLOT),
+        _SLOT, _NO_SLOT),
     "confidence/softmax_sum": Metric(
         "confidence:softmax_sum", "tokens", "expected count of gold answer tokens over all positions (can exceed 1)",
         _GOLD, _NO_GOLD, every_position=True),
@@ -82,11 +86,71 @@ METRICS: dict[str, Metric] = {
     "cka/to_final": Metric(
         "cka:to_final", "1", "debiased CKA of the logits with the last step, all positions", ("cka",), _NO_POSITION,
         every_position=True),
+    "emergence/hit": Metric(
+        "emergence:hit", "1", "share of problems whose guess at the answer's place is the gold answer", _GUESS,
+        "no problem has a gold answer"),
+    "emergence/first_hit": Metric(
+        "emergence:first_hit", "1", "share of problems with a first hit by this step, kept or not", _GUESS,
+        "no problem has a gold answer"),
+    "emergence/stable_hit": Metric(
+        "emergence:stable_hit", "1", "share of problems whose guess is the gold answer from this step to the end",
+        _GUESS, "no problem has a gold answer"),
+    "emergence/final_guess": Metric(
+        "emergence:final_guess", "1", "share of problems whose guess is what finally stands there, right or wrong",
+        _GUESS, _NO_ANSWER),
+    "emergence/settled": Metric(
+        "emergence:settled", "1", "share of problems whose guess stays as it is from this step to the end", _GUESS,
+        _NO_ANSWER),
+    "answer/confidence": Metric(
+        "emergence:confidence", "probability", "joint probability of the best guess at the extracted answer", _MODEL,
+        _NO_ANSWER),
+    "answer/lowest_confidence": Metric(
+        "emergence:lowest_confidence", "probability", "lowest probability of a best guess at the extracted answer",
+        _MODEL, _NO_ANSWER),
+    "answer/margin": Metric(
+        "emergence:margin", "nats", "gap between largest and second logit, mean over the extracted answer", _MODEL,
+        _NO_ANSWER),
+    "answer/largest_kl": Metric(
+        "emergence:largest_kl", "bits", "largest KL to the step before at the answer's masked positions", _MODEL,
+        _NO_ANSWER),
+    "canvas/lowest_confidence": Metric(
+        "emergence:canvas_lowest_confidence", "probability", "lowest probability of a best guess, masked positions",
+        _MODEL, _NO_POSITION),
 }  # fmt: skip
+
+EXIT_RULES: dict[str, str] = {
+    "prophet_slot": "early_exit:prophet_slot",
+    "confidence_slot": "early_exit:confidence_slot",
+    "confidence_canvas": "early_exit:confidence_canvas",
+    "klass_slot": "early_exit:klass_slot",
+    "hindsight": "early_exit:hindsight",
+}
+
+EMERGENCE = (
+    "ever_pass", "pass_lost", "hits_lost", "guess_changes", "settled_step", "answer_commit_step", "commit_order",
+    "commit_order_in_block", *(f"{kind}_hit_by_{percent}{which}" for percent in (25, 50)
+                               for kind in ("first", "stable") for which in ("", "_correct")),
+)  # fmt: skip
+
+SIGNALS: dict[str, tuple[str, float]] = {
+    "answer_confidence": ("answer/confidence", 1.0),
+    "answer_margin": ("answer/margin", 1.0),
+    "answer_entropy": ("conditional_entropy/answer_slot", -1.0),
+    "canvas_entropy": ("entropy/masked", -1.0),
+    "canvas_kl": ("kl/masked", -1.0),
+}
+"""Signal whose AUROC is computed -> the metric it is read from, and the sign that makes large mean sure."""
+
+SIMILARITIES = tuple(
+    (kind, state) for kind in ("cka_states", "rsa", "procrustes") for state in ("masked", "answer")
+)
+"""Similarity of the states at two steps over problems, and the recorded state that it compares."""
 
 DERIVED: dict[str, str] = {
     "accuracy": "accuracy:accuracy",
     "cka/matrix": "means:MeanOverBlocks",
+    "cka/matrix_masked": "cka_subsets:cka_subsets",
+    "cka/matrix_committed": "cka_subsets:cka_subsets",
     "confidence_correct/answer_slot": "analyze:mean_by_verdict",
     "confidence_wrong/answer_slot": "analyze:mean_by_verdict",
     "entropy_correct/all": "analyze:mean_by_verdict",
@@ -97,12 +161,32 @@ DERIVED: dict[str, str] = {
     "gain/max_prob": "gain:information_gain",
     "gain/mean_prob": "gain:information_gain",
     "s_curve/fit": "s_curve:s_curve",
+    "mi/ross": "mutual_information:mutual_information",
+    "mi_p/ross": "mutual_information:mutual_information",
+    "mi/binning": "mutual_information:mutual_information",
+    "mi_p/binning": "mutual_information:mutual_information",
+    "mi/gcmi": "mutual_information:mutual_information",
+    "mi_p/gcmi": "mutual_information:mutual_information",
+    "mi/ross_summary": "mutual_information:mutual_information",
+    "mi_p/ross_summary": "mutual_information:mutual_information",
+    "mi/decoder": "mutual_information:mutual_information",
+    "mi_p/decoder": "mutual_information:mutual_information",
+    "mi/ross_oof": "mutual_information:mutual_information",
+    "mi_p/ross_oof": "mutual_information:mutual_information",
+    "mi_size/ksg1": "mutual_information:mutual_information",
+    "mi_size_p/ksg1": "mutual_information:mutual_information",
     "kl_averaged": "averaged:averaged_trajectory",
     "cka_averaged": "averaged:averaged_trajectory",
-}
+    **{f"emergence/{name}": "emergence:emergence_table" for name in EMERGENCE},
+    **{f"auroc/{name}": "auroc:auroc_trajectories" for name in SIGNALS},
+    **{f"early_exit/{rule}/{part}": "early_exit:replay"
+       for rule in EXIT_RULES for part in ("accuracy", "accuracy_change", "steps")},
+    **{f"{kind}/{state}_{which}": f"similarity:{kind}" for kind, state in SIMILARITIES
+       for which in ("matrix", "consecutive", "to_final") if (kind, which) != ("procrustes", "matrix")},
+}  # fmt: skip
 """Quantities that are made from the metrics above, or from sums over the run."""
 
-OPTIONAL = frozenset({"kl_averaged", "cka_averaged"})
+OPTIONAL = frozenset({"kl_averaged", "cka_averaged"} | {name for name in DERIVED if name.startswith("mi")})
 """Quantities that are there only when asked for and recorded."""
 
 SPIKE_RULES: dict[str, str] = {
@@ -119,6 +203,19 @@ CURVE_MODELS: dict[str, str] = {
     "saturating": "curve_models:saturating",
     "logistic": "curve_models:logistic",
 }
+
+ESTIMATORS: dict[str, str] = {
+    "ross": "information.ross:ross",
+    "ksg1": "information.ksg1:ksg1",
+    "ksg2": "information.ksg2:ksg2",
+    "gao": "information.gao:gao",
+    "binning": "information.binning:binning",
+    "gcmi": "information.gcmi:gcmi",
+    "decoder": "information.decoder:decoder",
+    "ross_oof": "information.ross_oof:ross_oof",
+    "pvi": "information.pvi:pvi",
+}
+"""Estimators of mutual information, behind `information.estimate`."""
 
 
 def confidence_methods() -> list[str]:

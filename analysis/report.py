@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .accuracy import CORRECT, count, wilson
-from .block import read_block
+from .block import digit_ids, read_block
 from .confidence import answer_slot
 from .plots import style
 from .publish import publish
@@ -48,6 +48,7 @@ _VALUES = (
     "answer_logprob",
     "answer_token_id",
 )
+_TOPK = ("topk_id", "topk_logit", "logsumexp")
 _FIELDS = (
     "generated_text",
     "extracted_answer",
@@ -71,6 +72,8 @@ CHARTS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
       ("kl/committed", "committed", "committed"))),
     ("CKA of the logits", "debiased, 1 = same geometry", "",
      (("cka/consecutive", "with the step before", "all"), ("cka/to_final", "with the last step", "correct"))),
+    ("Answer emergence", "share of problems whose guess is gold", "unit",
+     (("emergence/first_hit", "first hit", "all"), ("emergence/stable_hit", "for good", "correct"))),
     ("Information gain", "gain of mean confidence per step", "", (("gain/answer_slot", "gain", "all"),)),
 )  # fmt: skip
 """Title, unit, y range ("unit": 0 to 1) and lines (quantity, name, colour role) of each chart on the page."""
@@ -221,8 +224,9 @@ def _batched(rows: list[int]) -> Iterator[list[int]]:
 
 def _read(run: Run, rows: list[int]) -> Iterator[dict[str, Any]]:
     """The raw arrays and texts of some problems; `shown` is the canvas, the prediction where it is still masked."""
-    columns = {name: np.asarray(run[name][rows]) for name in (*_VALUES, *_FIELDS)}
-    gold = answer_slot(read_block(columns))
+    topk = _TOPK if all(name in run for name in _TOPK) else ()
+    columns = {name: np.asarray(run[name][rows]) for name in (*_VALUES, *_FIELDS, *topk)}
+    gold = answer_slot(read_block(columns, digit_ids(Path(run.path))))
     masked = columns["token"] == run.info.get("model", {}).get("mask_token_id")
     known = {problem.id: problem for problem in run.problems}
     for at, row in enumerate(rows):

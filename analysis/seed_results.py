@@ -1,6 +1,6 @@
 """`comprehensive_analysis_results.pt`: the seed's keys with true values, as plain tensors, numbers and strings.
 
-Loads with `torch.load(weights_only=True)`. What has no analysis yet is None with a `..._status` beside it. New things
+Loads with `torch.load(weights_only=True)`. What could not be computed is None with a `..._status` beside it; new things
 stand under new keys (`units`, `sample_sizes`, `quantities`). Reads only an `Analysis`.
 """
 
@@ -16,7 +16,9 @@ from .accuracy import CORRECT
 from .publish import publish
 from .results import Analysis, Quantity, Spike
 
-NOT_YET = "not computed by this version"
+NOT_ASKED = "not computed: not asked for"
+MI_SHOWN = {"mi_trajectory": "ross", "mi_trajectory_binning": "binning", "mi_trajectory_ksg": "ross_summary"}
+"""The seed's trajectory -> the estimator that answers it, the quantity `mi/<name>`; with a label, k-NN is Ross."""
 
 
 def write_seed_results(analysis: Analysis, path: str | Path) -> None:
@@ -38,7 +40,7 @@ def seed_results(analysis: Analysis) -> dict[str, Any]:
         "spike_analysis": _spike_analysis(analysis),
         "enhanced_analysis": _enhanced_analysis(analysis, method),
         "s_curve_analysis": _s_curve_analysis(analysis),
-        "tsne_data": {"embedding": None, "step_labels": None, "total_steps": analysis.info["steps"], "status": NOT_YET},
+        "tsne_data": _tsne(analysis),
         "num_steps": analysis.info["steps"],
         "units": {name: quantity.units for name, quantity in analysis.quantities.items()},
         "sample_sizes": {name: _plain(quantity.n) for name, quantity in analysis.quantities.items()},
@@ -46,6 +48,7 @@ def seed_results(analysis: Analysis) -> dict[str, Any]:
         "patterns": [pattern._asdict() for pattern in analysis.patterns],
         "accuracy_interval": list(analysis.info["accuracy_interval"]),
         "warnings": list(analysis.info["warnings"]),
+        "grading": {"lm_eval": analysis.info.get("lm_eval"), "rules": analysis.info.get("grade_rules", {})},
     }
 
 
@@ -53,12 +56,35 @@ def _mi_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
     return {
         "confidence_trajectories": [_tensor(row) for row in analysis.problems["confidence"]],
         "avg_confidence": _tensor(analysis[f"confidence/{method}"].values),
-        "mi_trajectory": None,
-        "mi_trajectory_status": NOT_YET,
-        "centroids": None,
-        "centroids_status": NOT_YET,
+        **_information(analysis, "mi_trajectory"),
+        "centroids": _tsne(analysis)["centroids"],
+        "centroids_status": _tsne(analysis)["status"],
         "answer_tokens_list": _answer_tokens(analysis),
         "method": method,
+    }
+
+
+def _information(analysis: Analysis, key: str) -> dict[str, Any]:
+    """`key` [step] in bits, or None, and its status, which names the quantity that it is."""
+    name = f"mi/{MI_SHOWN[key]}"
+    if name not in analysis:
+        return {key: None, f"{key}_status": NOT_ASKED}
+    quantity = analysis[name]
+    if not quantity.ok:
+        return {key: None, f"{key}_status": quantity.status}
+    return {key: _tensor(quantity.values), f"{key}_status": f"ok: {name}, {quantity.units}"}
+
+
+def _tsne(analysis: Analysis) -> dict[str, Any]:
+    """The joint map: `embedding` [row, 2], `step_labels` [row], and `centroids` [step, 2]."""
+    info = analysis.info
+    found = info.get("tsne", {"status": NOT_ASKED})
+    known = found["status"] == "ok"
+    arrays = {"embedding": "points", "step_labels": "step", "problem_labels": "problem", "centroids": "centroid"}
+    return {
+        **{key: _tensor(np.asarray(info[f"tsne_{name}"])) if known else None for key, name in arrays.items()},
+        "total_steps": info["steps"],
+        **found,
     }
 
 
@@ -78,10 +104,8 @@ def _enhanced_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
         "entropy_trajectory": _tensor(analysis["entropy/all"].values),
         "confidence_trajectory": _tensor(analysis[f"confidence/{method}"].values),
         "conditional_entropy_trajectory": _tensor(analysis["conditional_entropy/answer_slot"].values),
-        "mi_trajectory_binning": None,
-        "mi_trajectory_binning_status": NOT_YET,
-        "mi_trajectory_ksg": None,
-        "mi_trajectory_ksg_status": NOT_YET,
+        **_information(analysis, "mi_trajectory_binning"),
+        **_information(analysis, "mi_trajectory_ksg"),
         "info_gain": _tensor(analysis[f"gain/{method}"].values[1:]),
         "spikes": [_spike(spike) for spike in analysis.spikes[rule]],
         "answer_info": _answer_info(analysis),

@@ -12,6 +12,7 @@ import numpy as np
 from .patterns import MIN_MINORITY
 from .publish import publish
 from .results import Analysis, Quantity, Spike
+from .summary_emergence import emergence_lines, exit_lines, grading_lines, information_lines, map_lines
 
 SPIKES_SHOWN = 10
 
@@ -25,9 +26,14 @@ def summarise(analysis: Analysis) -> str:
     """The whole text, sections as in the seed: dataset, S-curve, spikes, statistics, patterns, insights, warnings."""
     sections = {
         "Dataset": _dataset(analysis),
+        "Grading": grading_lines(analysis),
         "S-curve": _s_curve(analysis),
         f"Information spikes (rule {_rule(analysis)})": _spikes(analysis),
         "Trajectories, first -> last step with a value (mean over problems +- standard error)": _trajectories(analysis),
+        "Mutual information I(State; Correct), first -> last step": information_lines(analysis),
+        "Answer emergence (mean over problems +- standard error)": emergence_lines(analysis),
+        "Early exits, replayed on the exact trajectories (counterfactual)": exit_lines(analysis),
+        "t-SNE map": map_lines(analysis),
         "Patterns": [f"[{p.kind}] {p.name}: {p.verdict}\n    {p.evidence}" for p in analysis.patterns],
         "Key insights": key_insights(analysis),
         "Warnings": analysis.info["warnings"] or ["none"],
@@ -42,6 +48,7 @@ def key_insights(analysis: Analysis) -> list[str]:
     sentences = [
         _accuracy_sentence(analysis),
         _confidence_sentence(analysis),
+        _emergence_sentence(analysis),
         _separation_sentence(analysis),
         _moved("entropy/all", "The entropy over all positions", analysis),
         _spike_sentence(analysis),
@@ -77,7 +84,9 @@ def _s_curve(analysis: Analysis) -> list[str]:
         f"(n = {n} problems)",
         f"largest {curve.max_confidence:.3f}, final {curve.final_confidence:.3f} {unit} (n = {n} problems)",
     ]
-    if curve.model:
+    if curve.model == "constant":
+        lines.append(f"best model constant, so no midpoint and no length (n = {n} problems)")
+    elif curve.model:
         lines.append(
             f"best model {curve.model}; logistic: midpoint step {curve.midpoint:.1f} +- {curve.midpoint_stderr:.1f}, "
             f"10-90 % in {curve.length_10_90:.1f} steps, amplitude {curve.amplitude:.3f} "
@@ -115,7 +124,7 @@ def _trajectories(analysis: Analysis) -> list[str]:
     return [
         f"{name}: {_first_to_last(q)}"
         for name, q in analysis.quantities.items()
-        if q.dims == ("step",) and name != "s_curve/fit"
+        if q.dims == ("step",) and name != "s_curve/fit" and not name.startswith("mi")
     ]
 
 
@@ -160,6 +169,18 @@ def _confidence_sentence(analysis: Analysis) -> str:
         f"The confidence in the gold answer ({_method(analysis)}) {_verb(confidence, ends)} "
         f"from {before:.2f} to {after:.2f} {confidence.units} (n = {_n(confidence.n)}); "
         f"its shape is judged: {curve.verdict}{middle}."
+    )
+
+
+def _emergence_sentence(analysis: Analysis) -> str:
+    names = ("emergence/stable_hit_by_50", "emergence/ever_pass")
+    if any(name not in analysis or not analysis[name].ok for name in names):
+        return ""
+    stable, ever = (analysis[name] for name in names)
+    return (
+        f"By half the steps {100 * float(stable.values):.0f} % of the problems have the gold answer for good, at some "
+        f"step {100 * float(ever.values):.0f} %, in the end {100 * float(analysis['accuracy'].values):.0f} % "
+        f"(n = {stable.n})."
     )
 
 

@@ -7,14 +7,16 @@ nothing of what a metric means, nor of means over problems of anything but that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .block import Block, read_block
-from .confidence import slot_status
+from .block import Block, digit_ids, read_block
+from .emergence import Events, events
 from .means import Mean, MeanOverBlocks
 from .registry import METRICS, Metric, resolve
+from .slot import extracted, gold_length, slot_status
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -39,20 +41,25 @@ class Trajectories(NamedTuple):
     mismatched_masks: int
 
 
-def read_trajectories(run: Run) -> Trajectories:
-    """Stream `run` once and reduce it. Raises KeyError if the run lacks a variable that a metric needs."""
+def read_trajectories(run: Run, *, answer_position: int | None = None) -> Trajectories:
+    """Stream `run` once and reduce it. Raises KeyError if the run lacks a variable that a metric needs.
+
+    `answer_position`: look for the gold answer at this generated position in every problem (a fixed slot, as when the
+    prompt fixes where the answer is written) instead of where each problem's answer was found.
+    """
     problems, steps = len(run.ids), steps_of(run)
     reductions = {name: resolve(metric.function) for name, metric in METRICS.items()}
     metrics = {name: np.full((problems, steps), np.nan) for name in reductions}
     columns: dict[str, np.ndarray] = {}
     matrix = MeanOverBlocks((steps, steps))
     mismatched = 0
-    for part in run.blocks(_needed(), max_problems=_block_problems(run)) if problems else ():
-        block = read_block(part)
+    digits, block_length = digit_ids(Path(run.path)), int(run.info["config"]["block_length"])
+    for part in run.blocks(_needed(run), max_problems=_block_problems(run)) if problems else ():
+        block = read_block(part if answer_position is None else _fixed(part, answer_position), digits)
         rows = np.asarray(part["row"])
         for name, values in _reduce(block, reductions).items():
             metrics[name][rows] = values
-        for name, column in _columns(block).items():
+        for name, column in _columns(block, block_length).items():
             columns.setdefault(name, np.empty((problems, *column.shape[1:]), column.dtype))[rows] = column
         matrix.add(np.asarray(part["cka"], np.float64))
         mismatched += _mismatched_masks(block)
@@ -68,16 +75,25 @@ def _reduce(block: Block, reductions: Mapping[str, Callable[[Block], np.ndarray]
     return {name: reduce(block) for name, reduce in reductions.items()}
 
 
-def _needed() -> list[str]:
+def _needed(run: Run) -> list[str]:
     wanted = {name: None for metric in METRICS.values() for name in metric.variables}
     always = dict.fromkeys(("performed", "committed", "n_masked", "cka", *COLUMNS))
-    return list(always | wanted)
+    more = ("topk_id", "topk_logit", "logsumexp")
+    return list(always | wanted | (dict.fromkeys(more) if all(name in run for name in more) else {}))
+
+
+def _fixed(part: Mapping[str, np.ndarray], start: int) -> dict[str, np.ndarray]:
+    """The block with the answer slot at `start` in every problem that has a gold answer, as long as that."""
+    length = (np.asarray(part["answer_token_id"]) >= 0).sum(axis=1)
+    known = length > 0
+    slot = {"answer_start": np.where(known, start, -1), "answer_end": np.where(known, start + length, -1)}
+    return {**part, **{name: values.astype(np.int32) for name, values in slot.items()}}
 
 
 def _block_problems(run: Run) -> int:
-    """How many problems fit a block: the largest variables are [step, position, answer_token] and [step, step]."""
+    """How many problems fit a block: the largest variables are [step, position, answer_token or k], [step, step]."""
     steps, positions = _length(run, "committed", 1), _length(run, "committed", 2)
-    tokens = _length(run, "answer_token_id", 1)
+    tokens = _length(run, "answer_token_id", 1) + (2 * _length(run, "topk_id", 3) if "topk_id" in run else 0)
     per_problem = 4 * steps * (positions * (tokens + 3) + steps)
     return int(np.clip(BLOCK_BYTES // max(per_problem, 1), 1, 64))
 
@@ -86,24 +102,16 @@ def _length(run: Run, variable: str, axis: int) -> int:
     return int(run[variable].shape[axis])
 
 
-def _columns(block: Block) -> dict[str, np.ndarray]:
+def _columns(block: Block, block_length: int) -> dict[str, np.ndarray]:
     columns = {name: np.asarray(block.variables[name]) for name in COLUMNS}
-    columns["gold_length"] = (columns["answer_token_id"] >= 0).sum(axis=1)
+    columns["gold_length"] = gold_length(block)
     columns["slot_status"] = slot_status(block)
-    columns["answer_commit_step"] = _answer_commit_step(block)
-    return columns
-
-
-def _answer_commit_step(block: Block) -> np.ndarray:
-    """[N] the step at which the last position of the extracted answer was committed, -1 without one."""
-    positions = np.arange(block.commit_step.shape[1])
-    start, end = (np.asarray(block.variables[name])[:, None] for name in ("answer_start", "answer_end"))
-    inside = (positions >= start) & (positions < end) & (start >= 0)
-    return np.where(inside, block.commit_step, -1).max(axis=1, initial=-1)
+    columns["answer_commit_step"] = np.where(extracted(block), block.commit_step, -1).max(axis=1, initial=-1)
+    return columns | events(block, block_length=block_length)._asdict()
 
 
 def _empty_columns() -> dict[str, np.ndarray]:
-    names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step")
+    names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step", *Events._fields)
     return {name: np.zeros((0, 0) if name == "answer_token_id" else 0, np.int32) for name in names}
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__
+
+if TYPE_CHECKING:
+    from ..analysis.results import Analysis
 
 ROOT = Path(__file__).resolve().parents[1]
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
@@ -68,10 +71,10 @@ RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 
 
 @group.command()
-@RUN
+@click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(["answer_slot", "softmax_sum", "max_prob", "mean_prob"]),
+    type=click.Choice(["answer_slot", "answer_slot_per_token", "softmax_sum", "max_prob", "mean_prob"]),
     default="answer_slot",
     show_default=True,
     help="Confidence in the gold answer shown first.",
@@ -80,9 +83,31 @@ RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--spike-threshold", type=float, default=0.1, show_default=True, help="Gain for --spike-rule basic.")
 @click.option("--threshold-low", type=float, default=0.1, show_default=True, help="Where a transition starts.")
 @click.option("--threshold-high", type=float, default=0.8, show_default=True, help="Where a transition ends.")
+@click.option("--n-bins", type=click.IntRange(2), default=10, show_default=True, help="Bins of the MI by binning.")
+@click.option("--k", type=click.IntRange(1), default=3, show_default=True, help="Neighbours of the k-NN estimators.")
+@click.option(
+    "--answer-position",
+    type=click.IntRange(0),
+    help="Generated position at which every answer begins (a fixed slot).  [default: where each answer was found]",
+)
+@click.option("--averaged", is_flag=True, help="Also the seed's KL and CKA of the averaged logits.")
+@click.option("--mi/--no-mi", "mutual_information", default=True, help="Mutual information.  [default: mi]")
+@click.option("--tsne/--no-tsne", default=True, help="The t-SNE map, the slowest part.  [default: tsne]")
 @click.option("--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True)
-def analyze(path: Path, method: str, plots: str, **settings: Any) -> None:
-    """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the seed's results file."""
+def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -> None:
+    """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the seed's results file.
+
+    Several runs are also put side by side: a table here, and comparison.csv in the first one's folder.
+    """
+    from ..analysis.comparison import compare_text, write_comparison
+
+    analyses = [_analyze_one(path, plots, confidence_method=method, **settings) for path in paths]
+    if len(analyses) > 1:
+        click.echo(f"\n{compare_text(analyses).rstrip()}")
+        click.echo(f"\ncomparison: {write_comparison(analyses, paths[0] / 'comparison.csv')}")
+
+
+def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     from ..analysis.analyze import analyze_run
     from ..analysis.dashboard import draw_all, draw_dashboard
     from ..analysis.results import save_analysis
@@ -90,8 +115,7 @@ def analyze(path: Path, method: str, plots: str, **settings: Any) -> None:
     from ..analysis.summary import summarise, write_summary
     from .store import open_run
 
-    run = open_run(path)
-    analysis = analyze_run(run, confidence_method=method, **settings)
+    analysis = analyze_run(open_run(path), **settings)
     save_analysis(analysis, path / "analysis.h5")
     write_summary(analysis, path / "analysis_summary.txt")
     write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
@@ -100,6 +124,7 @@ def analyze(path: Path, method: str, plots: str, **settings: Any) -> None:
         draw_all(analysis, path / "plots")
     click.echo(summarise(analysis).rstrip())
     click.echo(f"\ndashboard: {dashboard}")
+    return analysis
 
 
 @group.command()
@@ -142,6 +167,7 @@ def analysis_tables() -> dict[str, list[str]]:
         "analyses": list(registry.DERIVED),
         "spike rules": list(registry.SPIKE_RULES),
         "curve models": list(registry.CURVE_MODELS),
+        "early-exit rules": list(registry.EXIT_RULES),
         "plots": list(PANELS),
     }
 

@@ -3,7 +3,8 @@ r"""Whether a generated text gives the gold answer: which characters are its ans
 The answer is taken from the last `\boxed{}`, else the last `####`, else the last "answer is" or "answer:", else, for a
 numeric gold, the last number. Numbers compare exactly as fractions, anything else as normalised text; a word of the
 text that happens to equal the gold never counts. A text without an answer is a verdict of its own, not "wrong".
-Knows nothing of tokens, of number words or of algebra.
+A gold answer that is no number and not met as text is put to Math-Verify where that is installed (`symbolic`).
+Knows nothing of tokens, nor of number words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from .answer_values import numbers, parse_value, same_text
 from .problem_formats import last_boxed
+from .symbolic import same_expression
 
 Verdict = Literal["wrong", "correct", "no_answer_extracted", "no_gold_answer"]
 
@@ -143,7 +145,12 @@ def _compare(extracted: str, gold: str) -> tuple[bool, str]:
     found, wanted = parse_value(extracted), parse_value(gold)
     if found is not None and wanted is not None:
         return found.value == wanted.value, "number"
-    return same_text(extracted, gold), "text"
+    if same_text(extracted, gold):
+        return True, "text"
+    if wanted is not None or _is_choice(gold):
+        return False, "text"
+    outcome = same_expression(gold, extracted)
+    return outcome == "same", {"same": "math_verify", "different": "math_verify"}.get(outcome, f"text,{outcome}")
 
 
 def _is_choice(gold: str) -> bool:

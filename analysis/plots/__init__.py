@@ -18,11 +18,15 @@ PANELS: dict[str, str] = {
     "confidence": "diffengine.analysis.plots.confidence:draw_confidence",
     "entropy": "diffengine.analysis.plots.entropy:draw_entropy",
     "information_gain": "diffengine.analysis.plots.information_gain:draw_information_gain",
-    "mutual_information": "diffengine.analysis.plots.later:draw_mutual_information",
-    "tsne": "diffengine.analysis.plots.later:draw_tsne",
+    "mutual_information": "diffengine.analysis.plots.mutual_information:draw_mutual_information",
+    "tsne": "diffengine.analysis.plots.embedding:draw_tsne",
     "trajectories": "diffengine.analysis.plots.trajectories:draw_trajectories",
     "statistics": "diffengine.analysis.plots.statistics:draw_statistics",
     "insights": "diffengine.analysis.plots.insights:draw_insights",
+    "emergence": "diffengine.analysis.plots.emergence:draw_emergence",
+    "signals": "diffengine.analysis.plots.emergence:draw_signals",
+    "exits": "diffengine.analysis.plots.emergence:draw_exits",
+    "states": "diffengine.analysis.plots.emergence:draw_states",
 }
 
 BY_METHOD = frozenset({"confidence", "information_gain"})

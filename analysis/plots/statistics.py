@@ -70,6 +70,7 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
             unit = analysis[name].units
             yield label, style.change(analysis[name]) + (f" {unit}" if unit not in ("1", "") else "")
     yield from _curve(analysis)
+    yield from _emergence(analysis)
     found = spikes(analysis, style.method_of(analysis)) or []
     yield (
         "Spikes at steps",
@@ -85,9 +86,21 @@ def _accuracy(analysis: Analysis) -> str:
     return f"{100 * rate:.1f} % (95 %: {100 * interval.low:.1f} to {100 * interval.high:.1f}, n = {n})"
 
 
+def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    if style.usable(analysis, "emergence/ever_pass"):
+        ever = analysis["emergence/ever_pass"]
+        yield "EverPass (right at some step)", f"{100 * float(ever.values):.1f} % (n = {ever.n})"
+    lm_eval = analysis.info.get("lm_eval")
+    if lm_eval:
+        right = [f"{100 * lm_eval[name] / max(lm_eval['n'], 1):.1f} %" for name in ("strict", "flexible")]
+        yield "lm-eval strict / flexible", f"{right[0]} / {right[1]} (n = {lm_eval['n']})"
+
+
 def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:
     curve = analysis.s_curve
     start, end = (f"{step}" if step is not None else "never" for step in (curve.transition_start, curve.transition_end))
     yield f"Confidence above {curve.threshold_low:g} / {curve.threshold_high:g}", f"from step {start} / {end}"
-    if np.isfinite(curve.midpoint):
+    if curve.model == "constant":
+        yield "Logistic midpoint, 10–90 % length", "none (best model constant)"
+    elif np.isfinite(curve.midpoint):
         yield "Logistic midpoint, 10–90 % length", f"step {curve.midpoint:.1f}, {curve.length_10_90:.1f} steps"

@@ -24,6 +24,7 @@ def analysis(
     performed = np.arange(steps) % skip == 0
     block = np.arange(steps) // block_length
     quantities = _curves(problems, correct, steps, block_length) | _similarities(problems, steps, block_length)
+    quantities |= _emergence(problems, correct, steps, block_length)
     for name, quantity in quantities.items():
         values = np.where(performed, quantity.values, NAN) if quantity.dims == ("step",) else quantity.values
         if name == "cka/matrix":
@@ -63,6 +64,8 @@ def analysis(
             "settings": {"confidence_method": "answer_slot", "spike_rule": "z"},
             "spike_status": {"z": "ok" if graded >= 10 else f"insufficient: n = {graded} < 10"},
             "data": "data/held_out.jsonl",
+            "lm_eval": {"strict": correct, "flexible": correct, "n": graded},
+            **_map(problems, steps),
             "warnings": ["3 problems were cut off: their answer stands after the last position; not correct"],
         },
     )
@@ -141,8 +144,51 @@ def _similarities(problems: int, steps: int, block_length: int) -> dict[str, Qua
     }
 
 
+def _emergence(problems: int, correct: int, steps: int, block_length: int) -> dict[str, Quantity]:
+    """Emergence, AUROC, exits, states and mutual information with a shape that a run could have."""
+    rise = _rise(steps, block_length, 0.55)
+    share = correct / max(problems, 1)
+    found = {f"emergence/{name}": _quantity(height * rise, problems, "1")
+             for name, height in (("first_hit", min(share + 0.05, 1)), ("stable_hit", share), ("settled", 1.0))}
+    few = "ok" if 20 <= correct <= problems - 20 else "insufficient: 0 problems in the smaller class (at least 20)"
+    signals = ("answer_confidence", "answer_margin", "answer_entropy", "canvas_entropy", "canvas_kl")
+    for index, name in enumerate(signals):
+        found[f"auroc/{name}"] = _quantity(0.5 + (0.4 - 0.06 * index) * rise, problems, "1")._replace(status=few)
+    for index, rule in enumerate(("prophet_slot", "confidence_slot", "confidence_canvas", "klass_slot", "hindsight")):
+        for part, value in (("accuracy", share - 0.05 + 0.01 * index), ("steps", steps * (0.3 + 0.1 * index))):
+            found[f"early_exit/{rule}/{part}"] = _single(value, problems)
+    found["emergence/ever_pass"] = _single(min(share + 0.05, 1), problems)
+    found["emergence/stable_hit_by_50"] = _single(share / 3, problems)
+    for kind in ("rsa", "procrustes", "cka_states"):
+        for state in ("answer", "masked"):
+            found[f"{kind}/{state}_to_final"] = _quantity(0.1 + 0.9 * rise, problems, "1")
+    for index, name in enumerate(("ross", "binning", "gcmi", "ross_summary", "decoder", "ross_oof", "ksg1")):
+        found[f"mi/{name}"] = _quantity((0.35 - 0.03 * index) * rise - 0.01, problems, "bits")._replace(status=few)
+        found[f"mi_p/{name}"] = _quantity(np.where(rise > 0.1 * index, 0.005, 0.6), problems, "1")._replace(status=few)
+    return found
+
+
+def _single(value: float, n: int) -> Quantity:
+    status = "ok" if n else "insufficient: no problem has a value"
+    return Quantity(np.asarray(value), (), "1", n, np.asarray(0.3 / np.sqrt(max(n, 1))), status, "")
+
+
+def _map(problems: int, steps: int) -> dict[str, object]:
+    """The t-SNE map of `problems`, capped as a real one is: a drift over steps with scatter."""
+    chosen = min(problems, 2400 // steps)
+    if not chosen:
+        return {"tsne": {"status": "insufficient: 0 rows with a recorded state (at least 100)"}}
+    problem, step = (index.ravel() for index in np.indices((chosen, steps)))
+    scatter = np.random.default_rng(0).normal(size=(len(step), 2)) * 6
+    points = scatter + np.stack([step / steps * 40, 12 * np.sin(step / steps * 5)], axis=1)
+    centroid = np.array([points[step == one].mean(axis=0) for one in range(steps)])
+    facts = {"status": "ok", "kept": 0.71, "chance": 0.004, "perplexity": 30.0, "state": "state_answer",
+             "tool": "openTSNE"}  # fmt: skip
+    return {"tsne": facts, "tsne_points": points, "tsne_step": step, "tsne_problem": problem, "tsne_centroid": centroid}
+
+
 def _insufficient(quantities: dict[str, Quantity], steps: int, *, everything: bool) -> dict[str, Quantity]:
-    gold = ("confidence", "gain")
+    gold = ("confidence", "gain", "emergence", "auroc", "early_exit", "mi")
     reason = "insufficient: no problem was stored" if everything else "insufficient: no problem has a gold answer"
     return {
         name: quantity._replace(values=np.full(quantity.values.shape, NAN), status=reason, stderr=None)

@@ -161,8 +161,9 @@ def test_warnings_are_counts(make_run: Callable[..., Any]) -> None:
     run["answer_start"][:], run["answer_end"][:] = [7, 7, 6, 4], [8, 8, 8, 7]
     run.missing = ["x", "y"]
     found = analyze_run(run).info["warnings"]
-    assert [warning.split()[0] for warning in found] == ["2", "1", "1"]
+    assert [warning.split()[0] for warning in found] == ["2", "1", "1", "2"]
     assert "not in the run yet" in found[0] and "does not fit" in found[1] and "differ in length" in found[2]
+    assert "correct, but not in gold's own tokens" in found[3]
 
 
 def test_wrong_settings(make_run: Callable[..., Any]) -> None:
@@ -210,9 +211,8 @@ def write_run(path: Path, columns: dict[str, np.ndarray], *, parts: list[np.ndar
         "extracted_answer": np.array(["1"] * problems, object), "generated_text": np.array(["t"] * problems, object),
         "grade_rule": np.array(["r"] * problems, object), "prompt_length": np.ones(problems, np.int32),
         "problem_id": np.array([f"p{row}" for row in range(problems)], object),
-        "state_masked": plane[:, :, :2], "state_answer": plane[:, :, :2], "prediction": columns["token"],
     }  # fmt: skip
-    full |= {name: plane for name in ("logprob", "margin", "logsumexp", "logit_mean", "logit_std")}
+    full |= {name: plane for name in ("logsumexp", "logit_mean", "logit_std")}
     for rows in parts:
         shard = {name: column if name == "block" else column[rows] for name, column in full.items()}
         write_shard(path, shard, attrs={"run_id": "r", "fingerprint": "f"})

@@ -10,6 +10,7 @@ import pytest
 
 from diffengine.analysis import confidence
 from diffengine.analysis.block import Block, read_block
+from diffengine.analysis.slot import SLOT_STATUS
 
 Columns = dict[str, np.ndarray]
 ANSWERS = [[5], [5, 5], [7, 8, 9], [], [1, 2]]
@@ -36,7 +37,17 @@ def slot_twin(columns: Columns, row: int, step: int) -> float:
         while at > 0 and columns["committed"][row, :at, start + j].any():
             at -= 1
         total += float(columns["answer_logprob"][row, at, start + j, j])
-    return math.exp(total)
+    return math.exp(total) * (1 - goes_on_twin(columns, row, step, start + len(tokens)))
+
+
+def goes_on_twin(columns: Columns, row: int, step: int, behind: int) -> float:
+    """p of the token with which the extracted answer goes on behind the gold tokens, where it is the best guess."""
+    if behind >= min(columns["token"].shape[2], columns["answer_end"][row]):
+        return 0.0
+    while step > 0 and columns["committed"][row, :step, behind].any():
+        step -= 1
+    same = columns["prediction"][row, step, behind] == columns["token"][row, -1, behind]
+    return math.exp(columns["logprob"][row, step, behind]) if same else 0.0
 
 
 def test_answer_slot_against_the_twin(columns: Columns) -> None:
@@ -57,7 +68,7 @@ def test_per_token_is_the_geometric_mean(columns: Columns) -> None:
 def test_no_extracted_answer_is_undefined(columns: Columns) -> None:
     columns["answer_start"][0] = -1
     assert np.isnan(confidence.answer_slot(read_block(columns))[0]).all()
-    assert confidence.SLOT_STATUS[confidence.slot_status(read_block(columns))[0]] == "no_answer_extracted"
+    assert SLOT_STATUS[confidence.slot_status(read_block(columns))[0]] == "no_answer_extracted"
 
 
 def test_what_the_model_says_after_the_commit_is_not_used(columns: Columns) -> None:

@@ -76,29 +76,30 @@ def test_no_text_overlaps_another_or_leaves_the_picture(case: str) -> None:
     assert len(boxes) > 40
     assert [pair for pair in itertools.combinations(boxes, 2) if _overlap(pair[0][1], pair[1][1])] == []
     panels = _panels(figure)
-    assert len(panels) == 10
+    assert len(panels) == 13
     assert [pair for pair in itertools.combinations(panels, 2) if _overlap(pair[0][1], pair[1][1])] == []
     width, height = figure.bbox.width, figure.bbox.height
     assert [text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height] == []
 
 
-def test_the_rows_are_the_seeds_and_hold_every_panel() -> None:
+def test_the_first_four_rows_are_the_seeds_and_the_fifth_is_emergence() -> None:
     assert [[name for name, _ in row] for row in ROWS] == [
         ["cka", "kl", "confidence"],
         ["entropy", "information_gain", "mutual_information"],
         ["tsne", "trajectories"],
         ["statistics", "insights"],
+        ["emergence", "signals", "exits"],
     ]
-    assert [sum(width for _, width in row) for row in ROWS] == [3, 3, 3, 3]
+    assert [sum(width for _, width in row) for row in ROWS] == [3, 3, 3, 3, 3]
     assert dict(ROWS[2])["tsne"] == 2
-    assert {name for row in ROWS for name, _ in row} == set(PANELS)
+    assert {name for row in ROWS for name, _ in row} == set(PANELS) - {"states"}  # that one comes with --plots all
 
 
 def test_the_picture_is_large_enough_to_read(tmp_path: Path) -> None:
     out = draw_dashboard(synthetic.analysis(), tmp_path / "comprehensive_dashboard.png")
     header = out.read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
-    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (2200, 2530)
+    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (2200, 3135)
     assert [path.name for path in tmp_path.iterdir()] == ["comprehensive_dashboard.png"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +61,8 @@ def test_every_panel_draws_every_case(panel: str, case: str, cases: dict[str, An
 @pytest.mark.parametrize("panel", [name for name in PANELS if name not in ("statistics", "insights")])
 def test_a_panel_without_its_quantities_says_so(panel: str, cases: dict[str, Analysis]) -> None:
     whole = cases["healthy"]
-    bare = Analysis({}, {}, whole.s_curve, [], info=whole.info)
+    info = {name: value for name, value in whole.info.items() if not name.startswith("tsne")}
+    bare = Analysis({}, {}, whole.s_curve, [], info=info)
     _, texts = _draw(panel, bare)
     assert any("not part of this analysis" in text or "Not computed" in text or "no quantity" in text for text in texts)
 
@@ -69,12 +71,6 @@ def test_an_insufficient_quantity_is_not_drawn_but_explained(cases: dict[str, An
     ax, texts = _draw("confidence", cases["no gold answer"])
     assert not ax.lines
     assert any("no problem has a gold answer" in text for text in texts)
-
-
-@pytest.mark.parametrize("panel", ["mutual_information", "tsne"])
-def test_panels_of_later_versions_say_so_in_plain_words(panel: str, cases: dict[str, Analysis]) -> None:
-    _, texts = _draw(panel, cases["healthy"])
-    assert any("Not computed in this version" in text and "will" in text for text in texts)
 
 
 @pytest.mark.parametrize("panel", sorted(BY_METHOD))
@@ -187,3 +183,24 @@ def test_settled_is_the_first_step_after_the_last_one_below() -> None:
 )
 def test_number(value: float, text: str) -> None:
     assert style.number(value) == text
+
+
+def test_no_midpoint_is_shown_where_the_best_model_is_constant(cases: dict[str, Analysis]) -> None:
+    whole = cases["healthy"]
+    flat = replace(whole, s_curve=whole.s_curve._replace(model="constant"))
+    _, texts = _draw("statistics", flat)
+    assert "none (best model constant)" in texts and not any("26.4" in text for text in texts)
+    assert any("26.4" in text for text in _draw("statistics", whole)[1])
+
+
+def test_the_map_and_mutual_information_say_what_they_are(cases: dict[str, Analysis]) -> None:
+    _, texts = _draw("tsne", cases["healthy"])
+    assert any("keeps 71 % of 10 nearest neighbours" in text and "mean nothing" in text for text in texts)
+    _, texts = _draw("mutual_information", cases["healthy"])
+    assert any("significant from step" in text for text in texts)
+    _, texts = _draw("mutual_information", cases["all correct"])
+    assert any("insufficient: 0 problems in the smaller class" in text for text in texts)
+    whole = cases["healthy"]
+    left = {"mi/gcmi": whole["mi/gcmi"]._replace(status="insufficient: too few")}
+    _, texts = _draw("mutual_information", replace(whole, quantities=whole.quantities | left))
+    assert any("insufficient: gcmi" in text for text in texts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,21 @@ def test_units_and_sizes_stand_beside(make_run: Callable[..., Any], tmp_path: Pa
 def test_empty_run(make_run: Callable[..., Any], tmp_path: Path) -> None:
     _, loaded = written(make_run(0), tmp_path)
     assert loaded["mi_analysis"]["confidence_trajectories"] == [] and loaded["spike_analysis"]["num_spikes"] == 0
+
+
+def test_map_and_mutual_information_fill_the_seeds_keys_and_load_without_unpickling(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("made", Path(__file__).with_name("synthetic_analysis.py"))
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    whole = made.analysis()
+    columns = {"confidence": np.zeros((1, 48)), "answer_token_id": np.array([[5]]), "id": np.array(["p"], object),
+               "answer_start": np.array([1]), "answer_end": np.array([2]), "verdict": np.array([1])}  # fmt: skip
+    info = whole.info | {"spike_totals": {"z": {}}, "accuracy_interval": [0.0, 1.0]}
+    write_seed_results(replace(whole, problems=columns, info=info), tmp_path / "r.pt")
+    found = torch.load(tmp_path / "r.pt", weights_only=True)
+    assert found["tsne_data"]["embedding"].shape == (2400, 2) and len(found["tsne_data"]["step_labels"]) == 2400
+    assert found["mi_analysis"]["centroids"].shape == (48, 2) and found["mi_analysis"]["centroids_status"] == "ok"
+    assert found["mi_analysis"]["mi_trajectory"].shape == (48,)
+    assert found["enhanced_analysis"]["mi_trajectory_ksg_status"] == "ok: mi/ross_summary, bits"
+    assert found["grading"]["lm_eval"]["n"] == 200

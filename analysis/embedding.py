@@ -1,0 +1,158 @@
+"""One joint t-SNE map of all steps: rows are (problem, step), the vector is a recorded hidden state.
+
+Fitted once on all rows together, so that steps can be compared; maps that are fitted apart cannot. PCA to 50 dimensions
+first (by the Gram matrix where there are more features than rows: the same thing), PCA initialisation, learning rate
+n / 12 (Kobak and Berens 2019). Distances between clusters and cluster sizes in such a map mean nothing; how many true
+neighbours it keeps is measured and printed. openTSNE does it on CPU. With a GPU and cuML, cuML does; that path has not
+been run by us on a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .similarity import read_states
+
+if TYPE_CHECKING:
+    from ..engine.store import Run
+
+MAX_ROWS = 2400
+"""Rows of the map: 15 to 20 CPU-seconds. At most 20 000 make sense for openTSNE."""
+PCA_DIMENSIONS = 50
+PERPLEXITY = 30.0
+NEIGHBOURS = 10
+MIN_ROWS = 100
+SEED = 42
+MISSING = "insufficient: openTSNE is not installed; pip install openTSNE (or the extra `cpu`)"
+
+
+class Embedding(NamedTuple):
+    """`points` [row, 2], `step` and `problem` [row] (number among the chosen problems), `centroid` [step, 2].
+
+    `kept`: share of the 10 nearest neighbours among the PCA coordinates that are still among the 10 nearest on the map.
+    `chance`: the same for a map that knows nothing, 10 / (n - 1).
+    """
+
+    points: np.ndarray
+    step: np.ndarray
+    problem: np.ndarray
+    centroid: np.ndarray
+    kept: float
+    chance: float
+    perplexity: float
+    state: str
+    tool: str
+    status: str
+
+
+def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROWS) -> Embedding:
+    """Map the answer's states of `run`, or the masked positions' where no answer was extracted."""
+    for name in ("state_answer", "state_masked"):
+        states = read_states(run, name, seed=seed, max_problems=max(max_rows // max(steps, 1), 1))
+        step, problem, rows = _rows(states)
+        if len(rows) >= MIN_ROWS:
+            return embed(rows, step, problem, steps=steps, seed=seed, state=name)
+    return _nothing(steps, f"insufficient: {len(rows)} rows with a recorded state (at least {MIN_ROWS})")
+
+
+def embed(
+    rows: np.ndarray, step: np.ndarray, problem: np.ndarray, *, steps: int, seed: int = SEED, state: str = ""
+) -> Embedding:
+    """t-SNE of `rows` [row, feature]."""
+    fit, tool = _fitter()
+    if fit is None:
+        return _nothing(steps, MISSING)
+    reduced = pca(rows, PCA_DIMENSIONS)
+    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
+    points = fit(reduced, perplexity, seed)
+    centroid = np.full((steps, 2), np.nan)
+    for each in np.unique(step):
+        centroid[each] = points[step == each].mean(axis=0)
+    kept = neighbours_kept(reduced, points)
+    return Embedding(
+        points, step, problem, centroid, kept, NEIGHBOURS / (len(rows) - 1), perplexity, state, tool, "ok")  # fmt: skip
+
+
+def pca(rows: np.ndarray, dimensions: int) -> np.ndarray:
+    """[row, at most `dimensions`] principal components, each with its largest entry positive so that signs are fixed.
+
+    With as many dimensions as rows it is an isometry: all distances are kept.
+    """
+    centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    if centred.shape[1] <= len(centred):
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        scores = centred @ vectors[:, ::-1][:, :dimensions]
+    else:
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        scores = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :dimensions]
+    largest = np.abs(scores).argmax(axis=0)
+    return scores * np.where(scores[largest, np.arange(scores.shape[1])] < 0, -1.0, 1.0)
+
+
+def neighbours_kept(before: np.ndarray, after: np.ndarray, *, k: int = NEIGHBOURS) -> float:
+    """Mean share of each row's k nearest neighbours (itself excluded by number) that it has in both spaces."""
+    both = zip(_nearest(before, k), _nearest(after, k), strict=True)
+    return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in both]))
+
+
+def _nearest(points: np.ndarray, k: int) -> np.ndarray:
+    squares = (points**2).sum(axis=1)
+    found = np.empty((len(points), k), np.int64)
+    for first in range(0, len(points), 1024):
+        rows = np.arange(first, min(first + 1024, len(points)))
+        distance = squares[None, :] - 2.0 * points[rows] @ points.T
+        distance[np.arange(len(rows)), rows] = np.inf
+        found[rows] = np.argpartition(distance, k, axis=1)[:, :k]
+    return found
+
+
+def _rows(states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    problems, steps = states.shape[:2]
+    problem, step = (index.ravel() for index in np.indices((problems, steps)))
+    flat = states.reshape(problems * steps, states.shape[2])
+    known = np.isfinite(flat).all(axis=1) if flat.size else np.zeros(len(flat), bool)
+    return step[known], problem[known], flat[known]
+
+
+def _fitter() -> tuple[Any, str]:
+    if _has("cuml") and _cuda():
+        return _cuml, "cuML"
+    return (_open_tsne, "openTSNE") if _has("openTSNE") else (None, "")
+
+
+def _open_tsne(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    from openTSNE import TSNE
+
+    fitted = TSNE(
+        perplexity=perplexity, initialization="pca", learning_rate="auto", random_state=seed, n_jobs=2
+    ).fit(rows)  # fmt: skip
+    return np.asarray(fitted, np.float64)
+
+
+def _cuml(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    from cuml.manifold import TSNE
+
+    fitted = TSNE(
+        perplexity=perplexity, init="pca", random_state=seed, learning_rate_method="none",
+        learning_rate=max(len(rows) / 12, 200.0), n_neighbors=int(3 * perplexity), output_type="numpy",
+    ).fit_transform(rows.astype(np.float32))  # fmt: skip
+    return np.asarray(fitted, np.float64)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _nothing(steps: int, status: str) -> Embedding:
+    none = np.zeros(0, np.int64)
+    nan = float("nan")
+    return Embedding(np.zeros((0, 2)), none, none, np.full((steps, 2), nan), nan, nan, nan, "", "", status)

@@ -1,0 +1,99 @@
+"""What a run is, and what about it a reader of its analysis must know: counts, settings, warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .accuracy import CORRECT, Counts, wilson
+from .slot import SLOT_STATUS
+from .trajectories import Trajectories, steps_of
+
+if TYPE_CHECKING:
+    from ..engine.store import Run
+
+
+def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarray) -> dict[str, Any]:
+    """The `info` of an analysis that does not depend on its settings."""
+    config = run.info["config"]
+    return {
+        "run": Path(run.path).name,
+        "model": str(run.info["model"]["path"]),
+        "data": str(run.info.get("data", {}).get("source", "")),
+        "n_problems": len(run.ids),
+        "n_correct": counts.correct,
+        "n_wrong": counts.wrong,
+        "n_unextracted": counts.unextracted,
+        "n_no_gold": counts.no_gold,
+        "steps": steps_of(run),
+        "gen_length": int(config["gen_length"]),
+        "block_length": int(config["block_length"]),
+        "block": block,
+        "accuracy_interval": list(wilson(counts.correct, counts.graded)),
+        "slot_counts": {
+            name: int((trajectories.columns["slot_status"] == code).sum()) for code, name in enumerate(SLOT_STATUS)
+        },
+        "lm_eval": lm_eval_counts(run),
+        "grade_rules": grade_rules(run),
+        "warnings": _warnings(run, trajectories),
+    }
+
+
+def block_of_step(run: Run) -> np.ndarray:
+    """[step] the block that each step works on, as recorded, or from the run's configuration."""
+    steps = steps_of(run)
+    if "block" in run:
+        recorded = np.asarray(run["block"][...])
+        if recorded.size:
+            return recorded.reshape(-1, steps)[0].astype(np.int32)
+    config = run.info["config"]
+    blocks = max(1, config["gen_length"] // config["block_length"])
+    return (np.arange(steps) // max(1, steps // blocks)).astype(np.int32)
+
+
+def lm_eval_counts(run: Run) -> dict[str, int] | None:
+    """Problems that lm-eval's gsm8k filters call right (`strict`, `flexible`), of `n` with a gold answer; None if the
+    run has no text. Made from the recorded text: the filters look at nothing else."""
+    if "generated_text" not in run:
+        return None
+    from ..engine.grading import lm_eval_flexible, lm_eval_strict
+
+    gold = {problem.id: problem.answer for problem in run.problems}
+    texts = zip((gold[name] for name in run.ids), np.asarray(run["generated_text"][...]).tolist(), strict=True)
+    pairs = [(text, answer) for answer, text in texts if answer is not None]
+    return {
+        "strict": sum(lm_eval_strict(text, answer) for text, answer in pairs),
+        "flexible": sum(lm_eval_flexible(text, answer) for text, answer in pairs),
+        "n": len(pairs),
+    }
+
+
+def grade_rules(run: Run) -> dict[str, int]:
+    """How often each grading rule decided, most frequent first; empty if the run has none recorded."""
+    if "grade_rule" not in run:
+        return {}
+    rules, counts = np.unique(np.asarray(run["grade_rule"][...]).astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {str(rules[at]) or "none found": int(counts[at]) for at in order}
+
+
+def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
+    columns = trajectories.columns
+    defined = columns["slot_status"] == 0
+    length = columns["answer_end"] - columns["answer_start"]
+    other_length = int((defined & (length != columns["gold_length"])).sum())
+    too_long = int((columns["slot_status"] == SLOT_STATUS.index("does_not_fit")).sum())
+    unseen = int(((columns["verdict"] == CORRECT) & (columns["stable_hit_step"] < 0)).sum())
+    found = [
+        (len(run.missing), "problems are not in the run yet; results cover the stored ones only"),
+        (too_long, "problems: the gold answer does not fit between its start and the end of the canvas; no slot"),
+        (other_length, "problems: gold and extracted answer differ in length; the slot is as long as gold"),
+        (unseen, "problems are correct, but not in gold's own tokens at the slot: never hit in the emergence numbers"),
+        (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
+    ]
+    warnings = [f"{number} {text}" for number, text in found if number]
+    if run.info["config"].get("record", "all") != "all":
+        warnings.append("recorded with --record masked: quantities over all or committed positions are not available")
+    return warnings

@@ -1,0 +1,105 @@
+"""Whether a curve over steps holds any information: the same permutations of y for all steps, and the largest step.
+
+Under the null every permutation of y over problems is as likely as the given one. The same permutations serve every
+step, so that the steps' correlation is kept, and a step is judged against the largest of all steps (max-T, Westfall and
+Young 1993): p = (1 + #{b : max over steps T_b >= T}) / (1 + B), which bounds the chance of any false step.
+`..._many` functions return one estimator's values for many relabellings of the same x, exactly as the estimator would.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..neighbors import nearest
+from .ridge import axes_of, linear
+
+PENALTIES = 10.0 ** np.arange(-2, 3)
+"""Of the cross-fitted linear score, in units of n: each column of the standardised x has sum of squares n."""
+
+NEAR = 24
+"""Neighbours looked at first when the k-th of a label is sought."""
+
+
+def max_t(values: np.ndarray) -> np.ndarray:
+    """[step] adjusted p-values from `values` [1 + B, step]: row 0 as observed, the others under permutations of y.
+
+    Each step is first centred and scaled over all 1 + B rows alike, which leaves the test exact and gives steps of
+    different noise the same say. NaN where a step has no value.
+    """
+    found = np.full(values.shape[1], np.nan)
+    known = np.isfinite(values).all(axis=0)
+    if not known.any():
+        return found
+    used = values[:, known]
+    spread = used.std(axis=0)
+    scores = (used - used.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    largest = scores[1:].max(axis=1)
+    # Equal values must count as equal after the rounding of the scaling.
+    found[known] = (1 + (largest[:, None] >= scores[0] - 1e-9).sum(axis=0)) / len(values)
+    return found
+
+
+def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto") -> np.ndarray:
+    """[B] Ross in nats for prepared columns x [n, d] without ties and B relabellings `codes` [B, n].
+
+    m_i is the rank of the k-th neighbour of the same label among all neighbours, so one sorted list of neighbours
+    serves every relabelling. Raises ValueError if a label occurs once in the first of them.
+    """
+    from scipy.special import digamma
+
+    n = len(x)
+    if int(np.bincount(codes[0]).min()) < 2:
+        raise ValueError("a label occurs once; leave such rows out")
+    first = nearest(x, min(NEAR, n - 1), backend=backend)
+    rarest = min(np.bincount(codes[0])) / n
+    depth = int(min(n - 1, (k + 6 * np.sqrt(k)) / rarest))
+    deep = nearest(x, depth, backend=backend) if depth > first.shape[1] else first
+    values = np.empty(len(codes))
+    for number, labels in enumerate(codes):
+        members = np.bincount(labels)
+        k_of = np.minimum(k, members - 1)[labels]
+        rank = _rank_of_kth(x, labels, k_of, first, deep)
+        terms = digamma(k_of) - digamma(members[labels]) - digamma(rank)
+        values[number] = digamma(n) + terms.mean()
+    return values
+
+
+def _rank_of_kth(
+    x: np.ndarray, labels: np.ndarray, k_of: np.ndarray, first: np.ndarray, deep: np.ndarray
+) -> np.ndarray:
+    """[n] at which place among the neighbours the k-th of the same label stands, from 1."""
+    rank = np.zeros(len(x), np.int64)
+    rows = np.arange(len(x))
+    for table in (first, deep):
+        same = labels[table[rows]] == labels[rows, None]
+        enough = np.cumsum(same, axis=1, dtype=np.int16) >= k_of[rows, None]
+        found = enough[:, -1]
+        rank[rows[found]] = enough[found].argmax(axis=1) + 1
+        rows = rows[~found]
+        if not len(rows):
+            return rank
+    for row in rows:
+        distance = np.abs(x - x[row]).max(axis=1)
+        distance[row] = np.inf
+        order = np.argsort(distance, kind="stable")
+        same = np.cumsum(labels[order] == labels[row])
+        rank[row] = int(np.argmax(same >= k_of[row])) + 1
+    return rank
+
+
+def linear_many(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """[B] how much of each target [B, n] a linear score of x [n, d], fitted on the other folds, explains.
+
+    1 - SSE / SSE of the training mean, out of fold, for the best of the ridge penalties. Refitted for every target,
+    and the best penalty taken for every target, so that observed and permuted values come about in the same way.
+    """
+    y = np.ascontiguousarray(targets.T, np.float64)
+    wrong = np.zeros((len(PENALTIES), y.shape[1]))
+    null = np.zeros(y.shape[1])
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        axes = axes_of(x[~held])
+        found = linear(axes, axes.of(x[~held]), y[~held], axes.of(x[held]), PENALTIES * int((~held).sum()))
+        wrong += ((found - y[held]) ** 2).sum(axis=1)
+        null += ((y[held] - y[~held].mean(axis=0)) ** 2).sum(axis=0)
+    return 1 - wrong.min(axis=0) / null
