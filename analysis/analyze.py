@@ -12,6 +12,7 @@ import numpy as np
 
 from .accuracy import CORRECT, WRONG, Counts, accuracy, count, wilson
 from .confidence import SLOT_STATUS
+from .errors import SettingError
 from .gain import Gain, information_gain
 from .means import as_quantity, mean_over_problems
 from .patterns import Signs, judge_patterns
@@ -117,7 +118,7 @@ def _check(settings: Settings) -> None:
     find(dict.fromkeys(confidence_methods(), True), settings.confidence_method, kind="confidence method")
     find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
     if not settings.threshold_low <= settings.threshold_high:
-        raise ValueError(
+        raise SettingError(
             f"threshold_low {settings.threshold_low} is above threshold_high {settings.threshold_high}; swap them"
         )
 

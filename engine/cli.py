@@ -80,6 +80,7 @@ RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--spike-threshold", type=float, default=0.1, show_default=True, help="Gain for --spike-rule basic.")
 @click.option("--threshold-low", type=float, default=0.1, show_default=True, help="Where a transition starts.")
 @click.option("--threshold-high", type=float, default=0.8, show_default=True, help="Where a transition ends.")
+@click.option("--averaged", is_flag=True, help="Also the seed's KL and CKA of averaged logits; needs hidden states.")
 @click.option("--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True)
 def analyze(path: Path, method: str, plots: str, **settings: Any) -> None:
     """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the seed's results file."""
