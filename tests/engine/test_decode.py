@@ -272,3 +272,19 @@ def test_a_trajectory_that_predicts_the_mask_token_ends(random_checkpoint) -> No
         assert literal[prompt.problem.id]["token"].tolist() == published(
             model, dataclasses.replace(BASE, numerics="reference"), prompt
         )
+
+
+def test_the_shortest_rows_are_bit_equal_alone_and_in_company(bundled_model: MaskedDiffusionModel) -> None:
+    config = dataclasses.replace(BASE, steps=2, gen_length=2, block_length=2)
+    problems = [Problem(id=f"p{i}", question=q, answer="1") for i, q in enumerate(("", "2", "a b", "9 " * 60))]
+    prompts = [build_prompt(p, i, bundled_model, style="raw", gen_length=2) for i, p in enumerate(problems)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)  # the fewer rows a thread has, the sooner the BLAS changes its path
+        together = run_packed(bundled_model, config, prompts)
+        alone = {p.problem.id: run_packed(bundled_model, config, [p])[p.problem.id] for p in prompts}
+    finally:
+        torch.set_num_threads(threads)
+    for key, columns in together.items():
+        for name in ("token", "entropy", "logsumexp", "topk_logit"):
+            assert np.array_equal(alone[key][name], columns[name]), name

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.family import TokenIds
 from diffengine.engine.policies import POLICIES
-from diffengine.engine.policies.llada import LLaDAPolicy, transfer_counts
+from diffengine.engine.policies.llada import LLaDAPolicy, highest, transfer_counts
 from diffengine.engine.registry import UnknownNameError
 
 
@@ -39,3 +40,17 @@ def test_every_policy_commits_each_position_once(name: str) -> None:
 def test_a_wrong_name_gets_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'llada'"):
         POLICIES.load("lada")
+
+
+def test_ties_go_to_the_lowest_positions() -> None:
+    score = torch.zeros(2, 3000)
+    score[1, 1000:2000] = 1.0
+
+    class OnDevice:
+        @staticmethod
+        def on_device(values: list[int]) -> torch.Tensor:
+            return torch.tensor(values)
+
+    chosen = highest(score, [5, 1003], OnDevice())  # type: ignore[arg-type]
+    assert chosen[0].nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
+    assert chosen[1].nonzero().flatten().tolist() == [0, 1, 2, *range(1000, 2000)]
