@@ -14,6 +14,7 @@ from .auroc import auroc_trajectories
 from .cka_subsets import cka_subsets
 from .early_exit import replay
 from .emergence import emergence_table
+from .errors import SettingError
 from .facts import block_of_step, facts
 from .gain import Gain, information_gain
 from .means import as_quantity, mean_over_problems
@@ -134,12 +135,12 @@ def _check(settings: Settings, run: Run) -> None:
     find(dict.fromkeys(confidence_methods(), True), settings.confidence_method, kind="confidence method")
     find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
     if not settings.threshold_low <= settings.threshold_high:
-        raise ValueError(
+        raise SettingError(
             f"threshold_low {settings.threshold_low} is above threshold_high {settings.threshold_high}; swap them"
         )
     length, at = int(run.info["config"]["gen_length"]), settings.answer_position
     if at is not None and not 0 <= at < length:
-        raise ValueError(f"answer_position {at} is not a generated position; expected 0 to {length - 1}")
+        raise SettingError(f"answer_position {at} is not a generated position; expected 0 to {length - 1}")
 
 
 def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:

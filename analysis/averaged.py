@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..engine.store.errors import NotStored
 from .results import Quantity
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
     """`kl_averaged` (nats, KL(p_t-1 || p_t), the seed's direction and unit) and `cka_averaged` (biased), dims [step].
 
     Step t compares with the step before it; NaN at the first step and where not every problem performed both steps.
-    Raises ValueError if the run has no mean hidden states or no head.
+    Raises NotStored if the run has no mean hidden states or no head.
     """
     import h5py
 
     path = run.path / "head.h5"
     if "hidden_sum" not in run or not path.is_file():
-        raise ValueError(
+        raise NotStored(
             f"{run.path} has no averaged logits: expected the variable hidden_sum and the file head.h5; "
             "record them with `diffengine run --save-logits hidden`, or analyze without the averaged form"
         )

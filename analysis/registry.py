@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from .errors import SettingError
+
 
 class Metric(NamedTuple):
     """A value for each problem and step: `function(Block) -> [problem, step]`, averaged over problems afterwards.
@@ -227,7 +229,7 @@ def find(table: Mapping[str, Any], name: str, *, kind: str) -> Any:
     """`table[name]`; ValueError that lists the names and guesses what was meant. `kind`: "spike rule" and the like."""
     if name in table:
         return table[name]
-    raise ValueError(f"unknown {kind} {name!r}{_guess(name, table)}; known: {', '.join(table)}")
+    raise SettingError(f"unknown {kind} {name!r}{_guess(name, table)}; known: {', '.join(table)}")
 
 
 def resolve(function: str) -> Callable[..., Any]:

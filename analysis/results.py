@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .errors import SettingError
 from .publish import publish
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def load_analysis(path: str | Path) -> Analysis:
     with h5py.File(path, "r") as file:
         version = file.attrs.get("analysis_schema_version")
         if version != ANALYSIS_SCHEMA_VERSION:
-            raise ValueError(
+            raise SettingError(
                 f"{path} has analysis_schema_version {version!r}, expected {ANALYSIS_SCHEMA_VERSION!r}; "
                 f"run `diffengine analyze {path.parent}` again"
             )

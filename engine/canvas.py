@@ -15,11 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..kernels.blas import safe_rows
 from .models.attention import Packing, packing_of
 from .prompts import Prompt
-
-MIN_TOKENS = 64
-"""A smaller packed batch takes another path through the BLAS and its last bits would depend on its size."""
 
 
 class Update(NamedTuple):
@@ -135,8 +133,8 @@ class Canvas:
         lengths = [len(s) for s in sequences]
         starts = torch.tensor([0, *lengths]).cumsum(0)[:-1] + torch.tensor(lengths) - self.gen_length
         at = (starts[:, None] + torch.arange(self.gen_length)).flatten().to(self.device)
-        if sum(lengths) < MIN_TOKENS:
-            sequences.append([self.mask_id] * (MIN_TOKENS - sum(lengths)))
+        if sum(lengths) < safe_rows():  # else the last bits of a small batch would depend on its size
+            sequences.append([self.mask_id] * (safe_rows() - sum(lengths)))
             lengths.append(len(sequences[-1]))
         ids = torch.tensor([i for s in sequences for i in s]).to(self.device)
         positions = torch.cat([torch.arange(n) for n in lengths]).to(self.device)

@@ -90,7 +90,7 @@ RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
     type=click.IntRange(0),
     help="Generated position at which every answer begins (a fixed slot).  [default: where each answer was found]",
 )
-@click.option("--averaged", is_flag=True, help="Also the seed's KL and CKA of the averaged logits.")
+@click.option("--averaged", is_flag=True, help="Also the seed's KL and CKA of averaged logits; needs hidden states.")
 @click.option("--mi/--no-mi", "mutual_information", default=True, help="Mutual information.  [default: mi]")
 @click.option("--tsne/--no-tsne", default=True, help="The t-SNE map, the slowest part.  [default: tsne]")
 @click.option("--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True)

@@ -8,6 +8,7 @@ USER_ERRORS = {
     "diffengine.engine.problems": 1,
     "diffengine.engine.models.family": 1,
     "diffengine.engine.store.errors": 1,
+    "diffengine.analysis.errors": 2,
 }
 """Modules whose exceptions a user can act on, with the exit code: 2 for what was typed, 1 for what was found."""
 

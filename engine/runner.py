@@ -28,7 +28,7 @@ from .problems import Problem, ProblemSet, read_problems
 from .prompts import Prompt, PromptError, build_prompt
 from .record import Finished, Recorder, host_array
 from .run_info import describe_run, enter_run, replace_file
-from .store import RunLock, completed_ids, sweep_temporaries
+from .store import RunLock, resume_run
 from .store.disk import write_file
 from .store.head import write_head
 from .writer import ShardWriter, stack_columns
@@ -122,7 +122,6 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
         info, known = enter_run(out, fresh, chosen.problems)
-        sweep_temporaries(out)
         return _run_locked(out, info, known, chosen.problems, loaded, config, execution, on_progress)
 
 
@@ -146,7 +145,10 @@ def _run_locked(
     execution: Execution,
     on_progress: Callable[[Progress], None] | None,
 ) -> RunResult:
-    finished = completed_ids(out, fingerprint=info["fingerprint"])
+    resumable = resume_run(out, fingerprint=info["fingerprint"])
+    for shard, why in resumable.quarantined.items():
+        logger.warning("%s: set aside, its problems are decoded again: %s", shard, why)
+    finished = resumable.done
     wanted = {p.id for p in asked}
     todo = [(i, p) for i, p in enumerate(known) if p.id in wanted and p.id not in finished]
     resumed = len(wanted & finished)

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .blas import safe_rows
 from .gumbel import gumbel_argmax
 from .reference import LogitStats, candidates_only, logit_stats, widen
-
-MIN_ROWS = 64
-"""Fewer rows would take another code path in the BLAS, and a row's last bits would depend on how many there are."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Head:
         self.weight, self.sampling, self.guidance, self.chunk_rows = weight, sampling, guidance, chunk_rows
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Rows [N, V] of logits in the model's dtype; N is padded to `MIN_ROWS` inside."""
-        short = MIN_ROWS - len(hidden)
+        """Rows [N, V] of logits in the model's dtype; N is padded to `safe_rows` inside."""
+        short = safe_rows() - len(hidden)
         padded = F.pad(hidden, (0, 0, 0, short)) if short > 0 else hidden
         return F.linear(padded, self.weight)[: len(hidden)]
 

@@ -97,8 +97,10 @@ def _all(options: list[Any]) -> Any:
 @click.pass_context
 def run(context: click.Context, /, **options: Any) -> None:
     """Decode problems and record how the answer emerges. The same command resumes."""
-    as_json, gpus = options.pop("as_json"), options.pop("gpus")
     from ..problems import read_problems
+
+    as_json = options.pop("as_json")
+    options["device"] = _device(options["device"], options.pop("gpus"))
 
     ids = options.pop("ids")
     problems = read_problems(
@@ -109,7 +111,6 @@ def run(context: click.Context, /, **options: Any) -> None:
     )
     for bad in problems.skipped:
         click.echo(f"skipped {bad}", err=True)
-    options["device"] = _device(options["device"], gpus)
     result = _run(problems, options, as_json=as_json)
     _say_result(result, as_json=as_json)
     context.exit(3 if result.failed else 0)
@@ -143,6 +144,8 @@ def _called(model: Path) -> str:
 
 
 def _device(device: str | None, gpus: int | None) -> str | None:
+    if device is None and gpus is None:
+        return None
     import torch
 
     found = torch.cuda.device_count()

@@ -48,7 +48,7 @@ class LLaDAPolicy:
         # No lower bound: a position that an earlier block left masked stays eligible, as in the reference.
         eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
         score = torch.where(eligible, confidence, -torch.inf)
-        chosen = self._topk_of_reference(canvas, score, counts) if self.literal else _highest(score, counts, canvas)
+        chosen = self._topk_of_reference(canvas, score, counts) if self.literal else highest(score, counts, canvas)
         # A transfer of the mask token itself (the reference allows it) leaves the position as it was.
         return Update(token, chosen & masked & (token != self.mask_id))
 
@@ -68,7 +68,7 @@ def transfer_counts(n_masked: int, steps: int) -> list[int]:
     return [base + (i < extra) for i in range(steps)]
 
 
-def _highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
+def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
     """The `counts` highest scores of each row, ties to the lowest position."""
     order = score.argsort(dim=-1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(

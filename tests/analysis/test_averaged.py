@@ -14,6 +14,7 @@ import torch
 from diffengine.analysis import averaged
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.averaged import averaged_trajectory, consecutive_cka, consecutive_kl
+from diffengine.engine.store import NotStored
 
 rng = np.random.default_rng(0)
 HIDDEN = rng.normal(size=(4, 6, 5))
@@ -55,7 +56,7 @@ def test_from_a_run(make_columns: Callable[..., Any], fake_run: type, tmp_path: 
 
 
 def test_not_recorded(make_run: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="no averaged logits.*--save-logits hidden"):
+    with pytest.raises(NotStored, match="no averaged logits.*--save-logits hidden"):
         averaged_trajectory(make_run())
 
 

@@ -12,8 +12,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from diffengine.engine.canvas import Canvas, capacity_for
+from diffengine.engine.config import RunConfig
+from diffengine.engine.decode import decode
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.policies.llada import LLaDAPolicy
+from diffengine.engine.problems import Problem
+from diffengine.engine.prompts import Prompt, build_prompt
+from diffengine.engine.record import Recorder
 from diffengine.engine.runner import BUNDLED
+from diffengine.kernels.head import Head
 
 SMALL = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "mlp_hidden_size": 96, "embedding_size": 560}
 
@@ -72,3 +80,52 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> MaskedDiffusionMod
 def bundled_model() -> MaskedDiffusionModel:
     """The trained model, whose confidences saturate at 1, so that ties are common."""
     return load_model(BUNDLED, device="cpu")
+
+
+QUESTIONS = (
+    "Ann has 5 rocks. Ann finds 3 rocks. How many rocks does Ann have now?",
+    "2 + 2?",
+    "",
+    "A book costs 7 dollars. Ben buys 4 of them. Ben also buys a pen for 12 dollars. How many dollars does Ben pay?",
+    "Wie viele Äpfel sind das? 三 + 四",
+    "Mia has 9 cards. Leo has 4 more than Mia. How many cards does Leo have?",
+)
+
+
+def prompts_for(model: MaskedDiffusionModel, gen_length: int) -> list[Prompt]:
+    problems = [Problem(id=f"p{i}", question=q, answer=str(11 * i)) for i, q in enumerate(QUESTIONS)]
+    return [build_prompt(p, i, model, style="chat", gen_length=gen_length) for i, p in enumerate(problems)]
+
+
+def run_packed(
+    model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, budget: int = 2048, refill: bool = True
+) -> dict:
+    policy = LLaDAPolicy(config, model.token_ids, n_candidates=model.n_candidates)
+    capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
+    canvas = Canvas(
+        gen_length=config.gen_length,
+        mask_id=model.token_ids.mask,
+        performed=policy.performed,
+        capacity=capacity,
+        token_budget=budget,
+        device=model.device,
+        guided=config.cfg_scale > 0,
+        refill=refill,
+    )
+    recorder = Recorder(model, config, capacity=capacity, n_answer=2)
+    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale)
+    finished = list(decode(model, canvas, head, policy, recorder, iter(prompts)))
+    assert len(finished) == len(prompts)
+    return {f.problem.id: f.columns for f in finished}
+
+
+@pytest.fixture
+def packed() -> Callable[..., dict[str, dict[str, Any]]]:
+    """`packed(model, config, prompts, budget=, refill=)`: columns of each problem by id, through the packed loop."""
+    return run_packed
+
+
+@pytest.fixture
+def prompts_of() -> Callable[..., list[Prompt]]:
+    """`prompts_of(model, gen_length)`: prompts of very different lengths."""
+    return prompts_for

@@ -193,3 +193,22 @@ def test_a_full_disk_is_one_error_and_loses_no_published_shard(
     assert verify_run(tmp_path / "a")._replace(findings=()).n_problems == published
     result = run("samples", out=tmp_path / "a", model=bundled_model, **SHORT)
     assert (result.resumed, result.done) == (published, 10 - published)
+
+
+def test_a_damaged_shard_is_set_aside_and_only_its_problems_are_done_again(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    execution = Execution(shard_problems=3)
+    run("samples", out=tmp_path / "a", model=bundled_model, execution=execution, **SHORT)
+    run("samples", out=tmp_path / "b", model=bundled_model, execution=execution, **SHORT)
+    shards = sorted((tmp_path / "a" / "shards").glob("*.h5"))
+    assert len(shards) == 4
+    content = bytearray(shards[1].read_bytes())
+    content[len(content) // 3] ^= 16
+    shards[1].write_bytes(content)
+    assert not verify_run(tmp_path / "a").ok
+    result = run("samples", out=tmp_path / "a", model=bundled_model, **SHORT)
+    assert (result.done, result.resumed) == (3, 7)
+    report = verify_run(tmp_path / "a")
+    assert report.ok, report.findings
+    same_run(tmp_path / "a", tmp_path / "b")

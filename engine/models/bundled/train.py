@@ -124,7 +124,7 @@ def train(work: Path, *, steps: int, batch_size: int, seed: int, device: torch.d
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     validation = validation_batches(tokenizer, n=256, batch_size=64)
-    started, running = time.time(), 0.0
+    started, running, reported = time.time(), 0.0, first
     pool: list[Batch] = []
     for step in range(first, steps):
         if not pool or step % POOL_BATCHES == 0:
@@ -155,11 +155,11 @@ def train(work: Path, *, steps: int, batch_size: int, seed: int, device: torch.d
             report = {
                 "step": step + 1,
                 "sequences": (step + 1) * batch_size,
-                "train_nats": running / save_every,
+                "train_nats": running / (step + 1 - reported),
                 "validation_nats": _validate(model, average, validation, device),
                 "seconds": round(time.time() - started, 1),
             }
-            running = 0.0
+            running, reported = 0.0, step + 1
             with (work / "log.jsonl").open("a") as log:
                 log.write(json.dumps(report) + "\n")
             logger.info("%s", report)

@@ -62,7 +62,10 @@ def llada_logits(weights: dict[str, torch.Tensor], config: dict, ids: torch.Tens
         )
         q, k = rotate(q), rotate(k)
         k, v = (t.repeat_interleave(heads // kv_heads, 0) for t in (k, v))
-        attended = (q @ k.transpose(-1, -2) / math.sqrt(size)).softmax(-1) @ v
+        if ids.device.type == "cpu" and h.dtype == torch.bfloat16:  # the published code's kernel, for its rounding
+            attended = torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+        else:
+            attended = (q @ k.transpose(-1, -2) / math.sqrt(size)).softmax(-1) @ v
         h = h + attended.transpose(0, 1).reshape(len(ids), width) @ w[n + "attn_out.weight"].T
         x = norm(h, n + "ff_norm")
         gated = torch.nn.functional.silu(x @ w[n + "ff_proj.weight"].T) * (x @ w[n + "up_proj.weight"].T)
@@ -80,6 +83,16 @@ def test_the_stock_class_computes_lladas_network(random_checkpoint, changes: dic
     expected = llada_logits(load_file(path / "model.safetensors"), json.loads((path / "config.json").read_text()), ids)
     hidden = model.hidden(ids, torch.arange(90), packing_of([90], model.device))
     torch.testing.assert_close(hidden @ model.head_weight.T, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_bfloat16_is_bit_equal_to_the_published_network(random_checkpoint) -> None:
+    path = random_checkpoint(scale=4.0)
+    model = load_model(path, device="cpu", dtype="bfloat16")
+    weights = {k: v.to(torch.bfloat16) for k, v in load_file(path / "model.safetensors").items()}
+    ids = torch.randint(6, 500, (200,), generator=torch.Generator().manual_seed(2))
+    expected = llada_logits(weights, json.loads((path / "config.json").read_text()), ids)
+    hidden = model.hidden(ids, torch.arange(200), packing_of([200], model.device))
+    assert torch.equal(hidden @ model.head_weight.T, expected)
 
 
 def test_bfloat16_keeps_float32_rope(random_checkpoint) -> None:
