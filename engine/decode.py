@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..kernels.head import Head, Proposal, Rows
 from ..kernels.reference import LogitStats
-from .canvas import Canvas
+from .canvas import Canvas, Row
 from .models.loading import MaskedDiffusionModel
 from .prompts import Prompt
 from .record import Finished, Recorder
@@ -30,12 +30,20 @@ def decode(
 ) -> Iterator[Finished]:
     """Denoise every prompt; yields each problem as it finishes, in no particular order."""
     while canvas.fill(prompts):
-        conditional, unconditional = _hidden(model, canvas)
-        stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
-        update = policy.step(canvas, proposal)
-        recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
-        for row in canvas.apply(update):
+        for row in decode_step(model, canvas, head, policy, recorder):
             yield recorder.finish(row)
+
+
+@torch.inference_mode()
+def decode_step(
+    model: MaskedDiffusionModel, canvas: Canvas, head: Head, policy: LLaDAPolicy, recorder: Recorder
+) -> list[Row]:
+    """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
+    conditional, unconditional = _hidden(model, canvas)
+    stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
+    update = policy.step(canvas, proposal)
+    recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
+    return canvas.apply(update)
 
 
 def _hidden(model: MaskedDiffusionModel, canvas: Canvas) -> tuple[Tensor, Tensor | None]:

@@ -10,34 +10,28 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..kernels.head import Head
-from .canvas import Canvas, capacity_for
 from .config import ConfigError, RunConfig, resolve
-from .decode import decode
-from .disk_need import refuse_if_too_large
+from .estimate import Estimate, estimate, refuse_if_too_large
 from .models.loading import MaskedDiffusionModel, load_model
+from .one_device import Execution, decode_and_publish
 from .policies import POLICIES
 from .problems import Problem, ProblemSet, read_problems
 from .prompts import Prompt, PromptError, build_prompt
-from .record import Finished, Recorder, host_array
+from .record import host_array
 from .run_info import describe_run, enter_run, replace_file
-from .store import RunLock, resume_run
+from .store import RunLock, completed_ids, resume_run
 from .store.disk import write_file
 from .store.head import write_head
-from .writer import ShardWriter, stack_columns
+from .writer import ShardWriter
 
 logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "models" / "bundled" / "checkpoint"
 SEED_CHECKPOINT = Path("llada-8b")
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
 
 
 class Progress(NamedTuple):
@@ -58,18 +52,6 @@ class RunResult(NamedTuple):
     done: int
     resumed: int
     failed: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is executed; nothing in here changes a result beyond the stated rounding."""
-
-    device: str | None = None
-    token_budget: int | None = None
-    refill: bool = True
-    shard_problems: int = 64
-    shard_bytes: int = 128 << 20
-    flush_seconds: float = 60.0
 
 
 def default_model() -> Path:
@@ -104,25 +86,56 @@ def run(
     StorageError; nothing that was published is ever lost.
     """
     execution = execution or Execution()
-    chosen = (
-        problems
-        if isinstance(problems, ProblemSet)
-        else read_problems(problems, skip_bad=skip_bad, limit=limit, ids=ids)
-    )
-    loaded = _loaded(model, device=execution.device, dtype=settings.pop("dtype", None))
-    dtype = str(loaded.dtype).removeprefix("torch.")
-    name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
-    config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
-    fresh = describe_run(config, loaded, chosen, devices=[_device_name(loaded)])
-    out = Path(out) if out is not None else default_out(chosen, fresh["fingerprint"])
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; give --out a directory")
-    _ = POLICIES[config.policy]  # a wrong name is refused before anything is made
+    chosen = _chosen(problems, skip_bad=skip_bad, limit=limit, ids=ids)
+    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings)
     refuse_if_too_large(config, loaded, n_problems=len(chosen.problems), out=out)
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
         info, known = enter_run(out, fresh, chosen.problems)
         return _run_locked(out, info, known, chosen.problems, loaded, config, execution, on_progress)
+
+
+def estimate_run(
+    problems: str | Path | Sequence[str | Path] | ProblemSet = "samples",
+    *,
+    out: str | Path | None = None,
+    model: str | Path | MaskedDiffusionModel | None = None,
+    execution: Execution | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing; raises as `run` does."""
+    execution = execution or Execution()
+    chosen = _chosen(problems)
+    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings)
+    done: set[str] = set()
+    if (out / "run.json").exists():
+        info, _ = enter_run(out, fresh, [])
+        done = completed_ids(out, fingerprint=info["fingerprint"])
+    todo = [(i, p) for i, p in enumerate(chosen.problems) if p.id not in done]
+    return estimate(_prompts(todo, loaded, config)[0], loaded, config, execution, out=out)
+
+
+def _chosen(problems: str | Path | Sequence[str | Path] | ProblemSet, **choice: Any) -> ProblemSet:
+    return problems if isinstance(problems, ProblemSet) else read_problems(problems, **choice)
+
+
+def _prepare(
+    chosen: ProblemSet,
+    out: str | Path | None,
+    model: str | Path | MaskedDiffusionModel | None,
+    execution: Execution,
+    settings: dict[str, Any],
+) -> tuple[RunConfig, MaskedDiffusionModel, dict[str, Any], Path]:
+    loaded = _loaded(model, device=execution.device, dtype=settings.pop("dtype", None))
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
+    config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
+    fresh = describe_run(config, loaded, chosen, devices=[_device_name(loaded)])
+    path = Path(out) if out is not None else default_out(chosen, fresh["fingerprint"])
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is a file; give --out a directory")
+    _ = POLICIES[config.policy]  # a wrong name is refused before anything is made
+    return config, loaded, fresh, path
 
 
 def _loaded(
@@ -173,8 +186,7 @@ def _run_locked(
         }
         writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
         try:
-            stream = _publish(_decode(prompts, model, config, execution), writer, config, execution)
-            with contextlib.closing(stream):
+            with contextlib.closing(decode_and_publish(prompts, model, config, execution, writer.put)) as stream:
                 for one in stream:
                     done += 1
                     correct += int(one.columns["verdict"]) == 1
@@ -182,65 +194,6 @@ def _run_locked(
         finally:
             writer.close()
     return RunResult(out, done, resumed, failed)
-
-
-def _decode(
-    prompts: list[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
-) -> tuple[Recorder, Iterator[Finished]]:
-    policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
-    guided = config.cfg_scale > 0
-    budget = execution.token_budget or TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
-    budget = budget // 2 if guided else budget
-    prompts = sorted(prompts, key=lambda p: len(p.token_ids))  # rows of one length share attention calls
-    capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
-    canvas = Canvas(
-        gen_length=config.gen_length,
-        mask_id=model.token_ids.mask,
-        performed=policy.performed,
-        capacity=capacity,
-        token_budget=budget,
-        device=model.device,
-        guided=guided,
-        refill=execution.refill,
-    )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale)
-    return recorder, decode(model, canvas, head, policy, recorder, iter(prompts))
-
-
-def _publish(
-    decoding: tuple[Recorder, Iterator[Finished]], writer: ShardWriter, config: RunConfig, execution: Execution
-) -> Generator[Finished, None, None]:
-    """Pass finished problems on, and hand them to the writer when a shard is full or old; the rest at the end, or on
-    the way out when the run is interrupted."""
-    recorder, finished = decoding
-    pending: list[Finished] = []
-    size, since = 0, time.perf_counter()
-
-    def flush() -> None:
-        if pending:
-            writer.put(_shard_columns(pending, recorder.take_hidden_sum(), config))
-            pending.clear()
-
-    try:
-        for one in finished:
-            pending.append(one)
-            size += sum(v.nbytes for v in one.columns.values() if isinstance(v, np.ndarray))
-            late = time.perf_counter() - since > execution.flush_seconds
-            if len(pending) >= execution.shard_problems or size >= execution.shard_bytes or late:
-                flush()
-                size, since = 0, time.perf_counter()
-            yield one
-    finally:
-        flush()
-
-
-def _shard_columns(pending: list[Finished], hidden_sum: np.ndarray | None, config: RunConfig) -> dict[str, Any]:
-    columns = stack_columns([f.columns for f in pending])
-    columns["block"] = (np.arange(config.steps) // config.steps_per_block).astype(np.int32)
-    if hidden_sum is not None:
-        columns["hidden_sum"] = hidden_sum
-    return columns
 
 
 def _prompts(
