@@ -37,12 +37,12 @@ setup(
         "click",
         "safetensors",
         "jinja2",
+        "ray",
     ],
     extras_require={
         "gpu": ["faiss-gpu", "cuml-cu13"],
         "cpu": ["faiss-cpu", "openTSNE", "scikit-learn"],
         "xarray": ["xarray", "h5netcdf"],
-        "cluster": ["ray"],
         "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf"],
     },
     entry_points={"console_scripts": ["diffengine = diffengine.engine.cli:main"]},

@@ -136,7 +136,7 @@ def time_need(
 ) -> list[Factor]:
     """Seconds of decoding from timed steps of the largest batch that these prompts make, after one to warm up."""
     ordered = by_length(prompts)[::-1]
-    desk = set_up(ordered, model, config, budget=token_budget(model, config, execution))
+    desk = set_up(ordered, model, config, budget=token_budget(model.device.type, config, execution))
     waiting, taken = iter(ordered), 0.0
     tokens = 0
     for i in range(1 + TIMED_STEPS):
@@ -168,7 +168,7 @@ def estimate(
     workers: int = 1,
 ) -> Estimate:
     """All three needs of decoding `prompts`; times two steps on the model's device. Writes nothing."""
-    budget = token_budget(model, config, execution)
+    budget = token_budget(model.device.type, config, execution)
     longest = max((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     shortest = min((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     n_answer = max((len(p.answer_ids) for p in prompts), default=1)

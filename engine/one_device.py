@@ -28,14 +28,27 @@ TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is executed; nothing in here changes a result beyond the stated rounding."""
+    """How a run is executed; nothing in here changes a result beyond the stated rounding.
+
+    More than one of `workers`, or the address of a `cluster`, means Ray; each worker has a device of its own.
+    """
 
     device: str | None = None
+    workers: int = 1
+    cluster: str | None = None
     token_budget: int | None = None
     refill: bool = True
     shard_problems: int = 64
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
+
+    @property
+    def distributed(self) -> bool:
+        return self.workers > 1 or self.cluster is not None
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device is not None and self.device.startswith("cuda")
 
 
 class Desk(NamedTuple):
@@ -47,9 +60,9 @@ class Desk(NamedTuple):
     recorder: Recorder
 
 
-def token_budget(model: MaskedDiffusionModel, config: RunConfig, execution: Execution) -> int:
+def token_budget(device_type: str, config: RunConfig, execution: Execution) -> int:
     """Packed tokens of one forward pass that problems may fill; guidance sends every row through twice."""
-    budget = execution.token_budget or TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
+    budget = execution.token_budget or TOKEN_BUDGET.get(device_type, TOKEN_BUDGET["cpu"])
     return budget // 2 if config.cfg_scale > 0 else budget
 
 
@@ -87,7 +100,7 @@ def decode_and_publish(
 ) -> Generator[Finished, None, None]:
     """Decode all prompts, hand full shards to `put`, and pass each finished problem on. Needs at least one prompt."""
     ordered = by_length(prompts)
-    budget = token_budget(model, config, execution)
+    budget = token_budget(model.device.type, config, execution)
     desk = set_up(ordered, model, config, budget=budget, refill=execution.refill)
     finished = decode(model, *desk, iter(ordered))
     yield from _publish(finished, desk.recorder, put, config, execution)

@@ -8,25 +8,29 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .cluster_worker import Job
 from .config import ConfigError, RunConfig, resolve
 from .estimate import Estimate, estimate, refuse_if_too_large
 from .models.loading import MaskedDiffusionModel, load_model
-from .one_device import Execution, decode_and_publish
+from .one_device import Execution, decode_and_publish, token_budget
 from .policies import POLICIES
 from .problems import Problem, ProblemSet, read_problems
 from .prompts import Prompt, PromptError, build_prompt
 from .record import host_array
 from .run_info import describe_run, enter_run, replace_file
-from .store import RunLock, completed_ids, resume_run
+from .store import RunLock, completed_ids, resume_run, sweep_temporaries
 from .store.disk import write_file
 from .store.head import write_head
-from .writer import ShardWriter
+from .store.process import this_process
+from .writer import ShardWriter, merge_token_files
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ def run(
     """
     execution = execution or Execution()
     chosen = _chosen(problems, skip_bad=skip_bad, limit=limit, ids=ids)
-    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings)
+    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings, weights=not execution.distributed)
     refuse_if_too_large(config, loaded, n_problems=len(chosen.problems), out=out)
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
@@ -125,12 +129,17 @@ def _prepare(
     model: str | Path | MaskedDiffusionModel | None,
     execution: Execution,
     settings: dict[str, Any],
+    *,
+    weights: bool = True,
 ) -> tuple[RunConfig, MaskedDiffusionModel, dict[str, Any], Path]:
-    loaded = _loaded(model, device=execution.device, dtype=settings.pop("dtype", None))
+    weights = weights or settings.get("save_logits") == "hidden"  # whose run keeps the head as well
+    device = "cpu" if execution.distributed and weights else execution.device
+    dtype = settings.pop("dtype", None) or ("bfloat16" if execution.distributed and execution.on_gpu else None)
+    loaded = _loaded(model, device=device, dtype=dtype, weights=weights)
     dtype = str(loaded.dtype).removeprefix("torch.")
     name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
     config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
-    fresh = describe_run(config, loaded, chosen, devices=[_device_name(loaded)])
+    fresh = describe_run(config, loaded, chosen, devices=_device_names(loaded, execution))
     path = Path(out) if out is not None else default_out(chosen, fresh["fingerprint"])
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path}: is a file; give --out a directory")
@@ -139,13 +148,13 @@ def _prepare(
 
 
 def _loaded(
-    model: str | Path | MaskedDiffusionModel | None, *, device: str | None, dtype: str | None
+    model: str | Path | MaskedDiffusionModel | None, *, device: str | None, dtype: str | None, weights: bool
 ) -> MaskedDiffusionModel:
     if isinstance(model, MaskedDiffusionModel):
         return model
     path = default_model() if model is None else Path(model)
     path = BUNDLED if path == Path("bundled") and not path.exists() else path
-    return load_model(path, device=device, dtype=dtype)
+    return load_model(path, device=device, dtype=dtype, weights=weights)
 
 
 def _run_locked(
@@ -161,6 +170,7 @@ def _run_locked(
     resumable = resume_run(out, fingerprint=info["fingerprint"])
     for shard, why in resumable.quarantined.items():
         logger.warning("%s: set aside, its problems are decoded again: %s", shard, why)
+    merge_token_files(out)
     finished = resumable.done
     wanted = {p.id for p in asked}
     todo = [(i, p) for i, p in enumerate(known) if p.id in wanted and p.id not in finished]
@@ -177,23 +187,67 @@ def _run_locked(
             on_progress(Progress(done, resumed, len(failed), len(wanted), correct, seconds))
 
     report()
-    if prompts:
-        attrs = {
-            "run_id": info["run_id"],
-            "fingerprint": info["fingerprint"],
-            "model_fingerprint": model.fingerprint,
-            "mask_token_id": model.token_ids.mask,
-        }
-        writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
-        try:
-            with contextlib.closing(decode_and_publish(prompts, model, config, execution, writer.put)) as stream:
-                for one in stream:
-                    done += 1
-                    correct += int(one.columns["verdict"]) == 1
-                    report()
-        finally:
-            writer.close()
+    attrs = {
+        "run_id": info["run_id"],
+        "fingerprint": info["fingerprint"],
+        "model_fingerprint": model.fingerprint,
+        "mask_token_id": model.token_ids.mask,
+    }
+    if not prompts:
+        return RunResult(out, done, resumed, failed)
+    if execution.distributed:
+
+        def published(verdicts: list[int]) -> None:
+            nonlocal done, correct
+            done, correct = done + len(verdicts), correct + verdicts.count(1)
+            report()
+
+        failed |= _distributed(out, prompts, model, config, execution, attrs, published)
+        _write_failed(out, failed)
+        report()
+        return RunResult(out, done, resumed, failed)
+    writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
+    try:
+        with contextlib.closing(decode_and_publish(prompts, model, config, execution, writer.put)) as stream:
+            for one in stream:
+                done += 1
+                correct += int(one.columns["verdict"]) == 1
+                report()
+    finally:
+        writer.close()
     return RunResult(out, done, resumed, failed)
+
+
+def _distributed(
+    out: Path,
+    prompts: list[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    execution: Execution,
+    attrs: dict[str, Any],
+    on_published: Callable[[list[int]], None],
+) -> dict[str, str]:
+    from .cluster import decode_on_workers
+
+    execution = replace(execution, device="cuda" if execution.on_gpu else "cpu")
+    local_cpu = execution.cluster is None and not execution.on_gpu
+    threads = max(1, (os.cpu_count() or 1) // execution.workers) if local_cpu else None
+    job = Job(
+        out=str(out.resolve()),
+        model=str(model.path.resolve()),
+        attrs=attrs,
+        config=config,
+        execution=execution,
+        holder=str(this_process()),
+        threads=threads,
+    )
+    try:
+        return decode_on_workers(
+            prompts, job, budget=token_budget(execution.device or "cpu", config, execution), on_published=on_published
+        )
+    finally:
+        merge_token_files(out)
+        sweep_temporaries(out)
 
 
 def _prompts(
@@ -216,9 +270,11 @@ def _write_failed(out: Path, failed: dict[str, str]) -> None:
         replace_file(path, lambda temporary: write_file(temporary, lines.encode()))
 
 
-def _device_name(model: MaskedDiffusionModel) -> str:
+def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
+    if execution.distributed:
+        return ["cuda" if execution.on_gpu else "cpu"] * execution.workers
     if model.device.type != "cuda":
-        return model.device.type
+        return [model.device.type]
     import torch
 
-    return torch.cuda.get_device_name(model.device)
+    return [torch.cuda.get_device_name(model.device)]

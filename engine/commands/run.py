@@ -34,6 +34,8 @@ WHAT = [
 ]
 HOW = [
     click.option("--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]"),
+    click.option("--workers", type=click.IntRange(1), help="Worker processes, on the CPU unless --gpus.  [default: 1]"),
+    click.option("--cluster", metavar="ADDRESS", help="Use this Ray cluster (`auto`: the one here), not this machine."),
     click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
     click.option(
         "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
@@ -131,7 +133,13 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
     """Problems, model, execution and settings that the options ask for."""
     from ..problems import read_problems
 
-    device = _device(options.pop("device"), options.pop("gpus"))
+    gpus, workers, cluster = options.pop("gpus"), options.pop("workers"), options.pop("cluster")
+    if gpus is not None and workers is not None:
+        raise click.UsageError(f"--gpus {gpus} and --workers {workers}: give one; --gpus N is one worker on each GPU")
+    if (gpus or 1) > 1 and options["device"] is not None:
+        raise click.UsageError(f"--gpus {gpus} and --device {options['device']}: give one of them")
+    device = _device(options.pop("device"), gpus, elsewhere=cluster is not None)
+    device = "cpu" if device is None and workers is not None and (workers > 1 or cluster) else device
     ids = options.pop("ids")
     problems = read_problems(
         list(options.pop("sources")) or ["samples"],
@@ -143,7 +151,13 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
         click.echo(f"skipped {bad}", err=True)
     from ..runner import Execution, default_model
 
-    execution = Execution(device=device, token_budget=options.pop("token_budget"), refill=options.pop("refill"))
+    execution = Execution(
+        device=device,
+        workers=workers or max(gpus or 1, 1),
+        cluster=cluster,
+        token_budget=options.pop("token_budget"),
+        refill=options.pop("refill"),
+    )
     return problems, options.pop("model") or default_model(), execution, options
 
 
@@ -177,9 +191,11 @@ def _called(model: Path) -> str:
     )
 
 
-def _device(device: str | None, gpus: int | None) -> str | None:
+def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | None:
     if device is None and gpus is None:
         return None
+    if elsewhere and gpus:
+        return "cuda"
     import torch
 
     found = torch.cuda.device_count()
@@ -196,8 +212,6 @@ def _device(device: str | None, gpus: int | None) -> str | None:
         raise click.UsageError(
             f"--gpus {gpus}: this machine has {found} usable GPU{'s' * (found != 1)}; type {instead}"
         )
-    if gpus > 1:
-        raise click.UsageError(f"--gpus {gpus}: this version decodes on one device; {found} were found; type --gpus 1")
     if gpus < 0:
         raise click.UsageError(f"--gpus {gpus}: must not be negative")
     return "cpu" if gpus == 0 else device or "cuda"
