@@ -5,12 +5,16 @@ Knows a writer and a model, not run directories, locks or other devices.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ..kernels.head import Head
 from .canvas import Canvas, capacity_for
@@ -23,7 +27,10 @@ from .prompts import Prompt
 from .record import Finished, Recorder
 from .writer import stack_columns
 
+logger = logging.getLogger(__name__)
+
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+SHARE_OF_FREE_MEMORY = 0.8
 
 
 @dataclass(frozen=True)
@@ -99,11 +106,62 @@ def decode_and_publish(
     put: Callable[[dict[str, Any]], None],
 ) -> Generator[Finished, None, None]:
     """Decode all prompts, hand full shards to `put`, and pass each finished problem on. Needs at least one prompt."""
-    ordered = by_length(prompts)
-    budget = token_budget(model.device.type, config, execution)
+    left = by_length(prompts)
+    budget = min(token_budget(model.device.type, config, execution), _room(left, model, config, execution))
+    halved = False
+    while True:
+        done: set[str] = set()
+        try:
+            with contextlib.closing(_attempt(left, model, config, execution, put, budget)) as stream:
+                for one in stream:
+                    done.add(one.problem.id)
+                    yield one
+            return
+        except torch.OutOfMemoryError as error:
+            left = [p for p in left if p.problem.id not in done]
+            if halved or not left:
+                raise
+            budget, halved = max(1, budget // 2), True
+            logger.warning("out of memory; going on with half the token budget, %d: %s", budget, str(error)[:200])
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _attempt(
+    ordered: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    execution: Execution,
+    put: Callable[[dict[str, Any]], None],
+    budget: int,
+) -> Generator[Finished, None, None]:
     desk = set_up(ordered, model, config, budget=budget, refill=execution.refill)
-    finished = decode(model, *desk, iter(ordered))
-    yield from _publish(finished, desk.recorder, put, config, execution)
+    yield from _publish(decode(model, *desk, iter(ordered)), desk.recorder, put, config, execution)
+
+
+def _room(ordered: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution) -> int:
+    """The token budget that free device memory allows; without a limit on a CPU or where somebody gave a budget."""
+    if model.device.type != "cuda" or execution.token_budget is not None:
+        return sys.maxsize
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return budget_that_fits(
+        free,
+        config,
+        width=model.head_weight.shape[1],
+        item=model.head_weight.element_size(),
+        mlp=model.network.config.intermediate_size,
+        shortest=len(ordered[0].token_ids) + config.gen_length,
+    )
+
+
+def budget_that_fits(free: float, config: RunConfig, *, width: int, item: int, mlp: int, shortest: int) -> int:
+    """Packed tokens whose trajectories and activations take four fifths of `free` bytes; at least one row's worth.
+
+    `shortest` is the shortest row in tokens: every row keeps a whole trajectory, so short rows cost most per token.
+    """
+    row = config.steps * config.gen_length * (width * item + config.topk * (4 + item) + 4 * 12)
+    token = row / shortest + (8 * width + 3 * mlp) * item
+    return max(shortest, int(SHARE_OF_FREE_MEMORY * free / token))
 
 
 def _publish(

@@ -41,7 +41,9 @@ HOW = [
         "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
     ),
     click.option(
-        "--token-budget", type=click.IntRange(1), help="Packed tokens per forward pass.  [default: 16384 GPU, 2048 CPU]"
+        "--token-budget",
+        type=click.IntRange(1),
+        help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory is short]",
     ),
     click.option(
         "--refill/--no-refill",
