@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .status import log_to_file, write_phases
+
 if TYPE_CHECKING:
     from .config import RunConfig
     from .models.loading import MaskedDiffusionModel
@@ -62,6 +64,7 @@ class Worker:
         """Open the log and load the model."""
         try:
             log_to_file(Path(self._job.out), self._name)
+            logging.getLogger("diffengine").setLevel(logging.INFO)
             self._load()
             logging.getLogger(__name__).info("ready: process %d on %s", os.getpid(), os.uname().nodename)
         except Exception as error:
@@ -72,16 +75,19 @@ class Worker:
         """Decode a batch; its shards are written while the next one is decoded."""
         from .one_device import decode_and_publish
 
-        assert self._model is not None
+        assert self._model is not None and self._writer is not None
         decoded = []
         try:
-            stream = decode_and_publish(prompts, self._model, self._job.config, self._job.execution, self._put)
+            stream = decode_and_publish(
+                prompts, self._model, self._job.config, self._job.execution, self._put, phases=self._phases
+            )
             with closing(stream):
                 for one in stream:
                     decoded.append(one.problem.id)
         except Exception as error:
             return self._failed(error)
         logging.getLogger(__name__).info("decoded %d problems", len(decoded))
+        self._note_phases()
         return Report(self._taken(), decoded)
 
     def drain(self) -> Report:
@@ -91,12 +97,19 @@ class Worker:
             self._writer.drain()
         except Exception as error:
             return self._failed(error)
+        self._note_phases()
         return Report(self._taken(), [])
+
+    def _note_phases(self) -> None:
+        assert self._writer is not None
+        phases = {**self._phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
+        write_phases(Path(self._job.out), self._name, phases)
 
     def _load(self) -> None:
         import torch
 
         from .models.loading import load_model
+        from .phases import Phases
         from .writer import ShardWriter
 
         job = self._job
@@ -109,7 +122,7 @@ class Worker:
                 f"worker {self._name} on {os.uname().nodename} finds another model in {job.model} "
                 f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the same checkpoint"
             )
-        self._model = model
+        self._model, self._phases = model, Phases(model.device)
         self._writer = ShardWriter(
             Path(job.out), attrs=job.attrs, token_text=lambda i: str(model.tokenizer.decode([i])), worker=self._name
         )
@@ -144,15 +157,3 @@ class Worker:
                 error, fatal = full, True
         name = "" if fatal else f"{type(error).__name__}: "
         return Report(self._taken(), [], f"{name}{error}", fatal)
-
-
-def log_to_file(out: Path, worker: str) -> logging.Handler:
-    """Send what the library logs in this process to `logs/<worker>.log` of the run as well; returns the handler."""
-    (out / "logs").mkdir(exist_ok=True)
-    handler = logging.FileHandler(out / "logs" / f"{worker}.log", encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours = logging.getLogger("diffengine")
-    ours.addHandler(handler)
-    if ours.getEffectiveLevel() > logging.INFO:
-        ours.setLevel(logging.INFO)
-    return handler

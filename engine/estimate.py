@@ -16,6 +16,7 @@ from .config import ConfigError, RunConfig
 from .decode import decode_step
 from .models.loading import MaskedDiffusionModel
 from .one_device import Execution, by_length, set_up, token_budget
+from .phases import Phases
 from .prompts import Prompt
 from .store.schema import VARIABLES
 
@@ -144,7 +145,7 @@ def time_need(
             break
         started = time.perf_counter()
         now = sum(desk.canvas.prompt_lengths) + len(desk.canvas.rows) * config.gen_length
-        decode_step(model, *desk)
+        decode_step(model, *desk, Phases(model.device))
         if model.device.type == "cuda":
             import torch
 

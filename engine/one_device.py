@@ -21,6 +21,7 @@ from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
 from .models.loading import MaskedDiffusionModel
+from .phases import Phases
 from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
@@ -104,15 +105,18 @@ def decode_and_publish(
     config: RunConfig,
     execution: Execution,
     put: Callable[[dict[str, Any]], None],
+    *,
+    phases: Phases | None = None,
 ) -> Generator[Finished, None, None]:
     """Decode all prompts, hand full shards to `put`, and pass each finished problem on. Needs at least one prompt."""
+    phases = phases or Phases(model.device)
     left = by_length(prompts)
     budget = min(token_budget(model.device.type, config, execution), _room(left, model, config, execution))
     halved = False
     while True:
         done: set[str] = set()
         try:
-            with contextlib.closing(_attempt(left, model, config, execution, put, budget)) as stream:
+            with contextlib.closing(_attempt(left, model, config, execution, put, budget, phases)) as stream:
                 for one in stream:
                     done.add(one.problem.id)
                     yield one
@@ -134,9 +138,10 @@ def _attempt(
     execution: Execution,
     put: Callable[[dict[str, Any]], None],
     budget: int,
+    phases: Phases,
 ) -> Generator[Finished, None, None]:
     desk = set_up(ordered, model, config, budget=budget, refill=execution.refill)
-    yield from _publish(decode(model, *desk, iter(ordered)), desk.recorder, put, config, execution)
+    yield from _publish(decode(model, *desk, iter(ordered), phases), desk.recorder, put, config, execution)
 
 
 def _room(ordered: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution) -> int:

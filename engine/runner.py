@@ -21,11 +21,13 @@ from .config import ConfigError, RunConfig, resolve
 from .estimate import Estimate, estimate, refuse_if_too_large
 from .models.loading import MaskedDiffusionModel, load_model
 from .one_device import Execution, decode_and_publish, token_budget
+from .phases import Phases
 from .policies import POLICIES
 from .problems import Problem, ProblemSet, read_problems
 from .prompts import Prompt, PromptError, build_prompt
 from .record import host_array
 from .run_info import describe_run, enter_run, replace_file
+from .status import Session, write_phases
 from .store import RunLock, completed_ids, resume_run, sweep_temporaries
 from .store.disk import write_file
 from .store.head import write_head
@@ -96,7 +98,14 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
         info, known = enter_run(out, fresh, chosen.problems)
-        return _run_locked(out, info, known, chosen.problems, loaded, config, execution, on_progress)
+        with Session(out, devices=fresh["devices"]) as session:
+
+            def report(progress: Progress) -> None:
+                session.update(progress._asdict())
+                if on_progress is not None:
+                    on_progress(progress)
+
+            return _run_locked(out, info, known, chosen.problems, loaded, config, execution, report)
 
 
 def estimate_run(
@@ -165,7 +174,7 @@ def _run_locked(
     model: MaskedDiffusionModel,
     config: RunConfig,
     execution: Execution,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[Progress], None],
 ) -> RunResult:
     resumable = resume_run(out, fingerprint=info["fingerprint"])
     for shard, why in resumable.quarantined.items():
@@ -182,9 +191,8 @@ def _run_locked(
     started, done, correct = time.perf_counter(), 0, 0
 
     def report() -> None:
-        if on_progress is not None:
-            seconds = time.perf_counter() - started
-            on_progress(Progress(done, resumed, len(failed), len(wanted), correct, seconds))
+        seconds = time.perf_counter() - started
+        on_progress(Progress(done, resumed, len(failed), len(wanted), correct, seconds))
 
     report()
     attrs = {
@@ -206,15 +214,20 @@ def _run_locked(
         _write_failed(out, failed)
         report()
         return RunResult(out, done, resumed, failed)
+    phases = Phases(model.device)
     writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
     try:
-        with contextlib.closing(decode_and_publish(prompts, model, config, execution, writer.put)) as stream:
+        stream = decode_and_publish(prompts, model, config, execution, writer.put, phases=phases)
+        with contextlib.closing(stream):
             for one in stream:
                 done += 1
                 correct += int(one.columns["verdict"]) == 1
                 report()
     finally:
-        writer.close()
+        try:
+            writer.close()
+        finally:
+            write_phases(out, "0", {**phases.as_dict(), "write_seconds": round(writer.seconds, 4)})
     return RunResult(out, done, resumed, failed)
 
 

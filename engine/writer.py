@@ -43,6 +43,8 @@ class ShardWriter:
         self._out, self._attrs, self._worker = out, attrs, worker
         # Two workers never write one file; `merge_token_files` brings their tables together.
         self._tokens = TokenTable(out / ("tokens.json" if worker == "0" else f"tokens-{worker}.json"), token_text)
+        self.seconds = 0.0
+        """Spent on compressing and writing, beside the decoding, so far."""
         self._published: list[tuple[str, int]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUED_SHARDS)
         self._error: BaseException | None = None
@@ -88,8 +90,10 @@ class ShardWriter:
     def _work(self) -> None:
         try:
             while (columns := self._queue.get()) is not None:
+                started = time.perf_counter()
                 self._tokens.add(columns)
                 self._publish(columns)
+                self.seconds += time.perf_counter() - started
                 self._published += zip(columns["problem_id"], np.asarray(columns["verdict"]).tolist(), strict=True)
                 self._queue.task_done()
         except BaseException as error:  # handed to the thread that waits for it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -114,6 +115,7 @@ def run(context: click.Context, /, **options: Any) -> None:
 
     what = f"{len(problems.problems)} problems from {problems.source}"
     click.echo(f"model {_called(model)}; {what}", err=as_json)
+    logging.basicConfig(format="%(message)s")  # warnings, on stderr; the run's logs/ have more
     # A polite kill ends as Ctrl-C does: what is finished is published, and the same command goes on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ProgressPrinter() as progress:
@@ -138,6 +140,8 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
     gpus, workers, cluster = options.pop("gpus"), options.pop("workers"), options.pop("cluster")
     if gpus is not None and workers is not None:
         raise click.UsageError(f"--gpus {gpus} and --workers {workers}: give one; --gpus N is one worker on each GPU")
+    if cluster is not None and not gpus and workers is None:
+        raise click.UsageError(f"--cluster {cluster}: say how many devices: --gpus N, or --workers N for the CPU")
     if (gpus or 1) > 1 and options["device"] is not None:
         raise click.UsageError(f"--gpus {gpus} and --device {options['device']}: give one of them")
     device = _device(options.pop("device"), gpus, elsewhere=cluster is not None)

@@ -127,6 +127,8 @@ def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
     assert killed
     assert (result.done, result.failed) == (40, {})
     compare(tmp_path / "r", reference)
+    session = json.loads((tmp_path / "r" / "sessions.jsonl").read_text())
+    assert sum(w["forwards"] for w in session["workers"].values()) > 0
     shard = sorted((tmp_path / "r" / "shards").glob("*.h5"))[1]
     lost = len(next(e["problem_ids"] for e in _manifest(tmp_path / "r") if e["name"] == shard.name))
     content = bytearray(shard.read_bytes())
