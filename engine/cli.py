@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 COMMANDS = {
     "run": "diffengine.engine.commands.run:run",
+    "estimate": "diffengine.engine.commands.run:estimate",
     "inspect": "diffengine.engine.commands.look:inspect",
     "verify": "diffengine.engine.commands.look:verify",
     "list": "diffengine.engine.commands.look:list_names",
@@ -38,7 +39,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "analyze", "report", "inspect", "verify", "export", "list", "doctor"]
+        order = ["run", "estimate", "analyze", "report", "inspect", "verify", "export", "list", "doctor"]
         return [name for name in order if name in COMMANDS or name in self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .estimate import Estimate, Factor
     from .runner import Progress
 
 LINE_EVERY_SECONDS = 30.0
@@ -84,3 +86,28 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def estimate_lines(need: Estimate) -> Iterator[str]:
+    """An estimate as a table: each need's total, then its factors, the largest first."""
+    yield from _need_lines(f"disk {_size(need.disk_bytes)}, {_size(need.free_disk)} free", need.disk, _size)
+    yield from _need_lines(
+        f"device memory {_size(sum(f.amount for f in need.device_memory))}", need.device_memory, _size
+    )
+    seconds = need.total_seconds
+    yield from _need_lines(
+        f"time {'nothing left to do' if seconds is None else duration(seconds)}", need.seconds, duration
+    )
+
+
+def _need_lines(title: str, factors: list[Factor], form: Callable[[float], str]) -> Iterator[str]:
+    yield title
+    for factor in sorted(factors, key=lambda f: -f.amount):
+        yield f"  {factor.name:15} {form(factor.amount):>10}  {factor.how}"
+
+
+def _size(n_bytes: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.3g} {unit}"
+    return f"{n_bytes / 1e3:.3g} kB"

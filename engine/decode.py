@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..kernels.head import Head, Proposal, Rows
 from ..kernels.reference import LogitStats
-from .canvas import Canvas
+from .canvas import Canvas, Row
 from .models.loading import MaskedDiffusionModel
+from .phases import Phases
 from .prompts import Prompt
 from .record import Finished, Recorder
 
@@ -27,15 +28,41 @@ def decode(
     policy: LLaDAPolicy,
     recorder: Recorder,
     prompts: Iterator[Prompt],
+    phases: Phases | None = None,
 ) -> Iterator[Finished]:
     """Denoise every prompt; yields each problem as it finishes, in no particular order."""
+    phases = phases or Phases(model.device)
     while canvas.fill(prompts):
-        conditional, unconditional = _hidden(model, canvas)
-        stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
-        update = policy.step(canvas, proposal)
-        recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
-        for row in canvas.apply(update):
-            yield recorder.finish(row)
+        phases.mark("between")
+        for row in decode_step(model, canvas, head, policy, recorder, phases):
+            finished = recorder.finish(row)
+            phases.mark("finish")
+            phases.settle()
+            yield finished
+
+
+@torch.inference_mode()
+def decode_step(
+    model: MaskedDiffusionModel,
+    canvas: Canvas,
+    head: Head,
+    policy: LLaDAPolicy,
+    recorder: Recorder,
+    phases: Phases,
+) -> list[Row]:
+    """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
+    conditional, unconditional = _hidden(model, canvas)
+    phases.mark("forward")
+    stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
+    phases.mark("head_and_statistics")
+    update = policy.step(canvas, proposal)
+    phases.mark("policy")
+    recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
+    phases.mark("record")
+    phases.count(tokens=len(canvas.pack().token_ids), rows=len(conditional))
+    left = canvas.apply(update)
+    phases.mark("policy")
+    return left
 
 
 def _hidden(model: MaskedDiffusionModel, canvas: Canvas) -> tuple[Tensor, Tensor | None]:

@@ -19,6 +19,7 @@ NEEDED = {
     "matplotlib": "the dashboard",
     "click": "the command line",
     "safetensors": "checkpoints",
+    "ray": "several devices or machines",
 }
 OPTIONAL = {
     "triton": "fused kernels on a GPU",

@@ -8,36 +8,36 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..kernels.head import Head
-from .canvas import Canvas, capacity_for
+from .cluster_worker import Job
 from .config import ConfigError, RunConfig, resolve
-from .decode import decode
-from .disk_need import refuse_if_too_large
+from .estimate import Estimate, estimate, refuse_if_too_large
 from .models.loading import MaskedDiffusionModel, load_model
+from .one_device import Execution, decode_and_publish, token_budget
+from .phases import Phases
 from .policies import POLICIES
 from .problems import Problem, ProblemSet, read_problems
 from .prompts import Prompt, PromptError, build_prompt
-from .record import Finished, Recorder, host_array
+from .record import host_array
 from .run_info import describe_run, enter_run, replace_file
-from .store import RunLock, resume_run
+from .status import Session, write_phases
+from .store import RunLock, completed_ids, resume_run, sweep_temporaries
 from .store.disk import write_file
 from .store.head import write_head
-from .writer import ShardWriter, stack_columns
+from .store.process import this_process
+from .writer import ShardWriter, merge_token_files
 
 logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "models" / "bundled" / "checkpoint"
 SEED_CHECKPOINT = Path("llada-8b")
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
 
 
 class Progress(NamedTuple):
@@ -58,18 +58,6 @@ class RunResult(NamedTuple):
     done: int
     resumed: int
     failed: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is executed; nothing in here changes a result beyond the stated rounding."""
-
-    device: str | None = None
-    token_budget: int | None = None
-    refill: bool = True
-    shard_problems: int = 64
-    shard_bytes: int = 128 << 20
-    flush_seconds: float = 60.0
 
 
 def default_model() -> Path:
@@ -104,35 +92,78 @@ def run(
     StorageError; nothing that was published is ever lost.
     """
     execution = execution or Execution()
-    chosen = (
-        problems
-        if isinstance(problems, ProblemSet)
-        else read_problems(problems, skip_bad=skip_bad, limit=limit, ids=ids)
-    )
-    loaded = _loaded(model, device=execution.device, dtype=settings.pop("dtype", None))
-    dtype = str(loaded.dtype).removeprefix("torch.")
-    name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
-    config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
-    fresh = describe_run(config, loaded, chosen, devices=[_device_name(loaded)])
-    out = Path(out) if out is not None else default_out(chosen, fresh["fingerprint"])
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; give --out a directory")
-    _ = POLICIES[config.policy]  # a wrong name is refused before anything is made
+    chosen = _chosen(problems, skip_bad=skip_bad, limit=limit, ids=ids)
+    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings, weights=not execution.distributed)
     refuse_if_too_large(config, loaded, n_problems=len(chosen.problems), out=out)
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
         info, known = enter_run(out, fresh, chosen.problems)
-        return _run_locked(out, info, known, chosen.problems, loaded, config, execution, on_progress)
+        with Session(out, devices=fresh["devices"]) as session:
+
+            def report(progress: Progress) -> None:
+                session.update(progress._asdict())
+                if on_progress is not None:
+                    on_progress(progress)
+
+            return _run_locked(out, info, known, chosen.problems, loaded, config, execution, report)
+
+
+def estimate_run(
+    problems: str | Path | Sequence[str | Path] | ProblemSet = "samples",
+    *,
+    out: str | Path | None = None,
+    model: str | Path | MaskedDiffusionModel | None = None,
+    execution: Execution | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing; raises as `run` does."""
+    execution = execution or Execution()
+    chosen = _chosen(problems)
+    config, loaded, fresh, out = _prepare(chosen, out, model, execution, settings)
+    done: set[str] = set()
+    if (out / "run.json").exists():
+        info, _ = enter_run(out, fresh, [])
+        done = completed_ids(out, fingerprint=info["fingerprint"])
+    todo = [(i, p) for i, p in enumerate(chosen.problems) if p.id not in done]
+    return estimate(_prompts(todo, loaded, config)[0], loaded, config, execution, out=out)
+
+
+def _chosen(problems: str | Path | Sequence[str | Path] | ProblemSet, **choice: Any) -> ProblemSet:
+    return problems if isinstance(problems, ProblemSet) else read_problems(problems, **choice)
+
+
+def _prepare(
+    chosen: ProblemSet,
+    out: str | Path | None,
+    model: str | Path | MaskedDiffusionModel | None,
+    execution: Execution,
+    settings: dict[str, Any],
+    *,
+    weights: bool = True,
+) -> tuple[RunConfig, MaskedDiffusionModel, dict[str, Any], Path]:
+    weights = weights or settings.get("save_logits") == "hidden"  # whose run keeps the head as well
+    device = "cpu" if execution.distributed and weights else execution.device
+    dtype = settings.pop("dtype", None) or ("bfloat16" if execution.distributed and execution.on_gpu else None)
+    loaded = _loaded(model, device=device, dtype=dtype, weights=weights)
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
+    config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
+    fresh = describe_run(config, loaded, chosen, devices=_device_names(loaded, execution))
+    path = Path(out) if out is not None else default_out(chosen, fresh["fingerprint"])
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is a file; give --out a directory")
+    _ = POLICIES[config.policy]  # a wrong name is refused before anything is made
+    return config, loaded, fresh, path
 
 
 def _loaded(
-    model: str | Path | MaskedDiffusionModel | None, *, device: str | None, dtype: str | None
+    model: str | Path | MaskedDiffusionModel | None, *, device: str | None, dtype: str | None, weights: bool
 ) -> MaskedDiffusionModel:
     if isinstance(model, MaskedDiffusionModel):
         return model
     path = default_model() if model is None else Path(model)
     path = BUNDLED if path == Path("bundled") and not path.exists() else path
-    return load_model(path, device=device, dtype=dtype)
+    return load_model(path, device=device, dtype=dtype, weights=weights)
 
 
 def _run_locked(
@@ -143,11 +174,12 @@ def _run_locked(
     model: MaskedDiffusionModel,
     config: RunConfig,
     execution: Execution,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[Progress], None],
 ) -> RunResult:
     resumable = resume_run(out, fingerprint=info["fingerprint"])
     for shard, why in resumable.quarantined.items():
         logger.warning("%s: set aside, its problems are decoded again: %s", shard, why)
+    merge_token_files(out)
     finished = resumable.done
     wanted = {p.id for p in asked}
     todo = [(i, p) for i, p in enumerate(known) if p.id in wanted and p.id not in finished]
@@ -159,88 +191,76 @@ def _run_locked(
     started, done, correct = time.perf_counter(), 0, 0
 
     def report() -> None:
-        if on_progress is not None:
-            seconds = time.perf_counter() - started
-            on_progress(Progress(done, resumed, len(failed), len(wanted), correct, seconds))
+        seconds = time.perf_counter() - started
+        on_progress(Progress(done, resumed, len(failed), len(wanted), correct, seconds))
 
     report()
-    if prompts:
-        attrs = {
-            "run_id": info["run_id"],
-            "fingerprint": info["fingerprint"],
-            "model_fingerprint": model.fingerprint,
-            "mask_token_id": model.token_ids.mask,
-        }
-        writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
+    attrs = {
+        "run_id": info["run_id"],
+        "fingerprint": info["fingerprint"],
+        "model_fingerprint": model.fingerprint,
+        "mask_token_id": model.token_ids.mask,
+    }
+    if not prompts:
+        return RunResult(out, done, resumed, failed)
+    if execution.distributed:
+
+        def published(verdicts: list[int]) -> None:
+            nonlocal done, correct
+            done, correct = done + len(verdicts), correct + verdicts.count(1)
+            report()
+
+        failed |= _distributed(out, prompts, model, config, execution, attrs, published)
+        _write_failed(out, failed)
+        report()
+        return RunResult(out, done, resumed, failed)
+    phases = Phases(model.device)
+    writer = ShardWriter(out, attrs=attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
+    try:
+        stream = decode_and_publish(prompts, model, config, execution, writer.put, phases=phases)
+        with contextlib.closing(stream):
+            for one in stream:
+                done += 1
+                correct += int(one.columns["verdict"]) == 1
+                report()
+    finally:
         try:
-            stream = _publish(_decode(prompts, model, config, execution), writer, config, execution)
-            with contextlib.closing(stream):
-                for one in stream:
-                    done += 1
-                    correct += int(one.columns["verdict"]) == 1
-                    report()
-        finally:
             writer.close()
+        finally:
+            write_phases(out, "0", {**phases.as_dict(), "write_seconds": round(writer.seconds, 4)})
     return RunResult(out, done, resumed, failed)
 
 
-def _decode(
-    prompts: list[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
-) -> tuple[Recorder, Iterator[Finished]]:
-    policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
-    guided = config.cfg_scale > 0
-    budget = execution.token_budget or TOKEN_BUDGET.get(model.device.type, TOKEN_BUDGET["cpu"])
-    budget = budget // 2 if guided else budget
-    prompts = sorted(prompts, key=lambda p: len(p.token_ids))  # rows of one length share attention calls
-    capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
-    canvas = Canvas(
-        gen_length=config.gen_length,
-        mask_id=model.token_ids.mask,
-        performed=policy.performed,
-        capacity=capacity,
-        token_budget=budget,
-        device=model.device,
-        guided=guided,
-        refill=execution.refill,
+def _distributed(
+    out: Path,
+    prompts: list[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    execution: Execution,
+    attrs: dict[str, Any],
+    on_published: Callable[[list[int]], None],
+) -> dict[str, str]:
+    from .cluster import decode_on_workers
+
+    execution = replace(execution, device="cuda" if execution.on_gpu else "cpu")
+    local_cpu = execution.cluster is None and not execution.on_gpu
+    threads = max(1, (os.cpu_count() or 1) // execution.workers) if local_cpu else None
+    job = Job(
+        out=str(out.resolve()),
+        model=str(model.path.resolve()),
+        attrs=attrs,
+        config=config,
+        execution=execution,
+        holder=str(this_process()),
+        threads=threads,
     )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale)
-    return recorder, decode(model, canvas, head, policy, recorder, iter(prompts))
-
-
-def _publish(
-    decoding: tuple[Recorder, Iterator[Finished]], writer: ShardWriter, config: RunConfig, execution: Execution
-) -> Generator[Finished, None, None]:
-    """Pass finished problems on, and hand them to the writer when a shard is full or old; the rest at the end, or on
-    the way out when the run is interrupted."""
-    recorder, finished = decoding
-    pending: list[Finished] = []
-    size, since = 0, time.perf_counter()
-
-    def flush() -> None:
-        if pending:
-            writer.put(_shard_columns(pending, recorder.take_hidden_sum(), config))
-            pending.clear()
-
     try:
-        for one in finished:
-            pending.append(one)
-            size += sum(v.nbytes for v in one.columns.values() if isinstance(v, np.ndarray))
-            late = time.perf_counter() - since > execution.flush_seconds
-            if len(pending) >= execution.shard_problems or size >= execution.shard_bytes or late:
-                flush()
-                size, since = 0, time.perf_counter()
-            yield one
+        return decode_on_workers(
+            prompts, job, budget=token_budget(execution.device or "cpu", config, execution), on_published=on_published
+        )
     finally:
-        flush()
-
-
-def _shard_columns(pending: list[Finished], hidden_sum: np.ndarray | None, config: RunConfig) -> dict[str, Any]:
-    columns = stack_columns([f.columns for f in pending])
-    columns["block"] = (np.arange(config.steps) // config.steps_per_block).astype(np.int32)
-    if hidden_sum is not None:
-        columns["hidden_sum"] = hidden_sum
-    return columns
+        merge_token_files(out)
+        sweep_temporaries(out)
 
 
 def _prompts(
@@ -263,9 +283,11 @@ def _write_failed(out: Path, failed: dict[str, str]) -> None:
         replace_file(path, lambda temporary: write_file(temporary, lines.encode()))
 
 
-def _device_name(model: MaskedDiffusionModel) -> str:
+def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
+    if execution.distributed:
+        return ["cuda" if execution.on_gpu else "cpu"] * execution.workers
     if model.device.type != "cuda":
-        return model.device.type
+        return [model.device.type]
     import torch
 
-    return torch.cuda.get_device_name(model.device)
+    return [torch.cuda.get_device_name(model.device)]

@@ -41,7 +41,11 @@ class ShardWriter:
         worker: str = "0",
     ) -> None:
         self._out, self._attrs, self._worker = out, attrs, worker
-        self._tokens = TokenTable(out / "tokens.json", token_text)
+        # Two workers never write one file; `merge_token_files` brings their tables together.
+        self._tokens = TokenTable(out / ("tokens.json" if worker == "0" else f"tokens-{worker}.json"), token_text)
+        self.seconds = 0.0
+        """Spent on compressing and writing, beside the decoding, so far."""
+        self._published: list[tuple[str, int]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUED_SHARDS)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="shard-writer", daemon=True)
@@ -67,6 +71,18 @@ class ShardWriter:
         self._thread.join()
         self._raise_error()
 
+    def drain(self) -> None:
+        """Wait until everything handed over is published; raises what went wrong in the thread."""
+        while self._queue.unfinished_tasks and self._error is None:
+            time.sleep(0.01)
+        self._raise_error()
+
+    def take_published(self) -> list[tuple[str, int]]:
+        """Ids and verdicts of the problems published since the last call."""
+        taken = self._published[:]
+        del self._published[: len(taken)]
+        return taken
+
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
@@ -74,8 +90,12 @@ class ShardWriter:
     def _work(self) -> None:
         try:
             while (columns := self._queue.get()) is not None:
+                started = time.perf_counter()
                 self._tokens.add(columns)
                 self._publish(columns)
+                self.seconds += time.perf_counter() - started
+                self._published += zip(columns["problem_id"], np.asarray(columns["verdict"]).tolist(), strict=True)
+                self._queue.task_done()
         except BaseException as error:  # handed to the thread that waits for it
             self._error = error
 
@@ -114,6 +134,21 @@ class TokenTable:
         content = json.dumps(self._text, ensure_ascii=False).encode("utf-8", "surrogatepass")
         replace_file(self._path, lambda temporary: write_file(temporary, content))
         self._saved = len(self._text)
+
+
+def merge_token_files(out: Path) -> None:
+    """Bring the workers' token tables together in tokens.json and delete them. Only while no worker writes."""
+    parts = sorted(out.glob("tokens-*.json"))
+    if not parts:
+        return
+    text: dict[str, str] = {}
+    for path in (out / "tokens.json", *parts):
+        if path.exists():
+            text |= json.loads(path.read_text(encoding="utf-8"))
+    content = json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    replace_file(out / "tokens.json", lambda temporary: write_file(temporary, content))
+    for path in parts:
+        path.unlink()
 
 
 def stack_columns(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Dense(NamedTuple):
     analysis: Analysis
     averaged: torch.Tensor
     results: list[dict]
+    digits: list[int]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Dense:
         analyze_run(stored, averaged=True),
         torch.cat(loaded["averaged_logit_trajectory.pt"]).double(),
         loaded["inference_results.pt"],
+        [i for i in range(553) if model.tokenizer.decode([i])[:1].isdigit()],
     )
 
 
@@ -88,7 +90,7 @@ def test_confidence_and_gain(dense: Dense, method: str) -> None:
 
 
 def test_confidence_at_the_answer_freezes_at_the_commit(dense: Dense) -> None:
-    start, token = dense.stored["answer_start"][...], dense.stored["token"][...]
+    start, end, token = (dense.stored[name][...] for name in ("answer_start", "answer_end", "token"))
     rows = []
     for i, gold in enumerate(dense.gold):
         if start[i] < 0 or start[i] + len(gold) > 24:
@@ -100,7 +102,13 @@ def test_confidence_at_the_answer_freezes_at_the_commit(dense: Dense) -> None:
             values = dense.logp[i, :, place, answer_token].clone()
             values[committed_at:] = values[committed_at]
             total += values
-        rows.append(total.exp())
+        behind, goes_on = start[i] + len(gold), torch.zeros(24, dtype=torch.float64)
+        if behind < 24:  # gold "5" is not confirmed by "52": no digit may follow
+            longer = set(dense.digits) | ({int(token[i, -1, behind])} if behind < end[i] else set())
+            goes_on = dense.logp[i, :, behind, sorted(longer)].exp().sum(-1)
+            committed_at = int(np.argmax(token[i, :, behind] != 5))
+            goes_on[committed_at:] = goes_on[committed_at].clone()
+        rows.append(total.exp() * (1 - goes_on))
     found = dense.analysis["confidence/answer_slot"]
     assert found.n[0] == len(rows) > 0
     np.testing.assert_allclose(found.values, torch.stack(rows).mean(0), atol=1e-4)

@@ -17,6 +17,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 @JSON
 def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
+    from ..status import read_status
     from ..store import VerifyReport, open_run  # noqa: F401 - VerifyReport loads the package's errors
 
     run = open_run(path)
@@ -37,6 +38,9 @@ def inspect(path: Path, as_json: bool) -> None:
         "created_at": run.info["created_at"],
         "versions": run.info["versions"],
     }
+    status = read_status(path)
+    if status is not None:
+        facts = {"state": status["state"], **facts, "session": status}
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return

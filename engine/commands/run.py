@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,48 @@ from typing import Any
 
 import click
 
+WHAT = [
+    click.option(
+        "--problems",
+        "sources",
+        multiple=True,
+        metavar="FILE|NAME",
+        help="JSON lines or a JSON list; or `samples`, `generated:N`. May be given several times.  [default: samples]",
+    ),
+    click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
+    ),
+    click.option("--limit", type=int, help="Only the first N problems."),
+    click.option("--ids", help="Only these problem ids, comma separated."),
+    click.option("--skip-bad", is_flag=True, help="Report bad lines of the problem files and go on without them."),
+]
+HOW = [
+    click.option("--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]"),
+    click.option("--workers", type=click.IntRange(1), help="Worker processes, on the CPU unless --gpus.  [default: 1]"),
+    click.option("--cluster", metavar="ADDRESS", help="Use this Ray cluster (`auto`: the one here), not this machine."),
+    click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
+    click.option(
+        "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
+    ),
+    click.option(
+        "--token-budget",
+        type=click.IntRange(1),
+        help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory is short]",
+    ),
+    click.option(
+        "--refill/--no-refill",
+        default=True,
+        help="Let waiting problems enter as soon as others finish.",
+        show_default=True,
+    ),
+]
 SAMPLER = [
     click.option("--steps", type=int, help="Denoising steps.  [default: the checkpoint's own, else 128]"),
     click.option("--gen-length", type=int, help="Generated tokens.  [default: the checkpoint's own, else 128]"),
@@ -50,58 +93,59 @@ RECORDING = [
 ]
 
 
-def _all(options: list[Any]) -> Any:
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+def _run_options(command: Any) -> Any:
+    for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.option(
-    "--problems",
-    "sources",
-    multiple=True,
-    metavar="FILE|NAME",
-    help="JSON lines or a JSON list; or `samples`, `generated:N`. May be given several times.  [default: samples]",
-)
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
-)
-@click.option("--limit", type=int, help="Only the first N problems.")
-@click.option("--ids", help="Only these problem ids, comma separated.")
-@click.option("--skip-bad", is_flag=True, help="Report bad lines of the problem files and go on without them.")
-@click.option("--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]")
-@click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]")
-@click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
-)
-@click.option(
-    "--token-budget", type=click.IntRange(1), help="Packed tokens per forward pass.  [default: 16384 GPU, 2048 CPU]"
-)
-@click.option(
-    "--refill/--no-refill", default=True, help="Let waiting problems enter as soon as others finish.", show_default=True
-)
-@_all(SAMPLER)
-@_all(RECORDING)
+@_run_options
+@click.option("--dry-run", is_flag=True, help="Only say what the run needs; the same as `diffengine estimate`.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.pass_context
 def run(context: click.Context, /, **options: Any) -> None:
     """Decode problems and record how the answer emerges. The same command resumes."""
+    as_json, dry_run = options.pop("as_json"), options.pop("dry_run")
+    problems, model, execution, settings = _asked(options)
+    if dry_run:
+        return _say_estimate(problems, model, execution, settings, as_json=as_json)
+    from ..console import ProgressPrinter
+    from ..runner import run as run_problems
+
+    what = f"{len(problems.problems)} problems from {problems.source}"
+    click.echo(f"model {_called(model)}; {what}", err=as_json)
+    logging.basicConfig(format="%(message)s")  # warnings, on stderr; the run's logs/ have more
+    # A polite kill ends as Ctrl-C does: what is finished is published, and the same command goes on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ProgressPrinter() as progress:
+        result = run_problems(problems, model=model, execution=execution, on_progress=progress, **settings)
+    _say_result(result, as_json=as_json)
+    context.exit(3 if result.failed else 0)
+
+
+@click.command()
+@_run_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def estimate(**options: Any) -> None:
+    """Say what a run would need: disk, memory and time, factor by factor. Takes the options of `run`."""
+    as_json = options.pop("as_json")
+    _say_estimate(*_asked(options), as_json=as_json)
+
+
+def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
+    """Problems, model, execution and settings that the options ask for."""
     from ..problems import read_problems
 
-    as_json = options.pop("as_json")
-    options["device"] = _device(options["device"], options.pop("gpus"))
-
+    gpus, workers, cluster = options.pop("gpus"), options.pop("workers"), options.pop("cluster")
+    if gpus is not None and workers is not None:
+        raise click.UsageError(f"--gpus {gpus} and --workers {workers}: give one; --gpus N is one worker on each GPU")
+    if cluster is not None and not gpus and workers is None:
+        raise click.UsageError(f"--cluster {cluster}: say how many devices: --gpus N, or --workers N for the CPU")
+    if (gpus or 1) > 1 and options["device"] is not None:
+        raise click.UsageError(f"--gpus {gpus} and --device {options['device']}: give one of them")
+    device = _device(options.pop("device"), gpus, elsewhere=cluster is not None)
+    device = "cpu" if device is None and workers is not None and (workers > 1 or cluster) else device
     ids = options.pop("ids")
     problems = read_problems(
         list(options.pop("sources")) or ["samples"],
@@ -111,26 +155,36 @@ def run(context: click.Context, /, **options: Any) -> None:
     )
     for bad in problems.skipped:
         click.echo(f"skipped {bad}", err=True)
-    result = _run(problems, options, as_json=as_json)
-    _say_result(result, as_json=as_json)
-    context.exit(3 if result.failed else 0)
-
-
-def _run(problems: Any, options: dict[str, Any], *, as_json: bool) -> Any:
-    from ..console import ProgressPrinter
     from ..runner import Execution, default_model
-    from ..runner import run as run_problems
 
-    model = options.pop("model") or default_model()
-    what = f"{len(problems.problems)} problems from {problems.source}"
-    click.echo(f"model {_called(model)}; {what}", err=as_json)
     execution = Execution(
-        device=options.pop("device"), token_budget=options.pop("token_budget"), refill=options.pop("refill")
+        device=device,
+        workers=workers or max(gpus or 1, 1),
+        cluster=cluster,
+        token_budget=options.pop("token_budget"),
+        refill=options.pop("refill"),
     )
-    # A polite kill ends as Ctrl-C does: what is finished is published, and the same command goes on.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ProgressPrinter() as progress:
-        return run_problems(problems, model=model, execution=execution, on_progress=progress, **options)
+    return problems, options.pop("model") or default_model(), execution, options
+
+
+def _say_estimate(problems: Any, model: Path, execution: Any, settings: dict[str, Any], *, as_json: bool) -> None:
+    from ..console import estimate_lines
+    from ..runner import estimate_run
+
+    need = estimate_run(problems, model=model, execution=execution, **settings)
+    if as_json:
+        parts = {kind: [f._asdict() for f in getattr(need, kind)] for kind in ("disk", "device_memory", "seconds")}
+        total = {"disk_bytes": need.disk_bytes, "free_disk": need.free_disk, "total_seconds": need.total_seconds}
+        click.echo(json.dumps({**parts, **total}))
+    else:
+        click.echo("\n".join(estimate_lines(need)))
+    if need.disk_bytes > need.free_disk:
+        from ..config import ConfigError
+
+        raise ConfigError(
+            f"this run needs {need.disk_bytes / 1e9:.3g} GB of disk, but {need.free_disk / 1e9:.3g} GB are free; "
+            "use --limit, another --out, or keep less (--save-logits topk or none, --no-mean-hidden)"
+        )
 
 
 def _called(model: Path) -> str:
@@ -143,9 +197,11 @@ def _called(model: Path) -> str:
     )
 
 
-def _device(device: str | None, gpus: int | None) -> str | None:
+def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | None:
     if device is None and gpus is None:
         return None
+    if elsewhere and gpus:
+        return "cuda"
     import torch
 
     found = torch.cuda.device_count()
@@ -162,8 +218,6 @@ def _device(device: str | None, gpus: int | None) -> str | None:
         raise click.UsageError(
             f"--gpus {gpus}: this machine has {found} usable GPU{'s' * (found != 1)}; type {instead}"
         )
-    if gpus > 1:
-        raise click.UsageError(f"--gpus {gpus}: this version decodes on one device; {found} were found; type --gpus 1")
     if gpus < 0:
         raise click.UsageError(f"--gpus {gpus}: must not be negative")
     return "cpu" if gpus == 0 else device or "cuda"

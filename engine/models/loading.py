@@ -55,12 +55,13 @@ class MaskedDiffusionModel:
 
 
 def load_model(
-    path: str | Path, *, device: str | torch.device | None = None, dtype: str | None = None
+    path: str | Path, *, device: str | torch.device | None = None, dtype: str | None = None, weights: bool = True
 ) -> MaskedDiffusionModel:
     """Load the checkpoint in directory `path`.
 
     `device` defaults to CUDA where there is one; `dtype` ("float32", "bfloat16") to bfloat16 on CUDA and float32 on a
-    CPU. Raises CheckpointError naming file and field when the directory is missing, incomplete, damaged or unsupported.
+    CPU. Without `weights` the model has shapes and a tokenizer but cannot run: for a process that only hands out work.
+    Raises CheckpointError naming file and field when the directory is missing, incomplete, damaged or unsupported.
     """
     directory = Path(path)
     config = _read_config(directory)
@@ -74,7 +75,7 @@ def load_model(
     except CheckpointError as error:
         raise CheckpointError(f"{directory}/{error}") from None
     files = weight_files(directory)
-    network = _load_network(directory, family, arguments, files, device, DTYPES[dtype])
+    network = _load_network(directory, family, arguments, files, device if weights else None, DTYPES[dtype])
     tokenizer = _load_tokenizer(directory)
     generation = directory / "generation_config.json"
     return MaskedDiffusionModel(
@@ -114,7 +115,7 @@ def _load_network(
     family: Family,
     arguments: dict[str, Any],
     files: list[Path],
-    device: torch.device,
+    device: torch.device | None,
     dtype: torch.dtype,
 ) -> Any:
     import transformers
@@ -132,6 +133,8 @@ def _load_network(
         expected = {name: shape for name, shape in expected.items() if name != "lm_head.weight"}
         entries = {name: e for name, e in entries.items() if name != "model.transformer.ff_out.weight"}
     check_tensors(entries, expected, family.renames)
+    if device is None:
+        return empty.to(dtype)
     network, info = stock.from_pretrained(
         directory,
         config=config,

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
+
 from .audit import Audit, audit_files
 from .deep import ShardCheck
 from .errors import DamagedRun
 from .guard import checked_shards
+from .header import shard_paths
 from .manifest import read_manifests
 from .repair import adopt, quarantine
 from .temporaries import sweep_temporaries
 
-__all__ = ["Resumed", "completed_ids", "resume_run", "sweep_temporaries"]
+__all__ = ["Resumed", "completed_ids", "resume_run", "settle_worker", "sweep_temporaries"]
 
 
 class Resumed(NamedTuple):
@@ -49,6 +52,27 @@ def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
         if not check.faults:
             adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=check.fingerprint)
     return Resumed(_done(audit, orphans), bad, sweep_temporaries(path))
+
+
+def settle_worker(run_dir: str | Path, worker: str, *, fingerprint: str) -> dict[str, int]:
+    """What a dead worker had published: problem ids with their verdicts. Its shards without a manifest line get one.
+
+    The caller holds the run's lock and knows that no other worker has this name. An unsound shard is set aside.
+    """
+    path = Path(run_dir)
+    entries = read_manifests(path).entries
+    mine = [p for p in shard_paths(path) if p.name.rsplit("-", 2)[0] == worker]
+    for check in checked_shards([p for p in mine if p.name not in entries], {}):
+        if check.faults or check.fingerprint != fingerprint:
+            quarantine(path, {check.name: "; ".join(check.faults)})
+        else:
+            adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=fingerprint)
+    verdicts: dict[str, int] = {}
+    for shard in mine:
+        if shard.exists():
+            with h5py.File(shard, "r") as file:
+                verdicts |= zip(file["problem_id"].asstr()[...], file["verdict"][...].tolist(), strict=True)
+    return verdicts
 
 
 def _look(run_dir: Path, fingerprint: str) -> tuple[Audit, list[ShardCheck]]:

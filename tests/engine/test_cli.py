@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
 from diffengine.engine import cli, console
@@ -48,12 +49,12 @@ def test_help_and_version_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "analyze", "report", "inspect", "verify", "export", "list", "doctor"):
+    for command in ("run", "estimate", "analyze", "report", "inspect", "verify", "export", "list", "doctor"):
         assert f"\n  {command} " in done.stdout
     assert call("--version").stdout.startswith("diffengine ")
 
 
-@pytest.mark.parametrize("command", ["run", "analyze", "report", "inspect", "verify", "export", "list", "doctor"])
+@pytest.mark.parametrize("command", list(cli.group.list_commands(click.Context(cli.group))))
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = in_process(capsys, command, "--help")
     assert code == 0
@@ -118,6 +119,9 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["run", "--limit", "-1"], 1, "-1"),
         (["run", "--ids", "nobody"], 1, "nobody"),
         (["run", "--gpus", "4"], 2, "--gpus 4: this machine has"),
+        (["run", "--gpus", "2", "--workers", "2"], 2, "give one; --gpus N is one worker on each GPU"),
+        (["run", "--cluster", "auto"], 2, "say how many devices"),
+        (["run", "--workers", "0"], 2, "--workers"),
         (["run", "--out", "empty.jsonl"], 2, "is a file"),
         (["run", "--device", "tpu"], 2, "tpu"),
         (["analyze", "nowhere"], 1, "nowhere"),

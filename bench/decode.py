@@ -1,0 +1,119 @@
+"""Problems per hour of a whole run against the published loop at batch 1, in one process, at identical tokens.
+
+The published loop only decodes; the run also records every statistic and writes its shards. Also: seconds by phase, and
+scaling over workers. `python -m diffengine.bench.decode --problems generated:40 --workers 2` prints and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.config import RunConfig, resolve
+from ..engine.models.attention import packing_of
+from ..engine.models.loading import MaskedDiffusionModel, load_model
+from ..engine.policies.llada import transfer_counts
+from ..engine.problems import read_problems
+from ..engine.prompts import Prompt, build_prompt
+from ..engine.runner import BUNDLED, Execution, run
+from ..engine.store import open_run
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@torch.inference_mode()
+def published_loop(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) -> list[int]:
+    """Nie et al. 2025, Algorithm 5, greedy, batch 1, logits of the whole canvas each step: the generated tokens."""
+    mask, start = model.token_ids.mask, len(prompt.token_ids)
+    x = torch.tensor([*prompt.token_ids, *[mask] * config.gen_length], device=model.device)
+    positions, packing = torch.arange(len(x), device=model.device), packing_of([len(x)], model.device)
+    for block in range(config.n_blocks):
+        end = start + (block + 1) * config.block_length
+        for count in transfer_counts(config.block_length, config.steps_per_block):
+            logits = (model.hidden(x, positions, packing) @ model.head_weight.T).float()
+            logits[:, mask] = -torch.inf
+            proposed = logits.argmax(-1)
+            confidence = logits.softmax(-1).gather(1, proposed[:, None]).squeeze(1)
+            confidence[end:] = -torch.inf
+            confidence = torch.where(x == mask, confidence, -torch.inf)
+            chosen = confidence.argsort(descending=True, stable=True)[:count]
+            x[chosen] = proposed[chosen]
+    return [int(i) for i in x[start:]]
+
+
+def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, Any]:
+    """One result: both loops on one device, then runs on several workers, start of Ray included and told apart."""
+    model, problems = load_model(model_path), read_problems(source)
+    name = "bundled" if model_path == BUNDLED else str(model_path)
+    dtype = str(model.dtype).removeprefix("torch.")
+    config = resolve({}, checkpoint=model.sampler_defaults, model=name, dtype=dtype)
+    prompts = [
+        build_prompt(p, i, model, style=config.prompt_style, gen_length=config.gen_length)
+        for i, p in enumerate(problems.problems)
+    ]
+    published_loop(model, config, prompts[0])
+    started = time.perf_counter()
+    tokens = [published_loop(model, config, prompt) for prompt in prompts]
+    reference = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "command": " ".join(["python -m diffengine.bench.decode", *sys.argv[1:]]),
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(model.device),
+            "load_average_before": os.getloadavg(),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "model": name,
+        "problems": {"source": source, "count": len(prompts)},
+        "shape": {"steps": config.steps, "gen_length": config.gen_length, "block_length": config.block_length},
+        "published_loop_batch_1": _rate(len(prompts), reference),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for n in workers:
+            out = Path(folder) / str(n)
+            device = str(model.device) if n == 1 else model.device.type
+            started = time.perf_counter()
+            run(problems, out=out, model=model, execution=Execution(device=device, workers=n))
+            seconds = time.perf_counter() - started
+            session = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])
+            same = open_run(out)["token"][...][:, -1].tolist() == tokens
+            result[f"run_{n}_workers"] = {
+                **_rate(len(prompts), seconds),
+                "tokens_identical_to_the_published_loop": same,
+                "over_the_published_loop": round(reference / seconds, 3),
+                "workers": session["workers"],
+            }
+    return result
+
+
+def _rate(count: int, seconds: float) -> dict[str, float]:
+    return {"seconds": round(seconds, 2), "problems_per_hour": round(count / seconds * 3600, 1)}
+
+
+def main() -> None:
+    """Measure, write `bench/results/decode-<device>.json`, and say it on stdout."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problems", default="generated:40")
+    parser.add_argument("--model", type=Path, default=BUNDLED)
+    parser.add_argument("--workers", type=int, nargs="*", default=[], help="also runs on so many workers, on Ray")
+    options = parser.parse_args()
+    result = measure(options.problems, model_path=options.model, workers=[1, *options.workers])
+    device = result["machine"]["device"].split(":")[0]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"decode-{device}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""A run on several devices or machines, on Ray: one actor for each device, problems handed out as actors become free.
+
+The driver owns every retry: Ray restarts nothing. An actor has one batch in flight; when it dies, what it had published
+counts and the rest is handed out again; a batch that fails twice is split, until a problem that fails twice alone is
+given up with its error. Knows batches and reports, not how a problem is decoded. Ray is imported only here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .cluster_worker import Job, Report, Worker
+from .one_device import by_length
+from .prompts import Prompt
+from .store.errors import StorageError
+from .store.resume import settle_worker
+
+logger = logging.getLogger(__name__)
+
+FAILURES_BEFORE_SPLIT = 2
+STARTS_PER_PLACE = 3
+OBJECT_STORE_BYTES = 80 << 20
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class ClusterError(RuntimeError):
+    """The workers that were asked for cannot be had; the message says why."""
+
+
+@dataclass
+class Batch:
+    """Prompts that one actor decodes together, and how often they have failed together."""
+
+    prompts: list[Prompt]
+    failures: int = 0
+
+
+@dataclass
+class Place:
+    """One device: the actor on it, the batch in flight, and prompts decoded whose shard is not confirmed yet."""
+
+    number: int
+    starts: int = 0
+    failed_starts: int = 0
+    name: str = ""
+    actor: Any = None
+    ready: bool = False
+    batch: Batch | None = None
+    unconfirmed: dict[str, Prompt] = field(default_factory=dict)
+
+
+def batches_of(prompts: Sequence[Prompt], *, gen_length: int, budget: int, workers: int, most: int) -> deque[Batch]:
+    """Length-sorted batches, longest first, each one canvas full, small enough that every worker gets some."""
+    most = max(1, min(most, -(-len(prompts) // workers)))
+    batches: deque[Batch] = deque()
+    used = 0
+    for prompt in reversed(by_length(prompts)):
+        used += len(prompt.token_ids) + gen_length
+        if not batches or used > budget or len(batches[-1].prompts) >= most:
+            batches.append(Batch([]))
+            used = len(prompt.token_ids) + gen_length
+        batches[-1].prompts.append(prompt)
+    return batches
+
+
+class Crew:
+    """The actors of one run and the batches between them. `failed` maps problems given up to their reasons."""
+
+    def __init__(
+        self, ray: Any, job: Job, batches: deque[Batch], *, workers: int, on_published: Callable[[list[int]], None]
+    ) -> None:
+        self._ray, self._job, self._waiting, self._on_published = ray, job, batches, on_published
+        self._actor = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
+        self._gpu = job.execution.on_gpu
+        self._places = [Place(i) for i in range(min(workers, len(batches)))]
+        self._in_flight: dict[Any, Place] = {}
+        self._trouble = ""
+        self.failed: dict[str, str] = {}
+        self.stopping = False
+        self._fatal: str | None = None
+
+    def run(self) -> None:
+        """Until every problem is published or given up, or `stopping` was set: then only until no batch is in flight.
+
+        Raises StorageError where the disk refuses, ClusterError when no worker can be started any more.
+        """
+        for place in self._places:
+            self._start(place)
+        while True:
+            self._hand_out()
+            working = [ref for ref, place in self._in_flight.items() if place.ready or not self.stopping]
+            if not working:
+                break
+            done, _ = self._ray.wait(working, num_returns=1, timeout=0.5)
+            for ref in done:
+                self._settle(self._in_flight.pop(ref), ref)
+        if self._fatal:
+            raise StorageError(self._fatal)
+        if self._waiting and not self.stopping:
+            raise ClusterError(f"no worker could be started {STARTS_PER_PLACE} times in a row: {self._trouble}")
+
+    def _start(self, place: Place) -> None:
+        place.name = f"w{place.number}" + (f"r{place.starts}" if place.starts else "")
+        place.starts, place.ready = place.starts + 1, False
+        resources = {"num_gpus": 1, "num_cpus": 0} if self._gpu else {"num_cpus": 1}
+        place.actor = self._actor.options(**resources).remote(self._job, place.name)
+        self._in_flight[place.actor.start.remote()] = place
+
+    def _hand_out(self) -> None:
+        busy = {place.number for place in self._in_flight.values()}
+        for place in self._places:
+            if place.number in busy or place.actor is None or not place.ready:
+                continue
+            if self._waiting and not self.stopping:
+                place.batch = self._waiting.popleft()
+                self._in_flight[place.actor.work.remote(place.batch.prompts)] = place
+            elif place.unconfirmed:
+                self._in_flight[place.actor.drain.remote()] = place
+
+    def _settle(self, place: Place, ref: Any) -> None:
+        try:
+            report: Report = self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
+            return self._bury(place, str(error).strip().splitlines()[0])
+        batch, place.batch = place.batch, None
+        if batch is not None:
+            place.unconfirmed |= {p.problem.id: p for p in batch.prompts if p.problem.id in set(report.decoded)}
+        self._confirm(place, report.published)
+        if report.error and (report.fatal or (place.ready and batch is None)):
+            self._fatal, self.stopping, place.actor = report.error, True, None
+        elif report.error and not place.ready:
+            self._give_up_start(place, report.error)
+        elif report.error and batch is not None:
+            self._charge(batch, {i for i, _ in report.published}, report.error)
+        elif not place.ready:
+            place.ready, place.failed_starts = True, 0
+
+    def _confirm(self, place: Place, published: list[tuple[str, int]]) -> None:
+        for problem_id, _ in published:
+            place.unconfirmed.pop(problem_id, None)
+        if published:
+            self._on_published([verdict for _, verdict in published])
+
+    def _bury(self, place: Place, why: str) -> None:
+        """The actor is dead: count what it published, hand the rest out again, and start another in its place."""
+        with contextlib.suppress(Exception):
+            self._ray.kill(place.actor)
+        logger.warning("worker %s died: %s", place.name, why)
+        out = Path(self._job.out)
+        stored = settle_worker(out, place.name, fingerprint=self._job.attrs["fingerprint"])
+        batch, place.batch = place.batch, None
+        mine = [*place.unconfirmed, *((p.problem.id for p in batch.prompts) if batch else ())]
+        self._on_published([stored[i] for i in mine if i in stored])
+        lost = [p for i, p in place.unconfirmed.items() if i not in stored]
+        place.unconfirmed = {}
+        if lost:
+            self._waiting.append(Batch(lost))
+        if not place.ready:
+            return self._give_up_start(place, why)
+        if batch is not None:
+            self._charge(batch, set(stored), f"the worker died while decoding it: {why}")
+        place.actor = None
+        if self._waiting and not self.stopping:
+            self._start(place)
+
+    def _give_up_start(self, place: Place, why: str) -> None:
+        place.failed_starts, self._trouble, place.actor = place.failed_starts + 1, why, None
+        logger.warning("worker %s could not be started: %s", place.name, why)
+        if place.failed_starts < STARTS_PER_PLACE and not self.stopping:
+            self._start(place)
+
+    def _charge(self, batch: Batch, stored: set[str], why: str) -> None:
+        left, failures = [p for p in batch.prompts if p.problem.id not in stored], batch.failures + 1
+        if not left:
+            return
+        if failures < FAILURES_BEFORE_SPLIT:
+            self._waiting.append(Batch(left, failures))
+        elif len(left) == 1:
+            self.failed[left[0].problem.id] = f"given up after {failures} failures alone; the last: {why}"
+            logger.error("problem %s: %s", left[0].problem.id, self.failed[left[0].problem.id])
+        else:
+            half = len(left) // 2
+            for part in (left[:half], left[half:]):
+                # A lone problem is given up only for what it does alone.
+                self._waiting.append(Batch(part, 0 if len(part) == 1 else FAILURES_BEFORE_SPLIT - 1))
+            logger.warning("a batch of %d problems failed twice and is split: %s", len(left), why)
+
+
+@contextlib.contextmanager
+def started_ray(address: str | None, *, workers: int, gpu: bool) -> Iterator[Any]:
+    """Ray, quiet and offline: a private one on this machine, or the cluster at `address`. Cleaned up on the way out."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            # The path of a socket lies below it, and a socket's path has at most 107 bytes.
+            short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="de-ray-", dir=short, ignore_cleanup_errors=True)
+            )
+            common |= {"num_cpus": workers, "num_gpus": workers if gpu else 0, "include_dashboard": False}
+            common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+        stack.callback(ray.shutdown)
+        try:
+            ray.init(address=address or "local", **common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = f"the cluster at {address}" if address else "Ray on this machine"
+            raise ClusterError(f"cannot reach or start {where}: {error}; check it with `ray status`") from error
+        kind = "GPU" if gpu else "CPU"
+        found = int(ray.cluster_resources().get(kind, 0))
+        if found < workers:
+            raise ClusterError(
+                f"{workers} workers need {workers} {kind}s, but the cluster offers {found}; ask for {found} or fewer"
+            )
+        yield ray
+
+
+def decode_on_workers(
+    prompts: Sequence[Prompt], job: Job, *, budget: int, on_published: Callable[[list[int]], None]
+) -> dict[str, str]:
+    """Decode all prompts on `job.execution.workers` actors; returns the reasons of the problems that were given up.
+
+    `on_published` hears the verdicts of problems as they reach the disk. On SIGINT or SIGTERM the batches in flight are
+    finished and published, then KeyboardInterrupt is raised; on a second signal at once.
+    """
+    execution = job.execution
+    workers, gpu = execution.workers, execution.on_gpu
+    batches = batches_of(
+        prompts,
+        gen_length=job.config.gen_length,
+        budget=budget,
+        workers=workers,
+        most=execution.shard_problems,
+    )
+    with started_ray(execution.cluster, workers=workers, gpu=gpu) as ray:
+        crew = Crew(ray, job, batches, workers=workers, on_published=on_published)
+        with _signals(crew):
+            crew.run()
+    if crew.stopping:
+        raise KeyboardInterrupt
+    return crew.failed
+
+
+@contextlib.contextmanager
+def _signals(crew: Crew) -> Iterator[None]:
+    def stop(number: int, frame: Any) -> None:
+        if crew.stopping:
+            raise KeyboardInterrupt
+        logger.warning("%s: the batches in flight are finished, then the run ends", signal.Signals(number).name)
+        crew.stopping = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

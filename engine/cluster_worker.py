@@ -1,0 +1,159 @@
+"""One worker of a run on several devices: loads the model once, decodes the batches it is given, writes its own shards.
+
+Runs in a process of its own, under Ray or not; never raises across the border, so that no exception has to travel.
+Knows nothing of other workers. A worker that finds the run taken over by another command ends itself unpublished.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .status import log_to_file, write_phases
+
+if TYPE_CHECKING:
+    from .config import RunConfig
+    from .models.loading import MaskedDiffusionModel
+    from .one_device import Execution
+    from .prompts import Prompt
+    from .writer import ShardWriter
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker must know. `attrs` go into its shards; `holder` is in the run's lock until another takes it."""
+
+    out: str
+    model: str
+    attrs: dict[str, Any]
+    config: RunConfig
+    execution: Execution
+    holder: str
+    threads: int | None = None
+
+
+class Report(NamedTuple):
+    """What a worker answers. `published` are ids and verdicts on the disk since its last answer.
+
+    `decoded` are ids finished but perhaps not on the disk yet; `fatal` ends the run rather than charging a batch.
+    """
+
+    published: list[tuple[str, int]]
+    decoded: list[str]
+    error: str | None = None
+    fatal: bool = False
+
+
+class Worker:
+    """The body of an actor; `start`, then `work` batch by batch, then `drain`."""
+
+    def __init__(self, job: Job, name: str) -> None:
+        from .cli import hide_checkout_root
+
+        hide_checkout_root()
+        self._job, self._name = job, name
+        self._model: MaskedDiffusionModel | None = None
+        self._writer: ShardWriter | None = None
+
+    def start(self) -> Report:
+        """Open the log and load the model."""
+        try:
+            log_to_file(Path(self._job.out), self._name)
+            logging.getLogger("diffengine").setLevel(logging.INFO)
+            self._load()
+            logging.getLogger(__name__).info("ready: process %d on %s", os.getpid(), os.uname().nodename)
+        except Exception as error:
+            return self._failed(error)
+        return Report([], [])
+
+    def work(self, prompts: list[Prompt]) -> Report:
+        """Decode a batch; its shards are written while the next one is decoded."""
+        from .one_device import decode_and_publish
+
+        assert self._model is not None and self._writer is not None
+        decoded = []
+        try:
+            stream = decode_and_publish(
+                prompts, self._model, self._job.config, self._job.execution, self._put, phases=self._phases
+            )
+            with closing(stream):
+                for one in stream:
+                    decoded.append(one.problem.id)
+        except Exception as error:
+            return self._failed(error)
+        logging.getLogger(__name__).info("decoded %d problems", len(decoded))
+        self._note_phases()
+        return Report(self._taken(), decoded)
+
+    def drain(self) -> Report:
+        """Wait until everything decoded is on the disk."""
+        try:
+            assert self._writer is not None
+            self._writer.drain()
+        except Exception as error:
+            return self._failed(error)
+        self._note_phases()
+        return Report(self._taken(), [])
+
+    def _note_phases(self) -> None:
+        assert self._writer is not None
+        phases = {**self._phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
+        write_phases(Path(self._job.out), self._name, phases)
+
+    def _load(self) -> None:
+        import torch
+
+        from .models.loading import load_model
+        from .phases import Phases
+        from .writer import ShardWriter
+
+        job = self._job
+        if job.threads:
+            torch.set_num_threads(job.threads)
+        model = load_model(job.model, device=job.execution.device, dtype=job.config.dtype)
+        expected = job.attrs["model_fingerprint"]
+        if model.fingerprint != expected:
+            raise RuntimeError(
+                f"worker {self._name} on {os.uname().nodename} finds another model in {job.model} "
+                f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the same checkpoint"
+            )
+        self._model, self._phases = model, Phases(model.device)
+        self._writer = ShardWriter(
+            Path(job.out), attrs=job.attrs, token_text=lambda i: str(model.tokenizer.decode([i])), worker=self._name
+        )
+
+    def _put(self, columns: dict[str, Any]) -> None:
+        if not self._still_ours():
+            logging.getLogger(__name__).error("another command has taken the run over; ending unpublished")
+            os._exit(1)
+        assert self._writer is not None
+        self._writer.put(columns)
+
+    def _still_ours(self) -> bool:
+        try:
+            text = (Path(self._job.out) / ".lock").read_text()
+            return not text or json.loads(text).get("holder") == self._job.holder
+        except (OSError, ValueError):
+            return True
+
+    def _taken(self) -> list[tuple[str, int]]:
+        return self._writer.take_published() if self._writer is not None else []
+
+    def _failed(self, error: Exception) -> Report:
+        """What went wrong as text; whatever was finished before it is on the disk when this returns."""
+        from .store import StorageError
+
+        logging.getLogger(__name__).exception("failed")
+        fatal = isinstance(error, StorageError)
+        if self._writer is not None and not fatal:
+            try:
+                self._writer.drain()
+            except StorageError as full:
+                error, fatal = full, True
+        name = "" if fatal else f"{type(error).__name__}: "
+        return Report(self._taken(), [], f"{name}{error}", fatal)

@@ -1,0 +1,54 @@
+"""Where the seconds of decoding go: forward, head and statistics, policy, record, finish; and how much was computed.
+
+On a CPU by the clock; on CUDA by events on the stream, read when a problem leaves: no step waits for the device.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+NAMES = ("forward", "head_and_statistics", "policy", "record", "finish", "between")
+
+
+class Phases:
+    """Seconds by phase, forward passes and packed tokens of one device. `mark(name)` ends the phase `name`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = dict.fromkeys(NAMES, 0.0)
+        self.forwards, self.tokens, self.rows = 0, 0, 0
+        self._cuda = device.type == "cuda"
+        self._events: list[tuple[str, Any]] = []
+        self._last = time.perf_counter()
+
+    def mark(self, name: str) -> None:
+        """The time since the mark before belongs to `name`."""
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._events.append((name, event))
+            return
+        now = time.perf_counter()
+        self.seconds[name] += now - self._last
+        self._last = now
+
+    def count(self, *, tokens: int, rows: int) -> None:
+        """One forward pass over `tokens` packed tokens with `rows` rows of the head behind it."""
+        self.forwards, self.tokens, self.rows = self.forwards + 1, self.tokens + tokens, self.rows + rows
+
+    def settle(self) -> None:
+        """Read the events; only where the host has just waited for the device anyway."""
+        if len(self._events) < 2:
+            return
+        self._events[-1][1].synchronize()
+        for (_, before), (name, after) in zip(self._events, self._events[1:], strict=False):
+            self.seconds[name] += before.elapsed_time(after) / 1000
+        del self._events[:-1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the run record."""
+        self.settle()
+        counts = {"forwards": self.forwards, "packed_tokens": self.tokens, "head_rows": self.rows}
+        return {"seconds": {k: round(v, 4) for k, v in self.seconds.items()}, **counts}

@@ -1,0 +1,235 @@
+"""Several workers, on a real Ray: the same results as one device, whoever dies, and nothing lost or counted twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffengine.engine import cluster
+from diffengine.engine.cluster_worker import Report, Worker
+from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.problems import Problem, ProblemSet, read_problems
+from diffengine.engine.prompts import Prompt
+from diffengine.engine.runner import Execution, Progress, run
+from diffengine.engine.store import open_run, verify_run
+
+SHORT: dict[str, Any] = {"steps": 12, "gen_length": 12, "block_length": 4}
+FLAGS = ["--steps", "12", "--gen-length", "12", "--block-length", "4", "--token-budget", "300"]
+TWO = Execution(workers=2, token_budget=300)
+
+
+class Touchy(Worker):
+    """Dies of a problem whose id starts with `deadly`, raises at one whose id starts with `wrong`."""
+
+    def work(self, prompts: list[Prompt]) -> Report:
+        ids = [p.problem.id for p in prompts]
+        if any(i.startswith("deadly") for i in ids):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if any(i.startswith("wrong") for i in ids):
+            return Report([], [], "ValueError: wrong")
+        return super().work(prompts)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """One Ray for the tests of this file that do not start their own, with room for their replacements."""
+    with cluster.started_ray(None, workers=2, gpu=False) as started:
+        started.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        yield started
+
+
+@pytest.fixture
+def two(ray: Any, monkeypatch: pytest.MonkeyPatch) -> Execution:
+    """An execution with two workers on the shared Ray."""
+    monkeypatch.setattr(cluster, "started_ray", lambda *_, **__: contextlib.nullcontext(ray))
+    return TWO
+
+
+@pytest.fixture(scope="module")
+def reference(bundled_model: MaskedDiffusionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty problems on one device, uninterrupted."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    run("generated:40", out=out, model=bundled_model, **SHORT)
+    return out
+
+
+def compare(one: Path, two: Path) -> None:
+    """Both runs are sound and complete and hold the same: ids and tokens exactly, values within 1e-5."""
+    report = verify_run(one)
+    assert report.ok, report.findings
+    a, b = open_run(one), open_run(two)
+    assert a.ids == b.ids
+    for name in ("token", "committed", "prediction", "verdict", "generated_text"):
+        assert np.array_equal(a[name][...], b[name][...]), name
+    for name in ("entropy", "kl", "logprob", "answer_logprob", "cka"):
+        np.testing.assert_allclose(a[name][...], b[name][...], atol=1e-5, rtol=1e-5, err_msg=name)
+    sums, counts = zip(*(r.shard_sum("hidden_sum") for r in (a, b)), strict=True)
+    assert counts[0] == counts[1] == len(a)
+    np.testing.assert_allclose(sums[0], sums[1], atol=1e-4, rtol=1e-5)
+    assert (one / "tokens.json").read_text() and not list(one.glob("tokens-*"))
+
+
+def prompt(number: int, length: int) -> Prompt:
+    return Prompt(Problem(f"p{number}", "", None), number, number, (1,) * length, ())
+
+
+def test_batches_fill_a_canvas_and_leave_nobody_idle() -> None:
+    prompts = [prompt(i, 10 + i % 7) for i in range(50)]
+    batches = cluster.batches_of(prompts, gen_length=10, budget=200, workers=2, most=64)
+    assert sorted(p.place for b in batches for p in b.prompts) == list(range(50))
+    lengths = [[len(p.token_ids) for p in b.prompts] for b in batches]
+    assert [n for batch in lengths for n in batch] == sorted((n for b in lengths for n in b), reverse=True)
+    assert all(sum(n + 10 for n in batch) <= 200 for batch in lengths)
+    assert len(cluster.batches_of(prompts, gen_length=10, budget=10**6, workers=4, most=64)) == 4
+    alone = cluster.batches_of(prompts, gen_length=10, budget=1, workers=2, most=64)
+    assert [len(b.prompts) for b in alone] == [1] * 50
+
+
+def test_interrupted_and_resumed_two_workers_give_what_one_device_gives(
+    two: Execution, reference: Path, tmp_path: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("generated:40", out=tmp_path / "r", execution=two, on_progress=stop, **SHORT)
+    first = len(open_run(tmp_path / "r"))
+    assert 0 < first < 40
+    result = run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
+    assert (result.done, result.resumed, result.failed) == (40 - first, first, {})
+    compare(tmp_path / "r", reference)
+
+
+def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
+    two: Execution, reference: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.done and not killed:
+            killed.append(_workers(tmp_path / "r")[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    result = run("generated:40", out=tmp_path / "r", execution=two, on_progress=kill, **SHORT)
+    assert killed
+    assert (result.done, result.failed) == (40, {})
+    compare(tmp_path / "r", reference)
+    session = json.loads((tmp_path / "r" / "sessions.jsonl").read_text())
+    assert sum(w["forwards"] for w in session["workers"].values()) > 0
+    shard = sorted((tmp_path / "r" / "shards").glob("*.h5"))[1]
+    lost = len(next(e["problem_ids"] for e in _manifest(tmp_path / "r") if e["name"] == shard.name))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 4
+    shard.write_bytes(content)
+    assert shard.name in {f.shard for f in verify_run(tmp_path / "r").findings}
+    result = run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
+    assert (result.done, result.resumed) == (lost, 40 - lost)
+    compare(tmp_path / "r", reference)
+
+
+def test_poison_is_found_and_given_up_alone(two: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "Worker", Touchy)
+    good = read_problems("generated:6")
+    bad = [Problem("deadly", "2+2?", "4"), Problem("wrong", "2+3?", "5"), Problem("long", "so " * 5000, "1")]
+    mixed = ProblemSet([*good.problems[:3], *bad, *good.problems[3:]], [], "0" * 64, "mixed")
+    result = run(mixed, out=tmp_path, execution=two, **SHORT)
+    assert (result.done, set(result.failed)) == (6, {"deadly", "wrong", "long"})
+    assert "died while decoding it" in result.failed["deadly"]
+    assert "ValueError: wrong" in result.failed["wrong"]
+    assert "exceeds the model's 1024 positions" in result.failed["long"]
+    lines = [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["reason"] for line in lines} == result.failed
+    report = verify_run(tmp_path)
+    assert (report.n_problems, set(report.missing)) == (6, {"deadly", "wrong", "long"})
+    monkeypatch.undo()
+    mended = run(mixed, out=tmp_path, **SHORT)  # the next command tries them again
+    assert (mended.done, set(mended.failed)) == (2, {"long"})
+
+
+def _manifest(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in out.glob("manifest-*.jsonl") for line in path.read_text().splitlines()]
+
+
+def _workers(out: Path) -> list[int]:
+    """The processes of all workers that the run has ever had, by their logs."""
+    logs = [path.read_text() for path in sorted((out / "logs").glob("w*.log"))]
+    return [int(pid) for log in logs for pid in re.findall(r"ready: process (\d+)", log)]
+
+
+def _start(out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-m", "diffengine", "run", "--problems", "generated:400", "--out", str(out)]
+    return subprocess.Popen([*command, *FLAGS, *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _wait_for_shards(running: subprocess.Popen[str], out: Path, count: int = 2) -> None:
+    while len(list((out / "shards").glob("*.h5"))) < count:
+        assert running.poll() is None
+        time.sleep(0.05)
+
+
+def _left_over(out: Path) -> list[str]:
+    """Processes of Ray in a folder of ours, and workers of the run, that still live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_text()
+            if int(path.parent.name) in _workers(out) or ("de-ray-" in command):
+                found.append(command)
+    return found
+
+
+def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_path: Path) -> None:
+    before = set(_left_over(tmp_path))
+    running = _start(tmp_path, "--workers", "2")
+    _wait_for_shards(running, tmp_path)
+    second = _start(tmp_path)
+    assert "is in use by process" in second.communicate(timeout=120)[1]
+    assert second.returncode == 1
+    assert running.poll() is None
+    running.kill()
+    running.communicate()
+    deadline = time.monotonic() + 30
+    while set(_left_over(tmp_path)) - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert set(_left_over(tmp_path)) - before == set()
+    stored = len(open_run(tmp_path))
+    assert 0 < stored < 400
+    running = _start(tmp_path, "--workers", "2")
+    _wait_for_shards(running, tmp_path, count=len(list((tmp_path / "shards").glob("*.h5"))) + 2)
+    running.send_signal(signal.SIGTERM)
+    err = running.communicate(timeout=120)[1]
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert set(_left_over(tmp_path)) - before == set()
+    assert stored < len(open_run(tmp_path)) < 400
+    running = _start(tmp_path)  # and one device finishes what two began
+    running.communicate(timeout=300)
+    assert running.returncode == 0
+    report = verify_run(tmp_path)
+    assert report.ok, report.findings
+    assert (report.n_problems, report.missing) == (400, [])
+    assert sum(len(e["problem_ids"]) for e in _manifest(tmp_path)) == 400
+
+
+def test_one_device_never_imports_ray(tmp_path: Path) -> None:
+    code = (
+        "import sys; from diffengine.engine import cli\n"
+        f"sys.argv = ['diffengine', 'run', '--limit', '1', '--workers', '1', '--out', {str(tmp_path)!r}, *{FLAGS!r}]\n"
+        "try: cli.main()\nexcept SystemExit as over: assert not over.code, over.code\n"
+        "assert 'ray' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,77 @@
+"""Estimates against what a run then really takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffengine.engine import estimate
+from diffengine.engine.config import ConfigError
+from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.runner import estimate_run, run
+
+SHAPES: list[dict[str, Any]] = [
+    {},
+    {"steps": 16, "gen_length": 16, "block_length": 8, "save_logits": "hidden"},
+    {"steps": 16, "gen_length": 32, "block_length": 8, "topk": 4, "mean_hidden": False},
+]
+
+
+@pytest.mark.parametrize("settings", SHAPES, ids=["as it comes", "hidden", "top 4"])
+def test_the_disk_need_is_within_a_quarter(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    need = estimate_run("generated:20", out=tmp_path / "r", model=bundled_model, **settings)
+    assert not (tmp_path / "r").exists()
+    started = time.perf_counter()
+    run("generated:20", out=tmp_path / "r", model=bundled_model, **settings)
+    taken = time.perf_counter() - started
+    stored = sum(path.stat().st_size for path in (tmp_path / "r" / "shards").glob("*.h5"))
+    assert need.disk_bytes == pytest.approx(stored, rel=0.25)
+    assert need.total_seconds is not None
+    assert 0.1 * taken < need.total_seconds < 3 * taken  # two steps, on a machine that others use as well
+
+
+def test_what_is_done_needs_nothing_more(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
+    short = {"steps": 8, "gen_length": 8, "block_length": 4}
+    run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    assert need.total_seconds is None
+    assert need.disk_bytes < 1000
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "r").rglob("*"))
+    with pytest.raises(ConfigError, match="seed: 0 there, 1 now"):
+        estimate_run("samples", out=tmp_path / "r", model=bundled_model, seed=1, **short)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "r").rglob("*")) == before
+
+
+def test_a_run_goes_on_where_only_what_is_left_fits(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"steps": 8, "gen_length": 8, "block_length": 4}
+    run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 200_000}))
+    assert run("samples", out=tmp_path / "r", model=bundled_model, **short).resumed == 10
+    with pytest.raises(ConfigError, match=r"needs .* GB of disk, but 0.0002 GB are free"):
+        run("samples", out=tmp_path / "new", model=bundled_model, **short)
+
+
+def test_the_command_names_every_factor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from diffengine.engine.cli import group
+
+    arguments = ["--out", str(tmp_path / "r"), "--steps", "8", "--gen-length", "8", "--block-length", "4"]
+    for command in (["estimate"], ["run", "--dry-run"]):
+        said = CliRunner().invoke(group, [*command, *arguments])
+        assert said.exit_code == 0, said.output
+        for word in ("disk ", "device memory ", "time ", "topk_logit", "weights", "trajectories", "decoding"):
+            assert word in said.output
+    said = CliRunner().invoke(group, ["estimate", *arguments, "--json"])
+    assert {"disk", "device_memory", "seconds", "disk_bytes"} <= set(json.loads(said.output))
+    assert not (tmp_path / "r").exists()

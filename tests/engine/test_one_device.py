@@ -1,0 +1,83 @@
+"""What a device does when its memory runs out, and the token budget that should keep it from that."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffengine.engine import one_device
+from diffengine.engine.canvas import Canvas, Row, Update
+from diffengine.engine.config import RunConfig
+from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.runner import Execution, run
+from diffengine.engine.store import open_run, verify_run
+
+SHORT: dict[str, Any] = {"steps": 8, "gen_length": 8, "block_length": 4}
+
+
+def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, *, at_steps: set[int]) -> list[int]:
+    """Raise at these steps, counted over the whole run; returns the list of budgets that canvases then get."""
+    budgets: list[int] = []
+    real_apply, real_init, count = Canvas.apply, Canvas.__init__, [0]
+
+    def apply(self: Canvas, update: Update) -> list[Row]:
+        count[0] += 1
+        if count[0] in at_steps:
+            raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
+        return real_apply(self, update)
+
+    def init(self: Canvas, **arguments: Any) -> None:
+        budgets.append(arguments["token_budget"])
+        real_init(self, **arguments)
+
+    monkeypatch.setattr(Canvas, "apply", apply)
+    monkeypatch.setattr(Canvas, "__init__", init)
+    return budgets
+
+
+def test_out_of_memory_halves_the_budget_once_and_changes_nothing(
+    bundled_model: MaskedDiffusionModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    execution = Execution(token_budget=200)
+    run("samples", out=tmp_path / "calm", model=bundled_model, execution=execution, **SHORT)
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        budgets = run_out_of_memory(patch, at_steps={11})
+        result = run("samples", out=tmp_path / "short", model=bundled_model, execution=execution, **SHORT)
+    assert (result.done, budgets) == (10, [200, 100])
+    assert "half the token budget, 100" in caplog.text
+    assert verify_run(tmp_path / "short").ok
+    a, b = open_run(tmp_path / "calm"), open_run(tmp_path / "short")
+    assert a.ids == b.ids
+    assert np.array_equal(a["token"][...], b["token"][...])
+    np.testing.assert_allclose(a["entropy"][...], b["entropy"][...], atol=1e-5)
+    np.testing.assert_allclose(a.shard_sum("hidden_sum")[0], b.shard_sum("hidden_sum")[0], atol=1e-4)
+
+
+def test_a_second_time_is_an_error_and_what_was_finished_stays(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        run_out_of_memory(patch, at_steps={11, 30})
+        with pytest.raises(torch.OutOfMemoryError):
+            run("samples", out=tmp_path, model=bundled_model, execution=Execution(token_budget=200), **SHORT)
+    stored = len(open_run(tmp_path))
+    assert 0 < stored < 10
+    assert run("samples", out=tmp_path, model=bundled_model, **SHORT).resumed == stored
+
+
+def test_the_budget_follows_from_free_memory() -> None:
+    llada = {"width": 4096, "item": 2, "mlp": 12288, "shortest": 200}
+    config = RunConfig(model="llada-8b", steps=128, gen_length=128, block_length=32)
+    roomy = one_device.budget_that_fits(120e9, config, **llada)
+    assert roomy > one_device.TOKEN_BUDGET["cuda"]
+    # By hand: 128 x 128 x (8192 + 96 + 48) bytes a row over 200 tokens, and 139264 bytes a token of activations.
+    assert one_device.budget_that_fits(8e9, config, **llada) == int(0.8 * 8e9 / (128 * 128 * 8336 / 200 + 139264))
+    assert one_device.budget_that_fits(0, config, **llada) == 200  # one row is always tried

@@ -1,0 +1,78 @@
+"""What an onlooker is told: while a run goes on, after it, and after it was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from diffengine.engine import status
+from diffengine.engine.cli import group
+from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.phases import NAMES
+from diffengine.engine.runner import Execution, Progress, run
+
+SHORT: dict[str, Any] = {"steps": 8, "gen_length": 8, "block_length": 4}
+
+
+def inspected(out: Path) -> dict[str, Any]:
+    said = CliRunner().invoke(group, ["inspect", str(out), "--json"])
+    assert said.exit_code == 0, said.output
+    return dict(json.loads(said.output))
+
+
+def test_an_onlooker_sees_the_run_go_on(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "EVERY_SECONDS", 0.0)
+    seen: list[dict[str, Any]] = []
+
+    def look(progress: Progress) -> None:
+        if progress.done in (3, 7):
+            seen.append(inspected(tmp_path))
+
+    execution = Execution(token_budget=150, shard_problems=2)
+    run("samples", out=tmp_path, model=bundled_model, execution=execution, on_progress=look, **SHORT)
+    assert [(s["state"], s["session"]["done"]) for s in seen] == [("running", 3), ("running", 7)]
+    assert all(s["session"]["problems_per_hour"] > 0 and s["session"]["eta_seconds"] > 0 for s in seen)
+    after = inspected(tmp_path)
+    assert (after["state"], after["stored"], after["session"]["eta_seconds"]) == ("finished", 10, None)
+
+
+def test_each_session_leaves_its_record(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            "samples",
+            out=tmp_path,
+            model=bundled_model,
+            execution=Execution(token_budget=150),
+            on_progress=stop,
+            **SHORT,
+        )
+    run("samples", out=tmp_path, model=bundled_model, **SHORT)
+    first, second = (json.loads(line) for line in (tmp_path / "sessions.jsonl").read_text().splitlines())
+    assert (first["state"], second["state"]) == ("interrupted", "finished")
+    work = second["workers"]["0"]
+    assert set(work["seconds"]) == set(NAMES)
+    assert 0 < sum(work["seconds"].values()) <= second["session_seconds"]
+    assert 0 < work["write_seconds"] <= second["session_seconds"]
+    assert work["forwards"] == 8  # all that was left fits on one canvas, so every step is one pass
+    assert work["packed_tokens"] > work["head_rows"] == 8 * 8 * second["done"]
+
+
+def test_a_killed_run_is_called_so(tmp_path: Path) -> None:
+    here = status.this_process()
+    record = {"state": "running", "process": str(here._replace(pid=2**22 + 1)), "done": 5, "seconds": 10.0, "total": 20}
+    (tmp_path / "progress.json").write_text(json.dumps(record))
+    found = status.read_status(tmp_path)
+    assert found is not None
+    assert (found["state"], found["problems_per_hour"], found["eta_seconds"]) == ("killed", 1800.0, None)
+    (tmp_path / "progress.json").write_text("{half")
+    assert status.read_status(tmp_path) is None
