@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels.head import Head
+from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import ConfigError, RunConfig, resolve
 from .decode import decode
@@ -202,7 +203,8 @@ def _decode(
         refill=execution.refill,
     )
     recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale)
+    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
+    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
     return recorder, decode(model, canvas, head, policy, recorder, iter(prompts))
 
 
