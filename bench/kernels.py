@@ -1,7 +1,7 @@
 """The kernels against this machine's ceilings and against named peers, parity before speed.
 
-`kernels_report` measures copy, read and matrix-product ceilings first, then every provider of the same statistics in the
-same run: milliseconds, GB/s over the bytes that must be read once, share of the copy ceiling, memory, and error
+`kernels_report` measures copy, read and matrix-product ceilings first, then every provider of the same statistics in
+the same run: milliseconds, GB/s over the bytes that must be read once, share of the copy ceiling, memory, and error
 against float64. A provider whose error is too large gets no speed-up. Runs on a CPU at small sizes. What it does not
 know: whether a number is good; the table says it beside the ceiling.
 """
@@ -144,9 +144,11 @@ def has_parity(measured: dict[str, float]) -> bool:
 
 def compare(task: Task, copy_gb_s: float, device: torch.device, vocabulary: int) -> Iterator[dict[str, Any]]:
     """One row per provider for one task."""
-    draw = {"dtype": task.dtype, "device": device}
-    sets = [like_llada(task.rows, vocabulary, seed=s, **draw) for s in range(3 if task.rows * vocabulary < 1 << 30 else 2)]  # type: ignore[arg-type]
-    before = like_llada(task.rows, vocabulary, seed=9, **draw) if task.previous else None  # type: ignore[arg-type]
+    def draw(seed: int) -> Tensor:
+        return like_llada(task.rows, vocabulary, dtype=task.dtype, device=device, seed=seed)
+
+    sets = [draw(seed) for seed in range(3 if task.rows * vocabulary < 1 << 30 else 2)]
+    before = draw(9) if task.previous else None
     must_read = (2 if task.previous else 1) * task.rows * vocabulary * task.dtype.itemsize
     eager_ms = None
     for name, provide in providers(device).items():

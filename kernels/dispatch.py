@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -39,10 +40,11 @@ def logit_stats(
     keep: bool = False,
 ) -> LogitStats:
     """`reference.logit_stats`, by the kernel that fits the device."""
+    compute: Callable[..., LogitStats] = reference.logit_stats
     if served_by_triton(logits):
-        from .launch import logit_stats as compute
-    else:
-        compute = reference.logit_stats
+        from . import launch
+
+        compute = launch.logit_stats
     return compute(
         logits,
         targets,

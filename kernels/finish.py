@@ -134,7 +134,8 @@ def finish(
     tl.store(FLOATS + 6 * N + row, tl.where(defined, margin, nan), mask=here)
     if MOMENTS:
         tl.store(FLOATS + 7 * N + row, tl.where(defined, mean, nan), mask=here)
-        tl.store(FLOATS + 8 * N + row, tl.where(defined, tl.sqrt(tl.maximum(spread, 0.0) / tl.maximum(count, 1.0)), nan), mask=here)
+        std = tl.sqrt(tl.maximum(spread, 0.0) / tl.maximum(count, 1.0))  # rounding may leave -0.0 of a constant row
+        tl.store(FLOATS + 8 * N + row, tl.where(defined, std, nan), mask=here)
     else:
         tl.store(FLOATS + 7 * N + row, tl.full((ROWS,), nan, tl.float32), mask=here)
         tl.store(FLOATS + 8 * N + row, tl.full((ROWS,), nan, tl.float32), mask=here)

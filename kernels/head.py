@@ -2,7 +2,8 @@
 
 A chunk of rows is projected, reduced and dropped, so the largest tensor with a vocabulary dimension is
 [chunk_rows, V], apart from the ring that keeps the step before for KL; without a ring the previous hidden states are
-projected again, in the same chunk. Knows nothing of canvases or policies. Shapes: N rows, D features, V vocabulary, A target tokens.
+projected again, in the same chunk. Knows nothing of canvases or policies. Shapes: N rows, D features, V vocabulary,
+A target tokens.
 """
 
 from __future__ import annotations

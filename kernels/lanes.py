@@ -11,8 +11,10 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-FLOOR = tl.constexpr(-1.0e30)
-CEILING = tl.constexpr(1.0e38)
+FLOOR = tl.constexpr(-1073741824.0)
+"""-2^30, what -inf becomes. A power of two, so that FLOOR * LOG2E is exact: a lane that has seen nothing else holds
+2^(x L - round(m L)) with x = m, and a fused multiply-add would make of a rounding error of 1e22 an infinity."""
+CEILING = tl.constexpr(1073741824.0)
 NOWHERE = tl.constexpr(2147483647)
 
 

@@ -1,6 +1,7 @@
 """Launches the Triton statistics: allocates what they write, chooses tiles and parts, and returns LogitStats.
 
-Same signature and meaning as `reference.logit_stats`. No host synchronisation, no atomics. Shapes: N rows, V vocabulary.
+Same signature and meaning as `reference.logit_stats`. No host synchronisation, no atomics. Shapes: N rows, V
+vocabulary.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .lanes import FLOOR, LOG2E, NOWHERE, add_moments, finite_moments, floored, load_raw, top_two
+from .lanes import CEILING, FLOOR, LOG2E, NOWHERE, add_moments, finite_moments, floored, load_raw, top_two
 from .logit_kl import forward_term, precise_term, reverse_term
 
 FIELDS = tl.constexpr(16)
@@ -112,7 +112,7 @@ def sweep(
     LANES: tl.constexpr, MOMENTS: tl.constexpr, LANE_MAXIMA: tl.constexpr,
     KL: tl.constexpr, REVERSE: tl.constexpr, PRECISE: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
-    """Grid (rows, parts). X [N, V]; Y the rows of the step before, row i of X at row PLACE[i]; PART [N, parts, FIELDS]."""
+    """Grid (rows, parts). X [N, V]; Y holds the step before of row i at PLACE[i]; PART [N, parts, FIELDS]."""
     row = tl.program_id(0).to(tl.int64)  # int32 would overflow from 16 981 rows of 126 464
     part = tl.program_id(1)
     parts = tl.num_programs(1)
@@ -131,12 +131,13 @@ def sweep(
         if PRECISE:
             known = tl.load(ID_Y + place)
             shift = tl.load(X + tl.maximum(known, 0)).to(tl.float32) - tl.load(TOP_Y + place)
-            shift = tl.where((known >= 0) & (tl.abs(shift) < 1e30), shift, 0.0)
+            shift = tl.where((known >= 0) & (tl.abs(shift) < CEILING), shift, 0.0)
     centre = 0.0
     if MOMENTS:
         x = tl.load(X + start + lane, mask=start + lane < end, other=float("-inf")).to(tl.float32)
-        ordinary = (x > FLOOR) & (tl.abs(x) < 1e30)
-        centre = tl.sum(tl.where(ordinary, x, 0.0), axis=0) / tl.maximum(tl.sum(tl.where(ordinary, 1.0, 0.0), axis=0), 1.0)
+        ordinary = (x > FLOOR) & (x < CEILING)
+        number = tl.sum(tl.where(ordinary, 1.0, 0.0), axis=0)
+        centre = tl.sum(tl.where(ordinary, x, 0.0), axis=0) / tl.maximum(number, 1.0)
     zero = tl.zeros((LANES,), tl.float32)
     m = zero + FLOOR
     l = m * LOG2E  # noqa: E741

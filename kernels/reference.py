@@ -15,7 +15,7 @@ from torch import Tensor
 
 BITS_PER_NAT = 1.0 / math.log(2.0)
 STATUS_NOT_FINITE, STATUS_EMPTY = 1, 2
-FLOOR, CEILING = -1e30, 1e38
+FLOOR, CEILING = -(2.0**30), 2.0**30
 PRECISE_BELOW = 0.1  # nats; above it the plain form of KL is the better one
 BLOCK = 1 << 19
 """Logits worked on at a time: 2 MiB of float32."""
@@ -134,10 +134,11 @@ def _block(
 ) -> LogitStats:
     n, vocabulary = x.shape
     k = min(topk, vocabulary)
-    kept = raw.topk(min(max(k, 2), vocabulary), dim=-1)
-    largest = widen(kept.values)
-    peak = largest[:, :1]
     ordinary = _all_ordinary(x)
+    x = x if ordinary else _floored(x)
+    kept = raw.topk(min(max(k, 2), vocabulary), dim=-1)
+    largest = _floored(widen(kept.values))
+    peak = largest[:, :1]
     status = torch.zeros(n, dtype=torch.uint8, device=x.device) if ordinary else _status(x, peak)
     p = x.softmax(-1)
     z = x - peak
@@ -178,8 +179,12 @@ def _all_ordinary(x: Tensor) -> bool:
 
 
 def _expectation(p: Tensor, z: Tensor, ordinary: bool) -> Tensor:
-    """sum p z over p > 0; may overwrite z. A pairwise sum: a BLAS dot product in float32 loses two digits at V = 126464."""
+    """sum p z over p > 0; may overwrite z. Pairwise: a BLAS dot product in float32 loses two digits at V = 126464."""
     return z.mul_(p).sum(-1) if ordinary else torch.where(p > 0, p * z, 0.0).sum(-1)
+
+
+def _floored(x: Tensor) -> Tensor:
+    return torch.where(x <= FLOOR, -math.inf, x)
 
 
 def _moments(x: Tensor, ordinary: bool) -> tuple[Tensor, Tensor]:
@@ -199,8 +204,9 @@ def kl_divergence(x: Tensor, lse_x: Tensor, y: Tensor, lse_y: Tensor, *, precise
     `precise`: below 0.1 nats, F - (r - log1p r) with w = x - y - c for any constant c, F = sum p (w + expm1(-w)) and
     r = sum p expm1(-w). Every term of F is >= 0 and of second order, so nothing cancels.
     """
-    p = (x - lse_x[:, None]).exp_()
     ordinary = _all_ordinary(x) and _all_ordinary(y)
+    x, y = (x, y) if ordinary else (_floored(x), _floored(y))
+    p = (x - lse_x[:, None]).exp_()
     d = x - y if ordinary else torch.where(p > 0, x - y, 0.0)
     plain = _expectation(p, d.clone() if precise else d, ordinary) - (lse_x - lse_y)
     if not precise:

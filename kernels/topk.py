@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .lanes import NOWHERE, floored
 
-ABSENT = tl.constexpr(-2.0e30)
+ABSENT = tl.constexpr(-2147483648.0)
 """Below FLOOR: what is not a logit loses against one that is -inf."""
 
 

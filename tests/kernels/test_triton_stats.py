@@ -40,7 +40,8 @@ def assert_close(found: LogitStats, expected: LogitStats, *, loose: float = 1.0)
         atol = loose * {"top1_prob": 1e-6, "kl_reverse": 1e-5}.get(name, 4e-6)
         rtol = {"kl": 1e-6, "kl_reverse": 4e-6}.get(name, 4e-7)
         ours, wanted = getattr(found, name).double().cpu(), getattr(expected, name).double()
-        torch.testing.assert_close(ours, wanted, atol=atol, rtol=rtol, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
+        said = {"equal_nan": True, "msg": lambda m, n=name: f"{n}: {m}"}
+        torch.testing.assert_close(ours, wanted, atol=atol, rtol=rtol, **said)  # type: ignore[arg-type]
     for name in ("top1_id", "top1_logit", "topk_logit", "status"):
         ours, wanted = getattr(found, name).double().cpu(), getattr(expected, name).double()
         torch.testing.assert_close(ours, wanted, atol=0, rtol=0, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
@@ -77,6 +78,8 @@ def adversarial(vocabulary: int = 1500) -> dict[str, torch.Tensor]:
         "one hot": torch.zeros_like(x).index_fill(0, torch.tensor([700]), 80.0),
         "ties": torch.zeros_like(x).index_fill(0, torch.tensor([130, 258, 900, vocabulary - 1]), 5.0),
         "tie in the last column": torch.zeros_like(x).index_fill(0, torch.tensor([3, vocabulary - 1]), 5.0),
+        "masked with large numbers": torch.where(torch.arange(vocabulary) % 3 > 0, x, -1e10),
+        "masked with the smallest number": torch.where(torch.arange(vocabulary) % 5 > 1, x, torch.finfo(x.dtype).min),
         "large": x * 1e30,
         "nan": x.index_fill(0, torch.tensor([900]), math.nan),
         "plus infinity": x.index_fill(0, torch.tensor([5]), math.inf),
@@ -93,16 +96,14 @@ def test_adversarial_rows(device: torch.device, parts: int) -> None:
     found = logit_stats(x, targets, tiles=Tiles(128, 4, parts), exclude_id=4)
     expected = truth(x, targets, exclude_id=4)
     names = list(cases)
-    # base 2 costs digits in proportion to the logit: 1e-7 of 1e4, and of 1e31 everything but the argmax
-    for some, loose in ((slice(3, 10), 1.0), (slice(0, 1), 2.0), (slice(11, None), 1.0), (slice(1, 3), 300.0)):
+    # sums of numbers of 1e4: the mean of a ramp around 0 has an ulp of those
+    for some, loose in ((slice(0, 1), 2.0), (slice(3, None), 1.0), (slice(1, 3), 300.0)):
         some_found, some_expected = (LogitStats(*(c[some] for c in s)) for s in (found, expected))
         assert_close(some_found, some_expected, loose=loose)
-    large = names.index("large")
-    assert found.top1_id[large] == expected.top1_id[large] and found.entropy[large] == 0
     assert found.margin[names.index("ties")] == 0
     assert found.top1_id[names.index("ties")] == 130
-    assert found.status[-3:].tolist() == [STATUS_NOT_FINITE, STATUS_NOT_FINITE, STATUS_EMPTY]
-    assert found.top1_id[-3:].tolist() == [-1, -1, -1]
+    assert found.status[-4:].tolist() == [STATUS_NOT_FINITE] * 3 + [STATUS_EMPTY]
+    assert found.top1_id[-4:].tolist() == [-1] * 4
 
 
 def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
