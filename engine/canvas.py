@@ -147,6 +147,12 @@ class Canvas:
         steps = self.on_device(self.steps)[:, None].expand_as(self.generated)
         return torch.stack([keys, self.position.expand_as(self.generated), steps], dim=-1).flatten(0, 1)
 
+    def places(self) -> tuple[Tensor, Tensor]:
+        """For each generated position [B * G]: its place by slot and position, and whether it has no step before."""
+        slots = self.on_device([row.slot for row in self.rows])[:, None]
+        first = self.on_device([int(row.n_forwards == 0) for row in self.rows]).bool()
+        return (slots * self.gen_length + self.position).flatten(), first.repeat_interleave(self.gen_length)
+
     def apply(self, update: Update) -> list[Row]:
         """Write the commits, move every row to its next step, and let finished rows leave; returns those."""
         self.generated = torch.where(update.commit, update.token, self.generated)

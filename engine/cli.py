@@ -1,10 +1,11 @@
 """The command line. Starts fast: click only; every command imports what it needs when it runs.
 
-This is the one file of the engine that reaches the analyses, and only inside functions.
+This is the one file of the engine that reaches the analyses and the benchmarks, and only inside functions.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "estimate", "analyze", "report", "inspect", "verify", "export", "list", "doctor"]
+        order = ["run", "estimate", "analyze", "report", "inspect", "verify", "export", "bench", "list", "doctor"]
         return [name for name in order if name in COMMANDS or name in self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -156,6 +157,23 @@ def export(path: Path, kind: str, out: Path | None) -> None:
 
     for file in export_seed(open_run(path), out or path / f"export-{kind}"):
         click.echo(str(file))
+
+
+@group.command()
+@click.argument("part", type=click.Choice(["kernels", "decoding", "aot", "suite", "sanitizer", "all"]))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("bench/results"), show_default=True)
+def bench(part: str, out: Path) -> None:
+    """Measure on this machine; each part takes under nine minutes and writes PART.json into a directory."""
+    from ..bench.everything import PARTS, run_parts
+
+    results = run_parts(PARTS if part == "all" else (part,), out)
+    for result in results:
+        click.echo(f"{result['part']:10} {'done' if result['ok'] else 'FAILED'} in {result['seconds']} s")
+        for row in result.get("rows", []):
+            click.echo(f"  {json.dumps(row)}")
+    click.echo(f"results: {out}")
+    if not all(result["ok"] for result in results):
+        sys.exit(EXIT_ERROR)
 
 
 def analysis_tables() -> dict[str, list[str]]:

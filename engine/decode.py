@@ -77,7 +77,12 @@ def _read(
 ) -> tuple[LogitStats, Proposal]:
     """Statistics of the rows that somebody reads, laid out over all [B * G] generated positions."""
     counter = canvas.noise_counter() if head.sampling.temperature > 0 else None
-    rows = Rows(conditional, unconditional, recorder.previous_hidden(canvas), recorder.targets(canvas), counter)
+    targets = recorder.targets(canvas)
+    if head.ring is None:
+        rows = Rows(conditional, unconditional, recorder.previous_hidden(canvas), targets, counter)
+    else:
+        place, first = canvas.places()
+        rows = Rows(conditional, unconditional, None, targets, counter, place, first)
     if not recorder.masked_only:
         return head.step(rows, topk=recorder.topk)
     read = (canvas.generated.flatten() == canvas.mask_id).nonzero().squeeze(1)

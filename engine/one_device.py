@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..kernels.head import Head
+from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
@@ -91,7 +92,9 @@ def set_up(
         refill=refill,
     )
     recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    return Desk(canvas, Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale), policy, recorder)
+    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
+    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
+    return Desk(canvas, head, policy, recorder)
 
 
 def by_length(prompts: Sequence[Prompt]) -> list[Prompt]:

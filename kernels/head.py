@@ -1,8 +1,9 @@
 """The output head, chunk by chunk: hidden states in, statistics and sampled tokens out, logits gone in between.
 
 A chunk of rows is projected, reduced and dropped, so the largest tensor with a vocabulary dimension is
-[chunk_rows, V]. KL to the previous step projects the previous hidden states in the same chunk. Knows nothing of
-canvases or policies. Shapes: N rows, D features, V vocabulary, A target tokens.
+[chunk_rows, V], apart from the ring that keeps the step before for KL; without a ring the previous hidden states are
+projected again, in the same chunk. Knows nothing of canvases or policies. Shapes: N rows, D features, V vocabulary,
+A target tokens.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .blas import safe_rows
-from .gumbel import gumbel_argmax
-from .reference import LogitStats, candidates_only, logit_stats, widen
+from .dispatch import gumbel_argmax, logit_stats, token_probability
+from .reference import LogitStats, widen
+from .ring import LogitRing
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Rows(NamedTuple):
     previous: Tensor | None = None  # [N, D], the step before (guided already); NaN rows have none
     targets: Tensor | None = None  # [N, A]
     counter: Tensor | None = None  # [N, 3] int64: problem key, position, step; for the noise
+    place: Tensor | None = None  # [N] int64, where in the ring the row's step before lies and this one goes
+    first: Tensor | None = None  # [N] bool, rows that have no step before
 
     def select(self, rows: Tensor | slice) -> Rows:
         """Some of the rows, with everything that belongs to them."""
@@ -62,14 +66,34 @@ class Proposal(NamedTuple):
 class Head:
     """`head.step(rows, ...)`: LogitStats and Proposal for N rows, at most `chunk_rows` of logits at a time."""
 
-    def __init__(self, weight: Tensor, *, sampling: Sampling, guidance: float = 0.0, chunk_rows: int = 1024) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        *,
+        sampling: Sampling,
+        guidance: float = 0.0,
+        chunk_rows: int = 1024,
+        ring: LogitRing | None = None,
+        logits_dtype: torch.dtype | None = None,
+    ) -> None:
         self.weight, self.sampling, self.guidance, self.chunk_rows = weight, sampling, guidance, chunk_rows
+        self.ring, self.logits_dtype = ring, logits_dtype or weight.dtype
+        if ring is not None and ring.logits.dtype != self.logits_dtype:
+            raise ValueError(f"the ring holds {ring.logits.dtype}, the head gives {self.logits_dtype}; make them equal")
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Rows [N, V] of logits in the model's dtype; N is padded to `safe_rows` inside."""
-        short = safe_rows() - len(hidden)
+        """Rows [N, V] of logits in `logits_dtype`; N is padded inside, so that a row's bits do not depend on it."""
+        short = (self.chunk_rows if hidden.is_cuda else safe_rows()) - len(hidden)
         padded = F.pad(hidden, (0, 0, 0, short)) if short > 0 else hidden
-        return F.linear(padded, self.weight)[: len(hidden)]
+        return self._project(padded)[: len(hidden)]
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        if self.logits_dtype == self.weight.dtype:
+            return F.linear(hidden, self.weight)
+        if hidden.is_cuda:
+            return torch.mm(hidden, self.weight.T, out_dtype=self.logits_dtype)
+        wide = hidden.to(self.logits_dtype)
+        return torch.cat([F.linear(wide, part.to(self.logits_dtype)) for part in self.weight.split(8192)], dim=-1)
 
     def guide(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
         """Classifier-free guidance un + (s + 1)(l - un); linear, so it serves hidden states and logits alike."""
@@ -80,6 +104,8 @@ class Head:
     def step(self, rows: Rows, *, topk: int = 0) -> tuple[LogitStats, Proposal]:
         """Statistics and proposals for all rows, in order."""
         n = len(rows.hidden)
+        if self.ring is not None:
+            self.ring.advance()
         parts = [
             self._chunk(rows.select(slice(i, i + self.chunk_rows)), topk) for i in range(0, max(n, 1), self.chunk_rows)
         ]
@@ -90,42 +116,60 @@ class Head:
         logits = self.logits(rows.hidden)
         if rows.unconditional is not None:
             logits = self.guide(logits, self.logits(rows.unconditional))
-        previous = None if rows.previous is None else self.logits(rows.previous)
         if self.sampling.suppress:
             logits = _without(logits, self.sampling.suppress)
-            previous = None if previous is None else _without(previous, self.sampling.suppress)
-        chosen = self.sampling
+        chosen, ring = self.sampling, self.ring
         stats = logit_stats(
             logits,
             rows.targets,
-            previous=previous,
+            previous=self._previous(rows) if ring is None else ring.before(*_placed(rows)),
             topk=topk,
             exclude_id=chosen.exclude_id,
             n_candidates=chosen.n_candidates,
+            keep=ring is not None,
         )
+        if ring is not None:
+            ring.wrote(_placed(rows)[0], stats)
         return stats, self._propose(logits, rows, stats)
+
+    def _previous(self, rows: Rows) -> Tensor | None:
+        if rows.previous is None:
+            return None
+        logits = self.logits(rows.previous)
+        return _without(logits, self.sampling.suppress) if self.sampling.suppress else logits
 
     def _propose(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Proposal:
         chosen = self.sampling
         if chosen.temperature > 0:
             if rows.counter is None:
                 raise ValueError("sampling at temperature > 0 needs the rows' noise counters; got None")
-            allowed = (
-                logits
-                if chosen.literal
-                else candidates_only(widen(logits), exclude_id=chosen.exclude_id, n_candidates=chosen.n_candidates)
-            )
-            token = gumbel_argmax(allowed, rows.counter, temperature=chosen.temperature, seed=chosen.seed)
+            token = gumbel_argmax(
+                logits,
+                rows.counter,
+                temperature=chosen.temperature,
+                seed=chosen.seed,
+                exclude_id=chosen.exclude_id,
+                n_candidates=chosen.n_candidates,
+                exact=chosen.literal,
+            ).clamp_min(0)
         else:
             token = logits.argmax(-1) if chosen.literal else stats.top1_id.clamp_min(0)
         if not (chosen.literal or chosen.temperature > 0 or chosen.confidence_suppress):
             return Proposal(token, stats.top1_prob)
-        judged = _without(logits, chosen.confidence_suppress) if chosen.confidence_suppress else logits
+        if not (chosen.literal or chosen.confidence_suppress):
+            return Proposal(token, token_probability(logits, token, stats.lse))
+        judged = _without(logits.clone(), chosen.confidence_suppress) if chosen.confidence_suppress else logits
         probability = (judged if chosen.literal else widen(judged)).softmax(-1)
         return Proposal(token, probability.gather(-1, token[:, None]).squeeze(-1))
 
 
 def _without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
-    kept = logits.clone()
-    kept[:, list(ids)] = -torch.inf
-    return kept
+    """The same tensor, with some columns at -inf."""
+    logits[:, list(ids)] = -torch.inf
+    return logits
+
+
+def _placed(rows: Rows) -> tuple[Tensor, Tensor]:
+    if rows.place is None or rows.first is None:
+        raise ValueError("a head with a ring needs each row's place and whether it is its first step; got None")
+    return rows.place, rows.first

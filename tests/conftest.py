@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = str(ROOT / ".src")
@@ -28,13 +31,44 @@ for _name, _value in {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PA
     os.environ.setdefault(_name, _value)
 
 
+def _round_once(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """A fused multiply-add as a GPU does it. The interpreter's own rounds the product too, which at an offset of 1e4
+    is the fourth digit of every probability."""
+    from triton.runtime.interpreter import TensorHandle
+
+    wide = np.asarray(x.data, np.float64) * np.asarray(y.data, np.float64) + np.asarray(z.data, np.float64)
+    return TensorHandle(wide.astype(x.data.dtype), z.dtype.scalar)
+
+
+def _interpret_kernels() -> None:
+    """Import the Triton kernels for the interpreter where there is no GPU.
+
+    Whether kernels are interpreted is decided when they are decorated. So the variable is set only while they are
+    imported, here, before any test module can import triton; the rest of the suite never sees it.
+    """
+    if torch.cuda.is_available():
+        return
+    assert "triton" not in sys.modules, "triton was imported before tests/conftest.py could choose how"
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        from triton.runtime.interpreter import InterpreterBuilder
+
+        from diffengine.kernels import gumbel_kernel, launch  # noqa: F401
+
+        InterpreterBuilder.create_fma = _round_once
+        launch.logit_stats(torch.zeros(1, 1), tiles=launch.Tiles(lanes=16))  # the first launch imports more of triton
+    finally:
+        del os.environ["TRITON_INTERPRET"]
+
+
+_interpret_kernels()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked `gpu` on a machine without one; they are counted as deselected, not as passed."""
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
         return
-    import torch
-
     if not torch.cuda.is_available():
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]

@@ -120,7 +120,9 @@ def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node.body)
         elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
-            yield node
+            # Triton's compiler gives annotations its own meaning.
+            if "triton.jit" not in map(ast.unparse, node.decorator_list):
+                yield node
 
 
 def unannotated(path: Path) -> list[str]:

@@ -1,0 +1,73 @@
+"""The Triton sampler: the CPU path's words, its tokens, and a tail that float32 must not lose."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from diffengine.kernels import gumbel
+from diffengine.kernels.gumbel_kernel import gumbel_argmax
+from diffengine.kernels.reference import candidates_only
+
+pytestmark = pytest.mark.usefixtures("poisoned")
+SEED = 0xF23456789ABCDEF
+
+
+def counters(n: int) -> torch.Tensor:
+    return torch.tensor([[4000000000 + i, 17 * i, 3] for i in range(n)], dtype=torch.int64)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("vocabulary", [1, 7, 5003, 126464, 152064])
+def test_the_same_tokens_as_on_the_cpu(device: torch.device, vocabulary: int, exact: bool) -> None:
+    x = 3 * torch.randn(4, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    options = {"exclude_id": 3, "n_candidates": vocabulary - 2} if vocabulary > 3 else {}
+    counter = counters(4)
+    allowed = candidates_only(x, **({"exclude_id": None, "n_candidates": None} | options))
+    keys = allowed.double() - 0.7 * gumbel.token_noise(counter, vocabulary=vocabulary, seed=SEED).log()
+    best = keys.topk(min(2, vocabulary), -1).values
+    clear = best[:, 0] - best[:, -1] > (1e-12 if exact else 1e-5) if vocabulary > 1 else torch.ones(4).bool()
+    drawn = gumbel_argmax(
+        x.to(device), counter.to(device), temperature=0.7, seed=SEED, exact=exact, lanes=16384 if device.type == "cpu"
+        else 128, **options,
+    ).cpu()  # fmt: skip
+    assert clear.sum() >= 3
+    assert torch.equal(drawn[clear], keys.argmax(-1)[clear])
+
+
+def test_every_word_reaches_its_token(device: torch.device) -> None:
+    """At a temperature that drowns the logits the largest noise wins, wherever in the four words it lies."""
+    vocabulary, counter = 140000, counters(6)
+    x = torch.zeros(6, vocabulary)
+    noise = gumbel.token_noise(counter, vocabulary=vocabulary, seed=5)
+    drawn = gumbel_argmax(x.to(device), counter.to(device), temperature=1.0, seed=5, exact=True, lanes=16384
+                          if device.type == "cpu" else 128).cpu()  # fmt: skip
+    assert torch.equal(drawn, noise.argmin(-1))
+
+
+def test_draws_do_not_depend_on_the_company(device: torch.device) -> None:
+    x, counter = torch.randn(5, 900).to(device), counters(5).to(device)
+    together = gumbel_argmax(x, counter, temperature=1.0, seed=1, lanes=1024)
+    order = torch.tensor([4, 2, 0, 1, 3], device=device)
+    assert torch.equal(gumbel_argmax(x[order], counter[order], temperature=1.0, seed=1, lanes=1024), together[order])
+    assert gumbel_argmax(x[:0], counter[:0], temperature=1.0, seed=1).shape == (0,)
+
+
+def test_the_tail_is_drawn_as_often_as_it_should(device: torch.device) -> None:
+    """A token 10 nats above 5000 others: 24-bit noise would still do, so look at the noise itself where it wins."""
+    n = 60
+    x = torch.zeros(n, 5000)
+    x[:, 0] = 8.0
+    counter = torch.stack([torch.arange(n), torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.int64)], 1)
+    drawn = gumbel_argmax(x.to(device), counter.to(device), temperature=1.0, seed=2, lanes=16384
+                          if device.type == "cpu" else 128).cpu()  # fmt: skip
+    leader = math.exp(8) / (math.exp(8) + 4999)
+    expected, spread = n * leader, math.sqrt(n * leader * (1 - leader))
+    assert abs(int((drawn == 0).sum()) - expected) < 4 * spread
+
+
+def test_a_row_without_candidates_gives_none(device: torch.device) -> None:
+    x = torch.full((2, 300), -math.inf, device=device)
+    assert gumbel_argmax(x, counters(2).to(device), temperature=1.0, seed=0, lanes=1024).tolist() == [-1, -1]
