@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..kernels.head import Head, Proposal, Rows
 from ..kernels.reference import LogitStats
-from .canvas import Canvas, Row
+from .canvas import Canvas, Packed, Row
 from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
@@ -51,7 +51,9 @@ def decode_step(
     phases: Phases,
 ) -> list[Row]:
     """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
-    conditional, unconditional = _hidden(model, canvas)
+    recorder.admit(canvas)
+    packed = canvas.pack()
+    conditional, unconditional = _hidden(model, packed)
     phases.mark("forward")
     stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
     phases.mark("head_and_statistics")
@@ -59,14 +61,13 @@ def decode_step(
     phases.mark("policy")
     recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
     phases.mark("record")
-    phases.count(tokens=len(canvas.pack().token_ids), rows=len(conditional))
+    phases.count(tokens=len(packed.token_ids), rows=len(conditional))
     left = canvas.apply(update)
     phases.mark("policy")
     return left
 
 
-def _hidden(model: MaskedDiffusionModel, canvas: Canvas) -> tuple[Tensor, Tensor | None]:
-    packed = canvas.pack()
+def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
     hidden = model.hidden(packed.token_ids, packed.positions, packed.packing)
     apart = None if packed.unconditional_at is None else hidden[packed.unconditional_at]
     return hidden[packed.generated_at], apart

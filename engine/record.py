@@ -65,20 +65,22 @@ class Recorder:
         self._known: dict[int, Row] = {}
         self._sum: Tensor | None = None
 
-    def targets(self, canvas: Canvas) -> Tensor:
-        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer."""
+    def admit(self, canvas: Canvas) -> None:
+        """Empty the slots of rows that have just entered, so that none meets its predecessor's trajectory."""
         for row in canvas.rows:
             if self._known.get(row.slot) is not row:
                 self._known[row.slot] = row
                 self._clear(row.slot)
                 answer = row.prompt.answer_ids
                 self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
+
+    def targets(self, canvas: Canvas) -> Tensor:
+        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer."""
         per_row = self._targets[self._slot_index(canvas)]
         return per_row.repeat_interleave(canvas.gen_length, 0)
 
     def previous_hidden(self, canvas: Canvas) -> Tensor:
         """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
-        self.targets(canvas)  # a row that has just entered must not meet its predecessor's hidden states
         slots = self._slot_index(canvas)
         return self._slots["hidden"][slots, self._last_step[slots]].flatten(0, 1)
 

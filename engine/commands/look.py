@@ -18,7 +18,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
     from ..status import read_status
-    from ..store import VerifyReport, open_run  # noqa: F401 - VerifyReport loads the package's errors
+    from ..store import open_run
 
     run = open_run(path)
     verdicts = run["verdict"][...].tolist() if len(run) else []

@@ -8,20 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from diffengine.engine.canvas import Canvas, capacity_for
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decode import decode
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.engine.policies.llada import LLaDAPolicy
+from diffengine.engine.one_device import set_up
 from diffengine.engine.problems import Problem
 from diffengine.engine.prompts import Prompt, build_prompt
-from diffengine.engine.record import Recorder
 from diffengine.engine.runner import BUNDLED
-from diffengine.kernels.head import Head
 
 SMALL = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "mlp_hidden_size": 96, "embedding_size": 560}
 
@@ -100,23 +98,19 @@ def prompts_for(model: MaskedDiffusionModel, gen_length: int) -> list[Prompt]:
 def run_packed(
     model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, budget: int = 2048, refill: bool = True
 ) -> dict:
-    policy = LLaDAPolicy(config, model.token_ids, n_candidates=model.n_candidates)
-    capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
-    canvas = Canvas(
-        gen_length=config.gen_length,
-        mask_id=model.token_ids.mask,
-        performed=policy.performed,
-        capacity=capacity,
-        token_budget=budget,
-        device=model.device,
-        guided=config.cfg_scale > 0,
-        refill=refill,
-    )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=2)
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale)
-    finished = list(decode(model, canvas, head, policy, recorder, iter(prompts)))
+    desk = set_up(prompts, model, config, budget=budget, refill=refill)
+    finished = list(decode(model, *desk, iter(prompts)))
     assert len(finished) == len(prompts)
-    return {f.problem.id: f.columns for f in finished}
+    return {f.problem.id: f.columns | _padded(f.columns) for f in finished}
+
+
+def _padded(columns: dict[str, Any], *, width: int = 2) -> dict[str, np.ndarray]:
+    """Answer tokens padded as the store does on reading: how wide they are depends on the longest gold answer near."""
+    short = width - len(columns["answer_token_id"])
+    return {
+        "answer_token_id": np.pad(columns["answer_token_id"], (0, short), constant_values=-1),
+        "answer_logprob": np.pad(columns["answer_logprob"], ((0, 0), (0, 0), (0, short)), constant_values=np.nan),
+    }
 
 
 @pytest.fixture
