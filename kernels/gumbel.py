@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .philox import exponential, philox, uniform
+from .reference import candidates_only, widen
 
 LANE = 32768
 SCORE_DOMAIN = 0x8000_0000
@@ -28,10 +29,24 @@ def token_noise(counter: Tensor, *, vocabulary: int, seed: int) -> Tensor:
     return exponential(torch.cat(blocks, dim=1)[:, :vocabulary])
 
 
-def gumbel_argmax(logits: Tensor, counter: Tensor, *, temperature: float, seed: int) -> Tensor:
-    """One draw from softmax(logits / temperature) for each row [N], in float64 as the reference does it."""
+def gumbel_argmax(
+    logits: Tensor,
+    counter: Tensor,
+    *,
+    temperature: float,
+    seed: int,
+    exclude_id: int | None = None,
+    n_candidates: int | None = None,
+    exact: bool = False,
+) -> Tensor:
+    """One draw from softmax(logits / temperature) over each row's candidates [N], with noise counted by `counter`.
+
+    Here the keys are float64 as in the reference, `exact` or not; on a GPU they are float32 unless `exact`, and may
+    differ where two keys nearly tie.
+    """
+    allowed = candidates_only(widen(logits), exclude_id=exclude_id, n_candidates=n_candidates)
     noise = token_noise(counter, vocabulary=logits.shape[-1], seed=seed)
-    return (logits.double() - temperature * noise.log()).argmax(-1)
+    return (allowed.double() - temperature * noise.log()).argmax(-1)
 
 
 def position_noise(counter: Tensor, *, seed: int) -> Tensor:

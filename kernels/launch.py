@@ -101,6 +101,11 @@ def logit_stats(
     )
 
 
+def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
+    """p [N] of one token per row, from the logsumexp that is already known."""
+    return (logits.gather(-1, token[:, None]).squeeze(-1).float() - lse).exp()
+
+
 def _options(warps: int) -> dict[str, int | bool]:
     # Set outright: triton 3.10 turns fusion off by default, and the instruction counts assume it.
     return {"num_warps": warps, "enable_fp_fusion": True}

@@ -230,6 +230,11 @@ def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor | None) -> Tensor:
     return torch.where(targets >= 0, picked, math.nan)
 
 
+def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
+    """p [N] of one token per row, by torch's softmax: bit for bit what the published samplers compare."""
+    return widen(logits).softmax(-1).gather(-1, token[:, None]).squeeze(-1)
+
+
 def _first_candidate(x: Tensor, exclude_id: int | None, n_candidates: int | None) -> tuple[Tensor, Tensor]:
     end = x.shape[-1] if n_candidates is None else min(n_candidates, x.shape[-1])
     cut = end if exclude_id is None or exclude_id >= end else exclude_id
