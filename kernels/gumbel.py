@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .distribution import widen
 from .philox import exponential, philox, uniform
-from .reference import candidates_only, widen
+from .reference import candidates_only
 
 LANE = 32768
 SCORE_DOMAIN = 0x8000_0000

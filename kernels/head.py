@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from .blas import safe_rows
 from .dispatch import gumbel_argmax, logit_stats, token_probability
-from .reference import LogitStats, widen
+from .distribution import widen
+from .reference import LogitStats
 from .ring import LogitRing
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .finish import finish
 from .logit_stats import FIELDS, sweep
-from .reference import LogitStats, Previous
+from .previous import Previous
+from .reference import LogitStats
 from .topk import topk_from_lanes
 
 FEW_ROWS = 512

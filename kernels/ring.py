@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from .reference import LogitStats, Previous
+from .previous import Previous
+from .reference import LogitStats
 
 LIMIT_BYTES = 8 << 30
 """A larger ring is not made; the head then projects the previous hidden states again."""
