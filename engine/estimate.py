@@ -40,6 +40,7 @@ PROBLEM_OVERHEAD, SHARD_OVERHEAD = 4_500, 30_000
 """Bytes of HDF5 indices for each problem and each shard, measured likewise."""
 
 ITEM_BYTES = {"int32": 4, "float32": 4, "uint8": 1, "int8": 1, "str": 16}
+LOGIT_BYTES = {"float32": 4, "bfloat16": 2}
 CHUNK_ROWS = 1024
 TIMED_STEPS = 2
 
@@ -83,7 +84,8 @@ def disk_need(
         "feature": width,
         "vocabulary": rows,
     }
-    items = ITEM_BYTES | {"model": model.head_weight.element_size()}
+    own = model.head_weight.element_size()
+    items = ITEM_BYTES | {"model": own, "logits": LOGIT_BYTES.get(config.logits_dtype, own)}
     n_shards = math.ceil(n_problems / shard_problems)
     factors, rest = [], n_problems * PROBLEM_OVERHEAD + n_shards * SHARD_OVERHEAD
     for name in _stored(config):

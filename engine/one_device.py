@@ -21,7 +21,7 @@ from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
-from .models.loading import MaskedDiffusionModel
+from .models.loading import DTYPES, MaskedDiffusionModel
 from .phases import Phases
 from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
@@ -92,8 +92,11 @@ def set_up(
         refill=refill,
     )
     recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
+    dtype = DTYPES.get(config.logits_dtype, model.dtype)
+    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype)
+    head = Head(
+        model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring, logits_dtype=dtype
+    )
     return Desk(canvas, head, policy, recorder)
 
 

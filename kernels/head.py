@@ -89,8 +89,8 @@ class Head:
         return self._project(padded)[: len(hidden)]
 
     def _project(self, hidden: Tensor) -> Tensor:
-        if self.logits_dtype == self.weight.dtype:
-            return F.linear(hidden, self.weight)
+        if self.logits_dtype.itemsize <= self.weight.dtype.itemsize:
+            return F.linear(hidden, self.weight).to(self.logits_dtype)
         if hidden.is_cuda:
             return torch.mm(hidden, self.weight.T, out_dtype=self.logits_dtype)
         wide = hidden.to(self.logits_dtype)
