@@ -166,7 +166,8 @@ class Head:
 
 def _without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
     """The same tensor, with some columns at -inf."""
-    logits[:, list(ids)] = -torch.inf
+    for i in ids:  # not as one list, which would be copied from the host
+        logits[:, i] = -torch.inf
     return logits
 
 
