@@ -22,6 +22,7 @@ from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
 from .models.loading import MaskedDiffusionModel
+from .null_beliefs import NullBeliefs
 from .phases import Phases
 from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
@@ -91,7 +92,8 @@ def set_up(
         guided=config.cfg_scale > 0,
         refill=refill,
     )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
+    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy)
+    recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null)
     ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
     head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
     return Desk(canvas, head, policy, recorder)
