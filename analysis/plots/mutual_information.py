@@ -76,8 +76,7 @@ def finding(analysis: Analysis, shown: list[str]) -> str:
 def _area(ax: Axes, analysis: Analysis) -> None:
     quantity = analysis[BEYOND]
     at = style.finite(quantity)
-    if at.size > 1:
-        ax.fill_between(at, 0, quantity.values[at], color=style.WRONG, alpha=0.35, lw=0, zorder=1)
+    ax.fill_between(at, 0, quantity.values[at], color=style.WRONG, alpha=0.35, lw=0, zorder=1)
     style.line(ax, quantity, style.Look(f"beyond step {_first(analysis)}", style.WRONG, "-", 2.8))
 
 
@@ -107,7 +106,8 @@ def _significance(ax: Axes, analysis: Analysis, shown: list[str]) -> int:
     for row, name in enumerate(tested):
         at = np.flatnonzero(analysis[_p_of(name)].values <= LEVEL)
         colour = style.WRONG if name == BEYOND else LOOKS[shown.index(name) % len(LOOKS)][0]
-        ax.plot(at, np.full(len(at), low - (row + 0.7) * pitch), "o", ms=3.6, color=colour, clip_on=False)
+        if at.size:  # an empty line without clipping would count as a mark at the picture's corner
+            ax.plot(at, np.full(len(at), low - (row + 0.7) * pitch), "o", ms=3.6, color=colour, clip_on=False)
     ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= high])
     ax.set_ylim(low - (len(tested) + 0.5) * pitch if tested else low, high)
     return len(tested)

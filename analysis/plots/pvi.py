@@ -35,7 +35,7 @@ def draw_pvi(ax: Axes, analysis: Analysis) -> None:
     ax.axhline(0, color=style.QUIET, lw=0.9)
     style.steps(ax, analysis)
     ax.set_ylabel("bits more than without the question")
-    detail = f"log2 p(gold at its place) - log2 p without the question · band 95 % · n = {style.count(analysis[NAME])}"
+    detail = f"bits, the model's own beliefs · band 95 % · n = {style.count(analysis[NAME])}"
     style.heading(ax, finding(analysis), detail)
 
 

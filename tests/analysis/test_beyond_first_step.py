@@ -26,7 +26,7 @@ def make(make_columns: Callable[..., dict[str, np.ndarray]], fake_run: type) -> 
     """A run whose difficulty can be read at every step and decides the outcome; `gain`: what step 4 adds to it."""
 
     def run(problems: int = 400, *, gain: float = 0.0, samples: int = 1, **changes: Any) -> Any:
-        rng = np.random.default_rng(11)
+        rng = np.random.default_rng(12)
         columns = make_columns(problems, STEPS, POSITIONS)
         difficulty, new = np.repeat(rng.normal(size=(2, problems // samples)), samples, axis=1)
         y = (rng.random(problems) < 1 / (1 + np.exp(-(1.2 * difficulty + gain * new)))).astype(np.uint8)
@@ -36,7 +36,7 @@ def make(make_columns: Callable[..., dict[str, np.ndarray]], fake_run: type) -> 
         at += 2 * gain * new[:, None] * (np.arange(STEPS) >= BEGINS)
         wide = at[:, :, None] + 0.3 * rng.normal(size=(problems, STEPS, POSITIONS))
         state = rng.normal(size=(problems, STEPS, WIDTH))
-        state[:, :, 0] += 3 * difficulty[:, None]
+        state[:, :, 0] = 3 * difficulty[:, None]
         columns |= {"logprob": -np.exp(-wide), "entropy": np.exp(-wide), "margin": wide}
         columns |= {name: wide for name in ("logsumexp", "logit_mean", "logit_std")}
         columns |= {"state_answer": state.astype(np.float32), "verdict": y} | changes
