@@ -21,7 +21,8 @@ from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
-from .models.loading import DTYPES, MaskedDiffusionModel
+from .models.loading import MaskedDiffusionModel
+from .null_beliefs import NullBeliefs
 from .phases import Phases
 from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
@@ -91,12 +92,15 @@ def set_up(
         guided=config.cfg_scale > 0,
         refill=refill,
     )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    dtype = DTYPES.get(config.logits_dtype, model.dtype)
-    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype)
-    head = Head(
-        model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring, logits_dtype=dtype
-    )
+    dtype = model.logits_dtype(config.logits_dtype)
+
+    def head_with(ring: LogitRing | None) -> Head:
+        sampling, guidance = policy.sampling, config.cfg_scale
+        return Head(model.head_weight, sampling=sampling, guidance=guidance, ring=ring, logits_dtype=dtype)
+
+    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy, head_with(None))
+    recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null)
+    head = head_with(LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype))
     return Desk(canvas, head, policy, recorder)
 
 
