@@ -250,7 +250,7 @@ def decode_on_workers(
         gen_length=job.config.gen_length,
         budget=budget,
         workers=workers,
-        most=execution.shard_problems,
+        most=execution.limits.problems,
     )
     with started_ray(execution.cluster, workers=workers, gpu=gpu) as ray:
         crew = Crew(ray, job, batches, workers=workers, on_published=on_published)

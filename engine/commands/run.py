@@ -169,6 +169,7 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
 
 def _say_estimate(problems: Any, model: Path, execution: Any, settings: dict[str, Any], *, as_json: bool) -> None:
     from ..console import estimate_lines
+    from ..estimate import refuse_short_disk
     from ..runner import estimate_run
 
     need = estimate_run(problems, model=model, execution=execution, **settings)
@@ -178,13 +179,7 @@ def _say_estimate(problems: Any, model: Path, execution: Any, settings: dict[str
         click.echo(json.dumps({**parts, **total}))
     else:
         click.echo("\n".join(estimate_lines(need)))
-    if need.disk_bytes > need.free_disk:
-        from ..config import ConfigError
-
-        raise ConfigError(
-            f"this run needs {need.disk_bytes / 1e9:.3g} GB of disk, but {need.free_disk / 1e9:.3g} GB are free; "
-            "use --limit, another --out, or keep less (--save-logits topk or none, --no-mean-hidden)"
-        )
+    refuse_short_disk(need.disk, free=need.free_disk, out=need.out)
 
 
 def _called(model: Path) -> str:
