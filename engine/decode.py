@@ -86,7 +86,11 @@ def _read(
         rows = Rows(conditional, unconditional, None, targets, counter, place, first)
     if not recorder.masked_only:
         return head.step(rows, topk=recorder.topk)
-    read = (canvas.generated.flatten() == canvas.mask_id).nonzero().squeeze(1)
+    read = canvas.masked_at()
+    if read is None:
+        stats, proposal = head.step(rows, topk=recorder.topk)
+        masked = canvas.masked
+        return LogitStats(*(_only(column, masked) for column in stats)), proposal
     stats, proposal = head.step(rows.select(read), topk=recorder.topk)
     n = len(conditional)
     spread = LogitStats(*(_spread(column, read, n) for column in stats))
@@ -94,7 +98,14 @@ def _read(
 
 
 def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:
-    missing = float("nan") if column.is_floating_point() else 0 if column.dtype == torch.uint8 else -1
-    full = column.new_full((n, *column.shape[1:]), missing)
+    full = column.new_full((n, *column.shape[1:]), _missing(column))
     full[read] = column
     return full
+
+
+def _only(column: Tensor, rows: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (column.ndim - 1)), column, _missing(column))
+
+
+def _missing(column: Tensor) -> float | int:
+    return float("nan") if column.is_floating_point() else 0 if column.dtype == torch.uint8 else -1

@@ -165,7 +165,8 @@ class Head:
 
 def _without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
     """The same tensor, with some columns at -inf."""
-    logits[:, list(ids)] = -torch.inf
+    for i in ids:  # a list as an index would be copied to the device, and waited for
+        logits[:, i] = -torch.inf
     return logits
 
 

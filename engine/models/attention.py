@@ -6,11 +6,14 @@ function is registered, so transformers builds none. Shapes: T packed tokens, H 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..transfer import on_device
 
 NAME = "diffengine_packed"
 
@@ -34,7 +37,7 @@ def packing_of(lengths: list[int], device: torch.device) -> Packing:
         else:
             groups.append((start, 1, length))
         start += length
-    offsets = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+    offsets = on_device([0, *itertools.accumulate(lengths)], device, torch.int32)
     return Packing(offsets, tuple(groups), max(lengths))
 
 
