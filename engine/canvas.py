@@ -21,6 +21,9 @@ from .models.attention import Packing, packing_of
 from .prompts import Prompt
 from .transfer import on_device
 
+BUCKET_STEP, LONGEST_STEP = 64, 128
+"""What the sizes of a padded batch, and the longest row of the attention kernel, are multiples of."""
+
 
 class Update(NamedTuple):
     """What a policy decided: the token proposed at each position [B, G] and which of them to commit [B, G].
@@ -63,7 +66,11 @@ class Packed(NamedTuple):
 
 
 class Canvas:
-    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over."""
+    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over.
+
+    With `longest`, the length of the longest row that can come, the packed batch is padded to one of four sizes, so
+    that a compiled network meets few shapes.
+    """
 
     def __init__(
         self,
@@ -76,9 +83,14 @@ class Canvas:
         device: torch.device,
         guided: bool = False,
         refill: bool = True,
+        longest: int | None = None,
     ) -> None:
         self.gen_length, self.mask_id, self.performed, self.device = gen_length, mask_id, performed, device
         self.token_budget, self.guided, self.refill_enabled = token_budget, guided, refill
+        self._longest = -(-longest // LONGEST_STEP) * LONGEST_STEP if longest else 0
+        copies = 2 if guided else 1
+        self._bucket = -(-token_budget * copies // (4 * BUCKET_STEP)) * BUCKET_STEP if longest else 1
+        self._most_rows = capacity * copies + -(-self._bucket // gen_length) + 1 if longest else 0
         self.rows: list[Row] = []
         self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(gen_length, device=device)
@@ -160,11 +172,14 @@ class Canvas:
         positions = self.on_device([i for n in lengths for i in range(n)])
         generated_at, n = self.on_device(at), len(self.rows) * self.gen_length
         apart = generated_at[n:] if self.guided else None
-        return Packed(ids, positions, packing_of(lengths, self.device), generated_at[:n], apart)
+        packing = packing_of(lengths, self.device, rows=self._most_rows, longest=self._longest)
+        return Packed(ids, positions, packing, generated_at[:n], apart)
 
     def _padding(self, used: int) -> list[int]:
         """Lengths of rows of masks that nobody reads: else the last bits of a small batch would depend on its size."""
-        return [safe_rows() - used] if used < safe_rows() else []
+        wanted = -(-max(used, safe_rows()) // self._bucket) * self._bucket
+        whole, rest = divmod(wanted - used, self._longest or safe_rows())
+        return [self._longest] * whole + [rest] * (rest > 0)
 
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position, step."""

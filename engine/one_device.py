@@ -46,6 +46,7 @@ class Execution:
     cluster: str | None = None
     token_budget: int | None = None
     refill: bool = True
+    compile: bool = False
     shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
@@ -80,9 +81,15 @@ def token_budget(device_type: str, config: RunConfig, execution: Execution) -> i
 
 
 def set_up(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int, refill: bool = True
+    prompts: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    *,
+    budget: int,
+    refill: bool = True,
+    static: bool = False,
 ) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match."""
+    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes."""
     policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
     capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
     canvas = Canvas(
@@ -94,6 +101,7 @@ def set_up(
         device=model.device,
         guided=config.cfg_scale > 0,
         refill=refill,
+        longest=max(len(p.token_ids) for p in prompts) + config.gen_length if static else None,
     )
     recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
     ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
@@ -119,7 +127,8 @@ class Device:
         execution: Execution,
         put: Callable[[dict[str, Any]], None],
     ) -> None:
-        self._model, self._config, self._execution = model, config, execution
+        self._model = _compiled(model) if execution.compile else model
+        self._config, self._execution = config, execution
         self.phases = Phases(model.device)
         self._gathering = Gathering(put, config, execution.limits)
         self._budget = self._used = token_budget(model.device.type, config, execution)
@@ -157,7 +166,10 @@ class Device:
 
     def _attempt(self, ordered: Sequence[Prompt]) -> Generator[Finished, None, None]:
         self._used = self._budget if self._halved else min(self._budget, self._room(ordered))
-        desk = set_up(ordered, self._model, self._config, budget=self._used, refill=self._execution.refill)
+        how = self._execution
+        desk = set_up(
+            ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
+        )
         try:
             for one in decode(self._model, *desk, iter(ordered), self.phases):
                 self._gathering.add(one, desk.recorder.take_hidden_sum)
@@ -174,3 +186,9 @@ class Device:
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
         shortest = len(ordered[0].token_ids) + self._config.gen_length
         return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
+
+
+def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    from .models.compiled import compiled
+
+    return compiled(model)

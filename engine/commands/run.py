@@ -52,6 +52,7 @@ HOW = [
         help="Let waiting problems enter as soon as others finish.",
         show_default=True,
     ),
+    click.option("--compile", "compile_", is_flag=True, help="Compile the network for a few padded shapes first."),
 ]
 SAMPLER = [
     click.option("--steps", type=int, help="Denoising steps.  [default: the checkpoint's own, else 128]"),
@@ -163,6 +164,7 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
         cluster=cluster,
         token_budget=options.pop("token_budget"),
         refill=options.pop("refill"),
+        compile=options.pop("compile_"),
     )
     return problems, options.pop("model") or default_model(), execution, options
 
