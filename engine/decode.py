@@ -15,6 +15,7 @@ from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
 from .record import Finished, Recorder
+from .stopping import Stop
 
 if TYPE_CHECKING:
     from .policies.llada import LLaDAPolicy
@@ -29,10 +30,15 @@ def decode(
     recorder: Recorder,
     prompts: Iterator[Prompt],
     phases: Phases | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Finished]:
-    """Denoise every prompt; yields each problem as it finishes, in no particular order."""
-    phases = phases or Phases(model.device)
+    """Denoise every prompt; yields each problem as it finishes, in no particular order.
+
+    Raises KeyboardInterrupt between two steps once `stop` is asked.
+    """
+    phases, stop = phases or Phases(model.device), stop or Stop()
     while canvas.fill(prompts):
+        stop.end_if_asked()
         phases.mark("between")
         for row in decode_step(model, canvas, head, policy, recorder, phases):
             finished = recorder.finish(row)

@@ -27,6 +27,7 @@ from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
 from .record import Finished, Recorder
+from .stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -126,9 +127,10 @@ class Device:
         config: RunConfig,
         execution: Execution,
         put: Callable[[dict[str, Any]], None],
+        stop: Stop | None = None,
     ) -> None:
         self._model = _compiled(model) if execution.compile else model
-        self._config, self._execution = config, execution
+        self._config, self._execution, self._stop = config, execution, stop
         self.phases = Phases(model.device)
         self._gathering = Gathering(put, config, execution.limits)
         self._budget = self._used = token_budget(model.device.type, config, execution)
@@ -171,7 +173,7 @@ class Device:
             ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
         )
         try:
-            for one in decode(self._model, *desk, iter(ordered), self.phases):
+            for one in decode(self._model, *desk, iter(ordered), self.phases, self._stop):
                 self._gathering.add(one, desk.recorder.take_hidden_sum)
                 yield one
         finally:

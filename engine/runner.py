@@ -25,6 +25,7 @@ from .prompts import Prompt
 from .record import host_array
 from .run_info import enter_run, replace_file
 from .status import Session, write_phases
+from .stopping import stopping
 from .store import RunLock, completed_ids, resume_run, sweep_temporaries
 from .store.disk import write_file
 from .store.head import write_head
@@ -168,8 +169,9 @@ class _Locked:
     def _on_one_device(self, prompts: list[Prompt]) -> None:
         out, model = self._plan.out, self._plan.model
         writer = ShardWriter(out, attrs=self._attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
-        device = Device(model, self._plan.config, self._plan.execution, writer.put)
         with contextlib.ExitStack() as last:
+            stop = last.enter_context(stopping("what is finished is written"))
+            device = Device(model, self._plan.config, self._plan.execution, writer.put, stop)
             last.callback(
                 lambda: write_phases(out, "0", {**device.phases.as_dict(), "write_seconds": round(writer.seconds, 4)})
             )
