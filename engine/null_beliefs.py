@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..kernels.dispatch import logit_stats
 from ..kernels.distribution import widen
-from ..kernels.head import Head
+from ..kernels.head import Head, without
 from .canvas import Canvas
 from .config import RunConfig
 from .models.loading import MaskedDiffusionModel
@@ -63,7 +63,7 @@ class NullBeliefs:
         if packed.unconditional_at is not None:
             logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))
         if head.sampling.suppress:
-            logits[:, list(head.sampling.suppress)] = -torch.inf
+            logits = without(logits, head.sampling.suppress)
         return logits
 
     def _canvas(self) -> Canvas | None:
