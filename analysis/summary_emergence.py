@@ -47,7 +47,7 @@ def information_lines(analysis: Analysis) -> list[str]:
     """First and last value of each estimator, and the steps at which it is significant."""
     lines = []
     for name, quantity in analysis.quantities.items():
-        if not name.startswith(("mi/", "mi_size/")) or quantity.dims != ("step",):
+        if not name.startswith(("mi/", "mi_beyond/", "mi_size/")) or quantity.dims != ("step",):
             continue
         if not quantity.ok or not np.isfinite(quantity.values).any():
             lines.append(f"{name}: {quantity.status if not quantity.ok else 'no value'}")

@@ -18,6 +18,9 @@ from .manifest import Manifests, read_manifests
 from .schema import SCHEMA_VERSION, VARIABLES
 from .shard import shards_dir
 
+BASE_VERSION = "1.0"
+"""Variables that came with a later minor version may be missing in the older shards of a run."""
+
 VERIFY = "run `diffengine verify --repair` on the run, then the same `diffengine run` command again"
 
 
@@ -134,8 +137,10 @@ def _check_alike(first: Header, other: Header) -> None:
             f"{both} come from different configurations ({first.fingerprint} and {other.fingerprint}); "
             "use one directory for each"
         )
-    if other.stored != first.stored:
-        differing = sorted({name for name, _ in other.stored.items() ^ first.stored.items()})
+    differing = sorted(
+        {name for name, _ in other.stored.items() ^ first.stored.items() if VARIABLES[name].since == BASE_VERSION}
+    )
+    if differing:
         raise DamagedRun(f"{both} differ in what they store: {', '.join(differing)}; {VERIFY}")
     fixed = {dim for dim in first.sizes if dim not in ("problem", "answer_token")}
     wrong = [

@@ -90,6 +90,7 @@ def _statistics(logits: np.ndarray, answer: np.ndarray, shape: Shape) -> dict[st
         "logit_mean": logits.mean(-1),
         "logit_std": logits.std(-1),
         "answer_logprob": np.where(padded >= 0, logp[..., padded], np.nan),
+        "null_answer_logprob": np.where(padded >= 0, logp[0][..., padded] - 1, np.nan),
     }
     return {name: value.astype(np.float32) for name, value in floats.items()} | {
         "prediction": order[..., 0].astype(np.int32),
