@@ -4,8 +4,8 @@
 
 One JSON line for the hardware and its ceilings (copy, read, matrix product), then one for each provider of each task
 and size: milliseconds, GB/s over the bytes that must be read once, share of the copy ceiling, memory, and error against
-float64. A provider whose error is too large gets no speed-up. Runs on a CPU at small sizes. Whether a number is good it
-does not know: the line says it beside the ceiling.
+float64. A provider whose error is too large gets no speed-up, nor does anybody over it. Runs on a CPU at small sizes.
+Whether a number is good it does not know: the line says it beside the ceiling.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict
             row["not_run"] = str(why)
         except Exception as error:  # a peer that fails here says so in its row, and the others go on
             row["failed"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-        eager_ms = row.get("ms") if name == "eager" else eager_ms
+        eager_ms = row["ms"] if name == "eager" and row.get("parity") else eager_ms
         comparable = name != "eager" and eager_ms and row.get("parity")
         yield row | {"speed_up": eager_ms / row["ms"] if comparable else None}  # type: ignore[operator]
 

@@ -18,9 +18,9 @@ from ..kernels.gumbel import token_noise
 
 BITS = 1.4426950408889634
 ROWS_CHECKED, SEED, K = 8, 3, 8
-PARITY = {"lse": 2e-5, "logprob": 2e-5, "entropy": 1e-4, "kl": 2e-4}
-"""Largest absolute error against float64 (nats, nats, bits, bits) with which a provider's time may be compared; ids and
-the k largest must be right."""
+PARITY = {"lse": 1e-4, "logprob": 1e-4, "entropy": 2e-4, "kl": 2e-3}
+"""Largest error against float64 (nats, nats, bits, bits) with which a provider's time may be compared: what the literal
+definition loses in float32 at V = 126464. Ids and the k largest must be right."""
 
 Answer = dict[str, Tensor]
 
