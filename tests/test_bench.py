@@ -96,6 +96,17 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
+def test_on_a_gpu_the_sanitizer_has_two_tools_and_the_suite_nothing_to_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everything, "_has_gpu", lambda: True)
+    monkeypatch.setattr(everything.shutil, "which", lambda name: f"/cuda/{name}")
+    commands = everything.plan("sanitizer").commands
+    assert [command[2] for command in commands] == ["memcheck", "racecheck"]
+    assert all(command[-1] == "diffengine.bench.exercise" for command in commands)
+    assert not any(everything.plan(part).lacks for part in everything.PARTS)
+    monkeypatch.setattr(everything.shutil, "which", lambda name: None)
+    assert everything.plan("sanitizer").lacks.startswith("compute-sanitizer")
+
+
 SAY = "import json, sys, time; print('words'); print(json.dumps({'provider': 'ours', 'parity': %s}), flush=True); %s"
 
 
