@@ -7,6 +7,7 @@ Shapes: B rows, G generated positions, T packed tokens.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,22 +19,34 @@ from torch import Tensor
 from ..kernels.blas import safe_rows
 from .models.attention import Packing, packing_of
 from .prompts import Prompt
+from .transfer import on_device
+
+BUCKET_STEP, LONGEST_STEP = 64, 128
+"""What the sizes of a padded batch, and the longest row of the attention kernel, are multiples of."""
 
 
 class Update(NamedTuple):
-    """What a policy decided: the token proposed at each position [B, G] and which of them to commit [B, G]."""
+    """What a policy decided: the token proposed at each position [B, G] and which of them to commit [B, G].
+
+    `counts` says how many positions each row commits, where the host can know it; None where it cannot.
+    """
 
     token: Tensor
     commit: Tensor
+    counts: list[int] | None = None
 
 
 @dataclass(eq=False)
 class Row:
-    """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to leaving."""
+    """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to leaving.
+
+    `n_masked` generated positions are masked; None where only the device knows how many.
+    """
 
     prompt: Prompt
     slot: int
     step: int
+    n_masked: int | None
     n_forwards: int = 0
     entered: float = field(default_factory=time.perf_counter)
 
@@ -53,7 +66,11 @@ class Packed(NamedTuple):
 
 
 class Canvas:
-    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over."""
+    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over.
+
+    With `longest`, the length of the longest row that can come, the packed batch is padded to one of four sizes, so
+    that a compiled network meets few shapes.
+    """
 
     def __init__(
         self,
@@ -66,9 +83,14 @@ class Canvas:
         device: torch.device,
         guided: bool = False,
         refill: bool = True,
+        longest: int | None = None,
     ) -> None:
         self.gen_length, self.mask_id, self.performed, self.device = gen_length, mask_id, performed, device
         self.token_budget, self.guided, self.refill_enabled = token_budget, guided, refill
+        self._longest = -(-longest // LONGEST_STEP) * LONGEST_STEP if longest else 0
+        copies = 2 if guided else 1
+        self._bucket = -(-token_budget * copies // (4 * BUCKET_STEP)) * BUCKET_STEP if longest else 1
+        self._most_rows = capacity * copies + -(-self._bucket // gen_length) + 1 if longest else 0
         self.rows: list[Row] = []
         self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(gen_length, device=device)
@@ -86,8 +108,20 @@ class Canvas:
 
     def on_device(self, values: list[int]) -> Tensor:
         """A host list as an int64 tensor on the canvas's device, without waiting for it."""
-        host = torch.tensor(values, dtype=torch.int64)
-        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
+        return on_device(values, self.device)
+
+    @property
+    def masked(self) -> Tensor:
+        """Which generated positions [B * G] are masked."""
+        return self.generated.flatten() == self.mask_id
+
+    def masked_at(self) -> Tensor | None:
+        """Where among the generated positions [B * G] the masked ones are, ascending; None where the host does not
+        know how many they are, and finding out would mean to wait for the device."""
+        counts = [row.n_masked for row in self.rows]
+        if None in counts:
+            return None
+        return (~self.masked).argsort(stable=True)[: sum(count or 0 for count in counts)]
 
     def fill(self, prompts: Iterator[Prompt]) -> bool:
         """Let waiting prompts enter while the token budget has room; False when nobody is left at all."""
@@ -102,7 +136,7 @@ class Canvas:
             used += len(self._waiting.token_ids) + self.gen_length
             if used > self.token_budget and (self.rows or entering):
                 break  # a row longer than the budget still runs, alone
-            entering.append(Row(self._waiting, self._free.pop(), self._next_performed(0)))
+            entering.append(Row(self._waiting, self._free.pop(), self._next_performed(0), self.gen_length))
             self._waiting = None
         if entering:
             fresh = torch.full((len(entering), self.gen_length), self.mask_id, dtype=torch.int64, device=self.device)
@@ -130,16 +164,22 @@ class Canvas:
         sequences = [[*row.prompt.token_ids, *blank] for row in self.rows]
         if self.guided:
             sequences += [[self.mask_id] * len(s) for s in sequences]
+        ends = list(itertools.accumulate(len(s) for s in sequences))
+        sequences += [[self.mask_id] * length for length in self._padding(ends[-1])]
         lengths = [len(s) for s in sequences]
-        starts = torch.tensor([0, *lengths]).cumsum(0)[:-1] + torch.tensor(lengths) - self.gen_length
-        at = (starts[:, None] + torch.arange(self.gen_length)).flatten().to(self.device)
-        if sum(lengths) < safe_rows():  # else the last bits of a small batch would depend on its size
-            sequences.append([self.mask_id] * (safe_rows() - sum(lengths)))
-            lengths.append(len(sequences[-1]))
-        ids = torch.tensor([i for s in sequences for i in s]).to(self.device)
-        positions = torch.cat([torch.arange(n) for n in lengths]).to(self.device)
-        n = len(self.rows) * self.gen_length
-        return Packed(ids, positions, packing_of(lengths, self.device), at[:n], at[n:] if self.guided else None)
+        at = [i for end in ends for i in range(end - self.gen_length, end)]
+        ids = self.on_device([i for s in sequences for i in s])
+        positions = self.on_device([i for n in lengths for i in range(n)])
+        generated_at, n = self.on_device(at), len(self.rows) * self.gen_length
+        apart = generated_at[n:] if self.guided else None
+        packing = packing_of(lengths, self.device, rows=self._most_rows, longest=self._longest)
+        return Packed(ids, positions, packing, generated_at[:n], apart)
+
+    def _padding(self, used: int) -> list[int]:
+        """Lengths of rows of masks that nobody reads: else the last bits of a small batch would depend on its size."""
+        wanted = -(-max(used, safe_rows()) // self._bucket) * self._bucket
+        whole, rest = divmod(wanted - used, self._longest or safe_rows())
+        return [self._longest] * whole + [rest] * (rest > 0)
 
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position, step."""
@@ -156,7 +196,8 @@ class Canvas:
     def apply(self, update: Update) -> list[Row]:
         """Write the commits, move every row to its next step, and let finished rows leave; returns those."""
         self.generated = torch.where(update.commit, update.token, self.generated)
-        for row in self.rows:
+        for i, row in enumerate(self.rows):
+            row.n_masked = None if row.n_masked is None or update.counts is None else row.n_masked - update.counts[i]
             row.n_forwards += 2 if self.guided else 1
             row.step = self._next_performed(row.step + 1)
         done = [row.step >= len(self.performed) for row in self.rows]

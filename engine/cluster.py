@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from typing import Any
 from .cluster_worker import Job, Report, Worker
 from .one_device import by_length
 from .prompts import Prompt
+from .stopping import Stop, stopping
 from .store.errors import StorageError
 from .store.resume import settle_worker
 
@@ -82,7 +81,14 @@ class Crew:
     """The actors of one run and the batches between them. `failed` maps problems given up to their reasons."""
 
     def __init__(
-        self, ray: Any, job: Job, batches: deque[Batch], *, workers: int, on_published: Callable[[list[int]], None]
+        self,
+        ray: Any,
+        job: Job,
+        batches: deque[Batch],
+        *,
+        workers: int,
+        on_published: Callable[[list[int]], None],
+        stop: Stop,
     ) -> None:
         self._ray, self._job, self._waiting, self._on_published = ray, job, batches, on_published
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
@@ -91,11 +97,11 @@ class Crew:
         self._in_flight: dict[Any, Place] = {}
         self._trouble = ""
         self.failed: dict[str, str] = {}
-        self.stopping = False
+        self._stop = stop
         self._fatal: str | None = None
 
     def run(self) -> None:
-        """Until every problem is published or given up, or `stopping` was set: then only until no batch is in flight.
+        """Until every problem is published or given up, or a stop was asked: then only until no batch is in flight.
 
         Raises StorageError where the disk refuses, ClusterError when no worker can be started any more.
         """
@@ -103,7 +109,7 @@ class Crew:
             self._start(place)
         while True:
             self._hand_out()
-            working = [ref for ref, place in self._in_flight.items() if place.ready or not self.stopping]
+            working = [ref for ref, place in self._in_flight.items() if place.ready or not self._stop.asked]
             if not working:
                 break
             done, _ = self._ray.wait(working, num_returns=1, timeout=0.5)
@@ -111,7 +117,7 @@ class Crew:
                 self._settle(self._in_flight.pop(ref), ref)
         if self._fatal:
             raise StorageError(self._fatal)
-        if self._waiting and not self.stopping:
+        if self._waiting and not self._stop.asked:
             raise ClusterError(f"no worker could be started {STARTS_PER_PLACE} times in a row: {self._trouble}")
 
     def _start(self, place: Place) -> None:
@@ -126,7 +132,7 @@ class Crew:
         for place in self._places:
             if place.number in busy or place.actor is None or not place.ready:
                 continue
-            if self._waiting and not self.stopping:
+            if self._waiting and not self._stop.asked:
                 place.batch = self._waiting.popleft()
                 self._in_flight[place.actor.work.remote(place.batch.prompts)] = place
             elif place.unconfirmed:
@@ -142,7 +148,7 @@ class Crew:
             place.unconfirmed |= {p.problem.id: p for p in batch.prompts if p.problem.id in set(report.decoded)}
         self._confirm(place, report.published)
         if report.error and (report.fatal or (place.ready and batch is None)):
-            self._fatal, self.stopping, place.actor = report.error, True, None
+            self._fatal, self._stop.asked, place.actor = report.error, True, None
         elif report.error and not place.ready:
             self._give_up_start(place, report.error)
         elif report.error and batch is not None:
@@ -175,13 +181,13 @@ class Crew:
         if batch is not None:
             self._charge(batch, set(stored), f"the worker died while decoding it: {why}")
         place.actor = None
-        if self._waiting and not self.stopping:
+        if self._waiting and not self._stop.asked:
             self._start(place)
 
     def _give_up_start(self, place: Place, why: str) -> None:
         place.failed_starts, self._trouble, place.actor = place.failed_starts + 1, why, None
         logger.warning("worker %s could not be started: %s", place.name, why)
-        if place.failed_starts < STARTS_PER_PLACE and not self.stopping:
+        if place.failed_starts < STARTS_PER_PLACE and not self._stop.asked:
             self._start(place)
 
     def _charge(self, batch: Batch, stored: set[str], why: str) -> None:
@@ -250,31 +256,11 @@ def decode_on_workers(
         gen_length=job.config.gen_length,
         budget=budget,
         workers=workers,
-        most=execution.shard_problems,
+        most=execution.limits.problems,
     )
     with started_ray(execution.cluster, workers=workers, gpu=gpu) as ray:
-        crew = Crew(ray, job, batches, workers=workers, on_published=on_published)
-        with _signals(crew):
+        with stopping("the batches in flight are finished") as stop:
+            crew = Crew(ray, job, batches, workers=workers, on_published=on_published, stop=stop)
             crew.run()
-    if crew.stopping:
-        raise KeyboardInterrupt
+            stop.end_if_asked()
     return crew.failed
-
-
-@contextlib.contextmanager
-def _signals(crew: Crew) -> Iterator[None]:
-    def stop(number: int, frame: Any) -> None:
-        if crew.stopping:
-            raise KeyboardInterrupt
-        logger.warning("%s: the batches in flight are finished, then the run ends", signal.Signals(number).name)
-        crew.stopping = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,8 +18,7 @@ from .status import log_to_file, write_phases
 
 if TYPE_CHECKING:
     from .config import RunConfig
-    from .models.loading import MaskedDiffusionModel
-    from .one_device import Execution
+    from .one_device import Device, Execution
     from .prompts import Prompt
     from .writer import ShardWriter
 
@@ -57,7 +56,7 @@ class Worker:
 
         hide_checkout_root()
         self._job, self._name = job, name
-        self._model: MaskedDiffusionModel | None = None
+        self._device: Device | None = None
         self._writer: ShardWriter | None = None
 
     def start(self) -> Report:
@@ -72,16 +71,11 @@ class Worker:
         return Report([], [])
 
     def work(self, prompts: list[Prompt]) -> Report:
-        """Decode a batch; its shards are written while the next one is decoded."""
-        from .one_device import decode_and_publish
-
-        assert self._model is not None and self._writer is not None
+        """Decode a batch; shards are written while the next one is decoded, and a small rest waits for company."""
+        assert self._device is not None
         decoded = []
         try:
-            stream = decode_and_publish(
-                prompts, self._model, self._job.config, self._job.execution, self._put, phases=self._phases
-            )
-            with closing(stream):
+            with closing(self._device.decode(prompts)) as stream:
                 for one in stream:
                     decoded.append(one.problem.id)
         except Exception as error:
@@ -93,23 +87,27 @@ class Worker:
     def drain(self) -> Report:
         """Wait until everything decoded is on the disk."""
         try:
-            assert self._writer is not None
-            self._writer.drain()
+            self._drain()
         except Exception as error:
             return self._failed(error)
         self._note_phases()
         return Report(self._taken(), [])
 
+    def _drain(self) -> None:
+        assert self._device is not None and self._writer is not None
+        self._device.flush()
+        self._writer.drain()
+
     def _note_phases(self) -> None:
-        assert self._writer is not None
-        phases = {**self._phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
+        assert self._device is not None and self._writer is not None
+        phases = {**self._device.phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
         write_phases(Path(self._job.out), self._name, phases)
 
     def _load(self) -> None:
         import torch
 
         from .models.loading import load_model
-        from .phases import Phases
+        from .one_device import Device
         from .writer import ShardWriter
 
         job = self._job
@@ -122,10 +120,10 @@ class Worker:
                 f"worker {self._name} on {os.uname().nodename} finds another model in {job.model} "
                 f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the same checkpoint"
             )
-        self._model, self._phases = model, Phases(model.device)
         self._writer = ShardWriter(
             Path(job.out), attrs=job.attrs, token_text=lambda i: str(model.tokenizer.decode([i])), worker=self._name
         )
+        self._device = Device(model, job.config, job.execution, self._put)
 
     def _put(self, columns: dict[str, Any]) -> None:
         if not self._still_ours():
@@ -150,9 +148,9 @@ class Worker:
 
         logging.getLogger(__name__).exception("failed")
         fatal = isinstance(error, StorageError)
-        if self._writer is not None and not fatal:
+        if self._device is not None and not fatal:
             try:
-                self._writer.drain()
+                self._drain()
             except StorageError as full:
                 error, fatal = full, True
         name = "" if fatal else f"{type(error).__name__}: "

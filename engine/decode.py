@@ -15,6 +15,7 @@ from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
 from .record import Finished, Recorder
+from .stopping import Stop
 
 if TYPE_CHECKING:
     from .policies.llada import LLaDAPolicy
@@ -29,10 +30,15 @@ def decode(
     recorder: Recorder,
     prompts: Iterator[Prompt],
     phases: Phases | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Finished]:
-    """Denoise every prompt; yields each problem as it finishes, in no particular order."""
-    phases = phases or Phases(model.device)
+    """Denoise every prompt; yields each problem as it finishes, in no particular order.
+
+    Raises KeyboardInterrupt between two steps once `stop` is asked.
+    """
+    phases, stop = phases or Phases(model.device), stop or Stop()
     while canvas.fill(prompts):
+        stop.end_if_asked()
         phases.mark("between")
         for row in decode_step(model, canvas, head, policy, recorder, phases):
             finished = recorder.finish(row)
@@ -86,7 +92,11 @@ def _read(
         rows = Rows(conditional, unconditional, None, targets, counter, place, first)
     if not recorder.masked_only:
         return head.step(rows, topk=recorder.topk)
-    read = (canvas.generated.flatten() == canvas.mask_id).nonzero().squeeze(1)
+    read = canvas.masked_at()
+    if read is None:
+        stats, proposal = head.step(rows, topk=recorder.topk)
+        masked = canvas.masked
+        return LogitStats(*(_only(column, masked) for column in stats)), proposal
     stats, proposal = head.step(rows.select(read), topk=recorder.topk)
     n = len(conditional)
     spread = LogitStats(*(_spread(column, read, n) for column in stats))
@@ -94,7 +104,14 @@ def _read(
 
 
 def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:
-    missing = float("nan") if column.is_floating_point() else 0 if column.dtype == torch.uint8 else -1
-    full = column.new_full((n, *column.shape[1:]), missing)
+    full = column.new_full((n, *column.shape[1:]), _missing(column))
     full[read] = column
     return full
+
+
+def _only(column: Tensor, rows: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (column.ndim - 1)), column, _missing(column))
+
+
+def _missing(column: Tensor) -> float | int:
+    return float("nan") if column.is_floating_point() else 0 if column.dtype == torch.uint8 else -1

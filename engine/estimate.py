@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from .config import ConfigError, RunConfig
 from .decode import decode_step
+from .gather import Limits, sum_bytes
+from .memory import CHUNK_ROWS, footprint
 from .models.loading import MaskedDiffusionModel
 from .one_device import Execution, by_length, set_up, token_budget
 from .phases import Phases
@@ -36,11 +38,10 @@ STORED_SHARE = {
 }
 """Stored bytes per raw byte, as measured on float32 runs of the bundled model; whatever is not listed: OTHER_SHARE."""
 OTHER_SHARE = 0.78
-PROBLEM_OVERHEAD, SHARD_OVERHEAD = 4_500, 30_000
-"""Bytes of HDF5 indices for each problem and each shard, measured likewise."""
+CHUNK_OVERHEAD, SHARD_OVERHEAD = 30, 130_000
+"""Bytes of HDF5 indices for each chunk and each shard, measured likewise."""
 
 ITEM_BYTES = {"int32": 4, "float32": 4, "uint8": 1, "int8": 1, "str": 16}
-CHUNK_ROWS = 1024
 TIMED_STEPS = 2
 
 
@@ -59,6 +60,7 @@ class Estimate(NamedTuple):
     device_memory: list[Factor]
     seconds: list[Factor]
     free_disk: int
+    out: Path
 
     @property
     def disk_bytes(self) -> float:
@@ -70,9 +72,19 @@ class Estimate(NamedTuple):
 
 
 def disk_need(
-    config: RunConfig, model: MaskedDiffusionModel, *, n_problems: int, n_answer: int = 2, shard_problems: int = 64
+    config: RunConfig,
+    model: MaskedDiffusionModel,
+    *,
+    n_problems: int,
+    limits: Limits,
+    n_answer: int = 2,
+    workers: int = 1,
+    seconds: float = 0.0,
 ) -> list[Factor]:
-    """The bytes that `n_problems` will take in shards: one factor for each large variable, one for the rest."""
+    """The bytes that `n_problems` will take in shards: one factor for each large variable, one for the rest.
+
+    `seconds` of decoding, where they are known: a slow run writes its shards before they are full.
+    """
     rows, width = model.head_weight.shape
     sizes = {
         "step": config.steps,
@@ -83,57 +95,61 @@ def disk_need(
         "feature": width,
         "vocabulary": rows,
     }
-    items = ITEM_BYTES | {"model": model.head_weight.element_size()}
-    n_shards = math.ceil(n_problems / shard_problems)
-    factors, rest = [], n_problems * PROBLEM_OVERHEAD + n_shards * SHARD_OVERHEAD
-    for name in _stored(config):
-        row = VARIABLES[name]
-        share = STORED_SHARE.get(name, OTHER_SHARE)
+    items = ITEM_BYTES | {"model": model.dtype.itemsize, "logits": model.logits_dtype(config.logits_dtype).itemsize}
+    raw = {
+        name: items[VARIABLES[name].dtype] * math.prod(sizes[dim] for dim in VARIABLES[name].dims)
+        for name in _stored(config)
+    }
+    of_problem = sum(size for name, size in raw.items() if not VARIABLES[name].per_shard)
+    n_shards = _shards(n_problems, of_problem, sum_bytes(config, width), limits, workers=workers, seconds=seconds)
+    chunks = len(raw) + (config.steps if config.save_logits in ("hidden", "full") else 0)
+    factors, rest = [], n_problems * chunks * CHUNK_OVERHEAD + n_shards * SHARD_OVERHEAD
+    for name, size in raw.items():
+        row, share = VARIABLES[name], STORED_SHARE.get(name, OTHER_SHARE)
         times, what = (n_shards, "shards") if row.per_shard else (n_problems, "problems")
-        amount = share * times * items[row.dtype] * math.prod(sizes[dim] for dim in row.dims)
-        if len(row.dims) < 3:
-            rest += int(amount)
+        if len(row.dims) < 3 and "feature" not in row.dims:
+            rest += int(share * times * size)
             continue
         product = " x ".join(f"{sizes[dim]} {_plural(dim)}" for dim in row.dims)
-        how = f"{product} x {items[row.dtype]} bytes = {gigabytes(amount / share / max(times, 1))}, x {times} {what}"
-        factors.append(Factor(name, amount, f"{how}, x {share:g} compressed"))
-    return [*factors, Factor("all else", rest, f"one and two dimensional variables, indices of {n_shards} shards")]
+        how = f"{product} x {items[row.dtype]} bytes = {gigabytes(size)}, x {times} {what}, x {share:g} compressed"
+        factors.append(Factor(name, share * times * size, how))
+    return [*factors, Factor("all else", rest, f"numbers by step and position, texts, indices of {n_shards} shards")]
+
+
+def _shards(n_problems: int, problem_bytes: int, summed: int, limits: Limits, *, workers: int, seconds: float) -> int:
+    if not n_problems:
+        return 0
+    full = n_problems / limits.problems_per_shard(problem_bytes=problem_bytes, sum_bytes=summed)
+    aged = workers * seconds / limits.longest_wait(problem_bytes=problem_bytes, sum_bytes=summed)
+    return min(n_problems, max(math.ceil(full), math.ceil(aged), workers))
 
 
 def _stored(config: RunConfig) -> list[str]:
     kept = {"topk": ("topk_id", "topk_logit"), "hidden": ("hidden", "topk_id", "topk_logit")}
     kept |= {"full": ("logits", "topk_id", "topk_logit"), "none": ()}
-    wanted = {*kept[config.save_logits], *(("hidden_sum",) if config.mean_hidden else ())}
+    wanted = {*kept[config.save_logits], *(("hidden_sum",) if config.mean_hidden else ()), "null_answer_logprob"}
     return [name for name, row in VARIABLES.items() if not row.optional or name in wanted]
 
 
 def memory_need(config: RunConfig, model: MaskedDiffusionModel, *, capacity: int, tokens: int) -> list[Factor]:
-    """Bytes on the device: weights, trajectories of the rows in flight, activations, one chunk of logits."""
-    (rows, width), item = model.head_weight.shape, model.head_weight.element_size()
+    """Bytes on the device for `capacity` rows and `tokens` packed tokens in flight."""
+    need, item = footprint(config, model), model.dtype.itemsize
     weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
-    cells = capacity * config.steps * config.gen_length
-    kept = min(config.topk, rows) if config.save_logits != "none" else 0
-    one = width * item + kept * (4 + item) + 4 * 12
-    mlp = model.network.config.intermediate_size
-    chunk = min(CHUNK_ROWS, capacity * config.gen_length)
+    rows = capacity * config.gen_length
+    chunk = min(CHUNK_ROWS, rows)
+    how = f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x {need.cell} bytes"
+    ring = f"{rows} positions x {need.vocabulary} vocabulary x {need.logit_item} bytes"
     return [
         Factor("weights", weights, f"{weights / item / 1e6:.1f} million parameters x {item} bytes"),
-        Factor(
-            "trajectories",
-            cells * one,
-            f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x {one} bytes",
-        ),
-        Factor(
-            "activations",
-            tokens * (8 * width + 3 * mlp) * item,
-            f"{tokens} packed tokens x (8 x {width} + 3 x {mlp}) x {item} bytes",
-        ),
-        Factor("logits", chunk * rows * (4 * 4 + 2 * item), f"{chunk} rows x {rows} vocabulary, six working copies"),
+        Factor("trajectories", capacity * need.row, how),
+        Factor("activations", tokens * need.token, f"{tokens} packed tokens x {need.token} bytes"),
+        Factor("logits", need.chunk(rows), f"{chunk} rows x {need.vocabulary} vocabulary, six working copies"),
+        Factor("step before", need.ring(capacity), ring if need.ring(capacity) else f"{ring}: too many to be kept"),
     ]
 
 
 def time_need(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution, *, workers: int = 1
+    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
 ) -> list[Factor]:
     """Seconds of decoding from timed steps of the largest batch that these prompts make, after one to warm up."""
     ordered = by_length(prompts)[::-1]
@@ -155,6 +171,7 @@ def time_need(
     performed = sum(desk.policy.performed)
     work = sum(len(p.token_ids) + config.gen_length for p in prompts) * performed
     rate = tokens / taken
+    workers = execution.workers
     how = f"{work:,} tokens ({performed} forward passes) / {rate:,.0f} tokens a second, timed / {workers} workers"
     return [Factor("decoding", work / rate / workers, how)]
 
@@ -166,7 +183,6 @@ def estimate(
     execution: Execution,
     *,
     out: Path,
-    workers: int = 1,
 ) -> Estimate:
     """All three needs of decoding `prompts`; times two steps on the model's device. Writes nothing."""
     budget = token_budget(model.device.type, config, execution)
@@ -174,21 +190,32 @@ def estimate(
     shortest = min((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     n_answer = max((len(p.answer_ids) for p in prompts), default=1)
     capacity = max(1, min(len(prompts), budget // max(shortest, 1)))
-    tokens = max(longest, min(budget, sum(len(p.token_ids) + config.gen_length for p in prompts)))
-    return Estimate(
-        disk_need(config, model, n_problems=len(prompts), n_answer=n_answer, shard_problems=execution.shard_problems),
-        memory_need(config, model, capacity=capacity, tokens=tokens * (2 if config.cfg_scale > 0 else 1)),
-        time_need(prompts, model, config, execution, workers=workers) if prompts else [],
-        free_disk(out),
+    every = sum(len(p.token_ids) + config.gen_length for p in prompts)
+    tokens = max(longest, min(budget, every))
+    limits, workers = execution.limits, execution.workers
+    if execution.distributed and prompts:  # a worker writes what it has when a batch ends
+        limits = limits._replace(problems=max(1, min(limits.problems, budget * len(prompts) // every)))
+    seconds = time_need(prompts, model, config, execution) if prompts else []
+    disk = disk_need(
+        config,
+        model,
+        n_problems=len(prompts),
+        limits=limits,
+        n_answer=n_answer,
+        workers=workers,
+        seconds=sum(f.amount for f in seconds),
     )
+    return Estimate(disk, memory_need(config, model, capacity=capacity, tokens=tokens), seconds, free_disk(out), out)
 
 
-def refuse_if_too_large(config: RunConfig, model: MaskedDiffusionModel, *, n_problems: int, out: Path) -> None:
+def refuse_if_too_large(
+    config: RunConfig, model: MaskedDiffusionModel, *, n_problems: int, out: Path, limits: Limits
+) -> None:
     """Raise ConfigError if the run needs more disk than is free, or `--save-logits full` more memory than is sane.
 
     What the run directory already holds counts as done.
     """
-    factors = disk_need(config, model, n_problems=n_problems)
+    factors = disk_need(config, model, n_problems=n_problems, limits=limits)
     by_name = {f.name: f for f in factors}
     rows, item = len(model.head_weight), model.head_weight.element_size()
     one = config.steps * config.gen_length * rows * item
@@ -198,16 +225,22 @@ def refuse_if_too_large(config: RunConfig, model: MaskedDiffusionModel, *, n_pro
             "--save-logits hidden keeps the same logits losslessly in less room"
         )
     held = sum(path.stat().st_size for path in (out / "shards").glob("*.h5"))
-    need, free = sum(f.amount for f in factors) - held, free_disk(out)
-    if need > free:
-        largest = sorted(factors, key=lambda f: -f.amount)[:3]
-        parts = "\n".join(f"  {f.name}: {gigabytes(f.amount)} = {f.how}" for f in largest)
-        before = f" beyond the {gigabytes(held)} that are there" if held else ""
-        raise ConfigError(
-            f"this run needs {gigabytes(need)} of disk{before}, but {gigabytes(free)} are free at {_existing(out)}; "
-            f"the largest parts:\n{parts}\nuse --limit, another --out, or keep less (--save-logits topk or none, "
-            "--no-mean-hidden)"
-        )
+    refuse_short_disk(factors, held=held, free=free_disk(out), out=out)
+
+
+def refuse_short_disk(factors: Sequence[Factor], *, free: int, out: Path, held: int = 0) -> None:
+    """Raise ConfigError with the arithmetic if `factors`, less the bytes `held` already, exceed the `free` bytes."""
+    need = sum(f.amount for f in factors) - held
+    if need <= free:
+        return
+    largest = sorted(factors, key=lambda f: -f.amount)[:3]
+    parts = "\n".join(f"  {f.name}: {gigabytes(f.amount)} = {f.how}" for f in largest)
+    before = f" beyond the {gigabytes(held)} that are there" if held else ""
+    raise ConfigError(
+        f"this run needs {gigabytes(need)} of disk{before}, but {gigabytes(free)} are free at {_existing(out)}; "
+        f"the largest parts:\n{parts}\nuse --limit, another --out, or keep less (--save-logits topk or none, "
+        "--no-mean-hidden)"
+    )
 
 
 def free_disk(out: Path) -> int:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.dispatch import logit_stats
-from ..kernels.head import Head
-from ..kernels.reference import widen
+from ..kernels.distribution import widen
+from ..kernels.head import Head, without
 from .canvas import Canvas
 from .config import RunConfig
 from .models.loading import MaskedDiffusionModel
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 class NullBeliefs:
     """The logits [G, V] of the null input, computed when first asked for and kept on the device."""
 
-    def __init__(self, model: MaskedDiffusionModel, config: RunConfig, policy: LLaDAPolicy) -> None:
-        self._model, self._config, self._policy = model, config, policy
+    def __init__(self, model: MaskedDiffusionModel, config: RunConfig, policy: LLaDAPolicy, head: Head) -> None:
+        self._model, self._config, self._policy, self._head = model, config, policy, head
         self._known: tuple[Tensor, Tensor] | None = None
 
     @torch.inference_mode()
@@ -53,8 +53,7 @@ class NullBeliefs:
         return logits, logit_stats(logits, exclude_id=None, n_candidates=self._policy.sampling.n_candidates).lse
 
     def _logits(self) -> Tensor:
-        model, config = self._model, self._config
-        head = Head(model.head_weight, sampling=self._policy.sampling, guidance=config.cfg_scale)
+        model, config, head = self._model, self._config, self._head
         canvas = self._canvas()
         if canvas is None:
             return model.head_weight.new_full((config.gen_length, len(model.head_weight)), torch.nan)
@@ -64,7 +63,7 @@ class NullBeliefs:
         if packed.unconditional_at is not None:
             logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))
         if head.sampling.suppress:
-            logits[:, list(head.sampling.suppress)] = -torch.inf
+            logits = without(logits, head.sampling.suppress)
         return logits
 
     def _canvas(self) -> Canvas | None:

@@ -1,6 +1,6 @@
-"""What one device does with a list of prompts: pack, decode, publish; halve its token budget once if memory runs out.
+"""What one device does with batches of prompts: pack, decode, gather; halve its token budget once if memory runs out.
 
-Knows a writer and a model, not run directories, locks or other devices.
+Knows a model and where shards go, not run directories, locks or other devices.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from ..kernels.head import Head
@@ -21,6 +19,8 @@ from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
+from .gather import Gathering, Limits
+from .memory import budget_that_fits, footprint
 from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .phases import Phases
@@ -28,12 +28,12 @@ from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
 from .record import Finished, Recorder
-from .writer import stack_columns
+from .stopping import Stop
 
 logger = logging.getLogger(__name__)
 
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
-SHARE_OF_FREE_MEMORY = 0.8
+SHARD_PROBLEMS = 64
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,19 @@ class Execution:
     cluster: str | None = None
     token_budget: int | None = None
     refill: bool = True
-    shard_problems: int = 64
+    compile: bool = False
+    shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
 
     @property
     def distributed(self) -> bool:
         return self.workers > 1 or self.cluster is not None
+
+    @property
+    def limits(self) -> Limits:
+        exact = self.shard_problems is not None
+        return Limits(self.shard_problems or SHARD_PROBLEMS, self.shard_bytes, self.flush_seconds, exact=exact)
 
     @property
     def on_gpu(self) -> bool:
@@ -77,9 +83,15 @@ def token_budget(device_type: str, config: RunConfig, execution: Execution) -> i
 
 
 def set_up(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int, refill: bool = True
+    prompts: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    *,
+    budget: int,
+    refill: bool = True,
+    static: bool = False,
 ) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match."""
+    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes."""
     policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
     capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
     canvas = Canvas(
@@ -91,11 +103,17 @@ def set_up(
         device=model.device,
         guided=config.cfg_scale > 0,
         refill=refill,
+        longest=max(len(p.token_ids) for p in prompts) + config.gen_length if static else None,
     )
-    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy)
+    dtype = model.logits_dtype(config.logits_dtype)
+
+    def head_with(ring: LogitRing | None) -> Head:
+        sampling, guidance = policy.sampling, config.cfg_scale
+        return Head(model.head_weight, sampling=sampling, guidance=guidance, ring=ring, logits_dtype=dtype)
+
+    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy, head_with(None))
     recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null)
-    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
+    head = head_with(LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype))
     return Desk(canvas, head, policy, recorder)
 
 
@@ -104,109 +122,82 @@ def by_length(prompts: Sequence[Prompt]) -> list[Prompt]:
     return sorted(prompts, key=lambda p: len(p.token_ids))
 
 
-def decode_and_publish(
-    prompts: Sequence[Prompt],
-    model: MaskedDiffusionModel,
-    config: RunConfig,
-    execution: Execution,
-    put: Callable[[dict[str, Any]], None],
-    *,
-    phases: Phases | None = None,
-) -> Generator[Finished, None, None]:
-    """Decode all prompts, hand full shards to `put`, and pass each finished problem on. Needs at least one prompt."""
-    phases = phases or Phases(model.device)
-    left = by_length(prompts)
-    budget = min(token_budget(model.device.type, config, execution), _room(left, model, config, execution))
-    halved = False
-    while True:
-        done: set[str] = set()
-        try:
-            with contextlib.closing(_attempt(left, model, config, execution, put, budget, phases)) as stream:
-                for one in stream:
-                    done.add(one.problem.id)
-                    yield one
-            return
-        except torch.OutOfMemoryError as error:
-            left = [p for p in left if p.problem.id not in done]
-            if halved or not left:
-                raise
-            budget, halved = max(1, budget // 2), True
-            logger.warning("out of memory; going on with half the token budget, %d: %s", budget, str(error)[:200])
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
+class Device:
+    """A model on its device, and what it remembers from batch to batch: token budget, problems gathering, phases.
 
-
-def _attempt(
-    ordered: Sequence[Prompt],
-    model: MaskedDiffusionModel,
-    config: RunConfig,
-    execution: Execution,
-    put: Callable[[dict[str, Any]], None],
-    budget: int,
-    phases: Phases,
-) -> Generator[Finished, None, None]:
-    desk = set_up(ordered, model, config, budget=budget, refill=execution.refill)
-    yield from _publish(decode(model, *desk, iter(ordered), phases), desk.recorder, put, config, execution)
-
-
-def _room(ordered: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution) -> int:
-    """The token budget that free device memory allows; without a limit on a CPU or where somebody gave a budget."""
-    if model.device.type != "cuda" or execution.token_budget is not None:
-        return sys.maxsize
-    free, _ = torch.cuda.mem_get_info(model.device)
-    return budget_that_fits(
-        free,
-        config,
-        width=model.head_weight.shape[1],
-        item=model.head_weight.element_size(),
-        mlp=model.network.config.intermediate_size,
-        shortest=len(ordered[0].token_ids) + config.gen_length,
-    )
-
-
-def budget_that_fits(free: float, config: RunConfig, *, width: int, item: int, mlp: int, shortest: int) -> int:
-    """Packed tokens whose trajectories and activations take four fifths of `free` bytes; at least one row's worth.
-
-    `shortest` is the shortest row in tokens: every row keeps a whole trajectory, so short rows cost most per token.
+    Once memory has run out the budget stays halved; a second time is an error.
     """
-    row = config.steps * config.gen_length * (width * item + config.topk * (4 + item) + 4 * 12)
-    token = row / shortest + (8 * width + 3 * mlp) * item
-    return max(shortest, int(SHARE_OF_FREE_MEMORY * free / token))
+
+    def __init__(
+        self,
+        model: MaskedDiffusionModel,
+        config: RunConfig,
+        execution: Execution,
+        put: Callable[[dict[str, Any]], None],
+        stop: Stop | None = None,
+    ) -> None:
+        self._model = _compiled(model) if execution.compile else model
+        self._config, self._execution, self._stop = config, execution, stop
+        self.phases = Phases(model.device)
+        self._gathering = Gathering(put, config, execution.limits)
+        self._budget = self._used = token_budget(model.device.type, config, execution)
+        self._halved = False
+
+    def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
+        """Decode all prompts and pass each finished problem on; shards go to `put` when full, and at the end where the
+        rest is worth one."""
+        left = by_length(prompts)
+        while left:
+            done: set[str] = set()
+            try:
+                with contextlib.closing(self._attempt(left)) as stream:
+                    for one in stream:
+                        done.add(one.problem.id)
+                        yield one
+                if self._gathering.is_worth_it:
+                    self.flush()
+                return
+            except torch.OutOfMemoryError as error:
+                left = [p for p in left if p.problem.id not in done]
+                if self._halved or not left:
+                    raise
+                self._halve(str(error))
+            if self._model.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def flush(self) -> None:
+        """Hand over what has gathered, however little."""
+        self._gathering.flush()
+
+    def _halve(self, why: str) -> None:
+        self._budget, self._halved = max(1, self._used // 2), True
+        logger.warning("out of memory; going on with half the token budget, %d: %s", self._budget, why[:200])
+
+    def _attempt(self, ordered: Sequence[Prompt]) -> Generator[Finished, None, None]:
+        self._used = self._budget if self._halved else min(self._budget, self._room(ordered))
+        how = self._execution
+        desk = set_up(
+            ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
+        )
+        try:
+            for one in decode(self._model, *desk, iter(ordered), self.phases, self._stop):
+                self._gathering.add(one, desk.recorder.take_hidden_sum)
+                yield one
+        finally:
+            self._gathering.add_sum(desk.recorder.take_hidden_sum())
+
+    def _room(self, ordered: Sequence[Prompt]) -> int:
+        """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
+        if self._model.device.type != "cuda" or self._execution.token_budget is not None:
+            return sys.maxsize
+        device = self._model.device
+        free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
+        shortest = len(ordered[0].token_ids) + self._config.gen_length
+        return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
 
 
-def _publish(
-    finished: Iterator[Finished],
-    recorder: Recorder,
-    put: Callable[[dict[str, Any]], None],
-    config: RunConfig,
-    execution: Execution,
-) -> Generator[Finished, None, None]:
-    """Pass finished problems on, and hand them over when a shard is full or old; the rest at the end, or on the way
-    out when the run is interrupted."""
-    pending: list[Finished] = []
-    size, since = 0, time.perf_counter()
+def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    from .models.compiled import compiled
 
-    def flush() -> None:
-        if pending:
-            put(_shard_columns(pending, recorder.take_hidden_sum(), config))
-            pending.clear()
-
-    try:
-        for one in finished:
-            pending.append(one)
-            size += sum(v.nbytes for v in one.columns.values() if isinstance(v, np.ndarray))
-            late = time.perf_counter() - since > execution.flush_seconds
-            if len(pending) >= execution.shard_problems or size >= execution.shard_bytes or late:
-                flush()
-                size, since = 0, time.perf_counter()
-            yield one
-    finally:
-        flush()
-
-
-def _shard_columns(pending: list[Finished], hidden_sum: np.ndarray | None, config: RunConfig) -> dict[str, Any]:
-    columns = stack_columns([f.columns for f in pending])
-    columns["block"] = (np.arange(config.steps) // config.steps_per_block).astype(np.int32)
-    if hidden_sum is not None:
-        columns["hidden_sum"] = hidden_sum
-    return columns
+    return compiled(model)

@@ -68,8 +68,9 @@ class Recorder:
         hidden = (*shape, model.head_weight.shape[1])
         self._slots["hidden"] = torch.full(hidden, float("nan"), dtype=model.dtype, device=device)
         if self.topk:
+            dtype = model.logits_dtype(config.logits_dtype)
             self._slots["topk_id"] = torch.zeros((*shape, self.topk), dtype=torch.int32, device=device)
-            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=model.dtype, device=device)
+            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=dtype, device=device)
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}

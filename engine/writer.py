@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import numpy as np
 from .run_info import replace_file
 from .store import StorageError, write_shard
 from .store.disk import write_file
-from .store.schema import VARIABLES
 
 logger = logging.getLogger(__name__)
 
@@ -149,11 +148,3 @@ def merge_token_files(out: Path) -> None:
     replace_file(out / "tokens.json", lambda temporary: write_file(temporary, content))
     for path in parts:
         path.unlink()
-
-
-def stack_columns(finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Columns of a shard from the columns of its problems: a leading problem dimension, lists for text."""
-    return {
-        name: [f[name] for f in finished] if VARIABLES[name].dtype == "str" else np.stack([f[name] for f in finished])
-        for name in finished[0]
-    }

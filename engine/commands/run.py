@@ -42,6 +42,11 @@ HOW = [
         "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
     ),
     click.option(
+        "--logits-dtype",
+        type=click.Choice(["model", "float32", "bfloat16"]),
+        help="Logits of which the statistics are taken; `float32` for exact KL of a bfloat16 model.  [default: model]",
+    ),
+    click.option(
         "--token-budget",
         type=click.IntRange(1),
         help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory is short]",
@@ -52,6 +57,7 @@ HOW = [
         help="Let waiting problems enter as soon as others finish.",
         show_default=True,
     ),
+    click.option("--compile", "compile_", is_flag=True, help="Compile the network for a few padded shapes first."),
 ]
 SAMPLER = [
     click.option("--steps", type=int, help="Denoising steps.  [default: the checkpoint's own, else 128]"),
@@ -163,12 +169,14 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
         cluster=cluster,
         token_budget=options.pop("token_budget"),
         refill=options.pop("refill"),
+        compile=options.pop("compile_"),
     )
     return problems, options.pop("model") or default_model(), execution, options
 
 
 def _say_estimate(problems: Any, model: Path, execution: Any, settings: dict[str, Any], *, as_json: bool) -> None:
     from ..console import estimate_lines
+    from ..estimate import refuse_short_disk
     from ..runner import estimate_run
 
     need = estimate_run(problems, model=model, execution=execution, **settings)
@@ -178,13 +186,7 @@ def _say_estimate(problems: Any, model: Path, execution: Any, settings: dict[str
         click.echo(json.dumps({**parts, **total}))
     else:
         click.echo("\n".join(estimate_lines(need)))
-    if need.disk_bytes > need.free_disk:
-        from ..config import ConfigError
-
-        raise ConfigError(
-            f"this run needs {need.disk_bytes / 1e9:.3g} GB of disk, but {need.free_disk / 1e9:.3g} GB are free; "
-            "use --limit, another --out, or keep less (--save-logits topk or none, --no-mean-hidden)"
-        )
+    refuse_short_disk(need.disk, free=need.free_disk, out=need.out)
 
 
 def _called(model: Path) -> str:

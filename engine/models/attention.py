@@ -6,11 +6,15 @@ function is registered, so transformers builds none. Shapes: T packed tokens, H 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..transfer import on_device
 
 NAME = "diffengine_packed"
 
@@ -22,20 +26,30 @@ class Packing(NamedTuple):
     groups: tuple[tuple[int, int, int], ...]
     longest: int
 
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attention within rows, by plain torch."""
+        return by_group(query, key, value, scaling, self.groups)
 
-def packing_of(lengths: list[int], device: torch.device) -> Packing:
-    """Boundaries of rows with these lengths, in this order; neighbours of equal length form one group."""
-    groups: list[tuple[int, int, int]] = []
-    start = 0
-    for length in lengths:
-        if groups and groups[-1][2] == length:
-            first, rows, _ = groups[-1]
-            groups[-1] = (first, rows + 1, length)
-        else:
-            groups.append((start, 1, length))
-        start += length
-    offsets = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
-    return Packing(offsets, tuple(groups), max(lengths))
+
+def packing_of(lengths: list[int], device: torch.device, *, rows: int = 0, longest: int = 0) -> Packing:
+    """Boundaries of rows with these lengths, in this order; neighbours of equal length form one group.
+
+    Empty rows at the end make up for what lacks to `rows`, and `longest` is at least what is given, so that shapes can
+    stay the same from step to step.
+    """
+    ends = list(itertools.accumulate(lengths))
+    offsets = on_device([0, *ends, *ends[-1:] * (rows - len(ends))], device, torch.int32)
+    return Packing(offsets, groups_of(lengths), max(*lengths, longest))
+
+
+def groups_of(lengths: Iterable[int]) -> tuple[tuple[int, int, int], ...]:
+    """Runs of neighbours of equal length, as (start, rows, length)."""
+    groups, start = [], 0
+    for length, same in itertools.groupby(lengths):
+        rows = len(list(same))
+        groups.append((start, rows, length))
+        start += rows * length
+    return tuple(groups)
 
 
 def packed_attention(
@@ -54,7 +68,7 @@ def packed_attention(
     query, key = query.to(value.dtype), key.to(value.dtype)  # float32 RoPE promotes them
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):  # all that the varlen kernel takes
         return _varlen(query, key, value, scaling, packing), None
-    return _by_group(query, key, value, scaling, packing), None
+    return packing.attend(query, key, value, scaling), None
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: Packing) -> Tensor:
@@ -69,10 +83,13 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pa
     return out[None]
 
 
-def _by_group(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: Packing) -> Tensor:
-    # Rows of one length share a call: the kernel treats each (row, head) alone, so the values are those of one row.
+def by_group(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, groups: tuple[tuple[int, int, int], ...]
+) -> Tensor:
+    """One attention call for each group of rows [1, T, H, d]: the kernel treats each (row, head) alone, so the values
+    are those of one row."""
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
-    for start, rows, length in packing.groups:
+    for start, rows, length in groups:
         span = slice(start, start + rows * length)
         q, k, v = (t[0][:, span].unflatten(1, (rows, length)).transpose(0, 1) for t in (query, key, value))
         part = F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])

@@ -49,17 +49,20 @@ class LLaDAPolicy:
         eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
         score = torch.where(eligible, confidence, -torch.inf)
         chosen = self._topk_of_reference(canvas, score, counts) if self.literal else highest(score, counts, canvas)
-        # A transfer of the mask token itself (the reference allows it) leaves the position as it was.
-        return Update(token, chosen & masked & (token != self.mask_id))
+        # A transfer of the mask token itself (the reference allows it) leaves the position as it was, and only the
+        # device knows it.
+        known = counts if self.sampling.exclude_id == self.mask_id else None
+        return Update(token, chosen & masked & (token != self.mask_id), known)
 
     def _topk_of_reference(self, canvas: Canvas, score: Tensor, counts: list[int]) -> Tensor:
         # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row it gets.
-        chosen = torch.zeros_like(score, dtype=torch.bool)
+        chosen = []
         for row, count in enumerate(counts):
             prompt = score.new_full((canvas.prompt_lengths[row],), -torch.inf)
-            picked = torch.cat([prompt, score[row]]).topk(count).indices - len(prompt)
-            chosen[row, picked[picked >= 0]] = True
-        return chosen
+            whole = torch.cat([prompt, score[row]])
+            picked = torch.zeros_like(whole, dtype=torch.bool).index_fill_(0, whole.topk(count).indices, True)
+            chosen.append(picked[len(prompt) :])
+        return torch.stack(chosen)
 
 
 def transfer_counts(n_masked: int, steps: int) -> list[int]:

@@ -56,14 +56,15 @@ def read_header(path: Path) -> Header:
 
 
 def _header(path: Path, file: h5py.File) -> Header:
-    """From names, dimension scales and one variable in the model's dtype: opening all forty would take far longer."""
+    """From names, scales and one variable of each dtype that varies: opening all forty would take far longer."""
     _check_root(path, file)
     names = set(file)
     missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
     if missing:
         raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
-    model = stored_type(file["state_masked"])
-    stored = {name: model if row.dtype == "model" else row.dtype for name, row in VARIABLES.items() if name in names}
+    kinds = {"model": stored_type(file["state_masked"])}
+    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
+    stored = {name: kinds.get(row.dtype, row.dtype) for name, row in VARIABLES.items() if name in names}
     sizes = {dim: len(file[dim]) for dim in dict.fromkeys(dim for name in stored for dim in dims_of(name))}
     ids = tuple(file["problem_id"].asstr()[...])
     if not len(ids) == sizes["problem"] == int(file.attrs["n_problems"]):

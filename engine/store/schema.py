@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 SCHEMA_VERSION = "1.1"
 
-Dtype = Literal["int32", "int8", "uint8", "float32", "str", "model"]
-"""`model` is the dtype the model ran in: float32, or bfloat16 handed over as its uint16 bits."""
+Dtype = Literal["int32", "int8", "uint8", "float32", "str", "model", "logits"]
+"""`model` is the dtype the model ran in, `logits` the one its logits were taken in: float32, or bfloat16 handed over as
+its uint16 bits."""
 
 
 class Variable(NamedTuple):
@@ -72,7 +73,7 @@ VARIABLES: dict[str, Variable] = {
     "logit_std": Variable(_AT, "float32", "nats", "standard deviation of the logits over the vocabulary"),
     "answer_logprob": Variable((*_AT, "answer_token"), "float32", "nats", "log-probability of each gold answer token at each position"),
     "topk_id": Variable((*_AT, "k"), "int32", "id", "tokens of the k largest logits, descending", optional=True),
-    "topk_logit": Variable((*_AT, "k"), "model", "nats", "the k largest logits, descending", optional=True),
+    "topk_logit": Variable((*_AT, "k"), "logits", "nats", "the k largest logits, descending", optional=True),
     "hidden": Variable((*_AT, "feature"), "model", "1", "final hidden state (after the last norm): logits = hidden @ head.T", optional=True),
     "logits": Variable((*_AT, "vocabulary"), "model", "nats", "full logits", optional=True),
     # one for the shard

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from diffengine.engine import estimate
-from diffengine.engine.config import ConfigError
+from diffengine.engine.config import ConfigError, RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.runner import estimate_run, run
+from diffengine.engine.runner import Execution, estimate_run, run
 
 SHAPES: list[dict[str, Any]] = [
     {},
+    {"steps": 12, "gen_length": 12, "block_length": 4, "execution": Execution(shard_bytes=1, token_budget=300)},
     {"steps": 16, "gen_length": 16, "block_length": 8, "save_logits": "hidden"},
     {"steps": 16, "gen_length": 32, "block_length": 8, "topk": 4, "mean_hidden": False},
 ]
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=["as it comes", "hidden", "top 4"])
+@pytest.mark.parametrize("settings", SHAPES, ids=["as it comes", "many shards", "hidden", "top 4"])
 def test_the_disk_need_is_within_a_quarter(
     bundled_model: MaskedDiffusionModel, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -32,8 +34,27 @@ def test_the_disk_need_is_within_a_quarter(
     taken = time.perf_counter() - started
     stored = sum(path.stat().st_size for path in (tmp_path / "r" / "shards").glob("*.h5"))
     assert need.disk_bytes == pytest.approx(stored, rel=0.25)
+    assert ("execution" in settings) == (len(list((tmp_path / "r" / "shards").iterdir())) > 1)
     assert need.total_seconds is not None
     assert 0.1 * taken < need.total_seconds < 3 * taken  # two steps, on a machine that others use as well
+
+
+def test_a_night_of_llada_does_not_drown_in_sums_of_hidden_states() -> None:
+    class Shape:  # of LLaDA-8B, without its 16 GB of weights
+        head_weight = torch.empty(126464, 4096, dtype=torch.bfloat16, device="meta")
+        dtype = head_weight.dtype
+
+        def logits_dtype(self, name: str) -> torch.dtype:
+            return self.dtype
+
+    config = RunConfig(model="llada-8b")
+    for seconds, share in ((0.0, 0.5), (28_800.0, 0.5)):  # as fast as can be; one problem a second for eight hours
+        need = estimate.disk_need(config, Shape(), n_problems=28_800, limits=Execution().limits, seconds=seconds)  # type: ignore[arg-type]
+        parts = {f.name: f.amount for f in need}
+        assert 0 < parts["hidden_sum"] < share * sum(parts.values())
+    slow = estimate.disk_need(config, Shape(), n_problems=480, limits=Execution().limits, seconds=28_800.0)  # type: ignore[arg-type]
+    sums = next(f for f in slow if f.name == "hidden_sum")
+    assert "x 48 shards" in sums.how  # one each ten minutes, not each minute
 
 
 def test_what_is_done_needs_nothing_more(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
@@ -74,4 +95,9 @@ def test_the_command_names_every_factor(
             assert word in said.output
     said = CliRunner().invoke(group, ["estimate", *arguments, "--json"])
     assert {"disk", "device_memory", "seconds", "disk_bytes"} <= set(json.loads(said.output))
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    for command in (["estimate"], ["run", "--dry-run"], ["run"]):  # one refusal, with the same arithmetic
+        error = CliRunner().invoke(group, [*command, *arguments]).exception
+        assert isinstance(error, ConfigError)
+        assert "8 steps x 128 features x 4 bytes" in str(error)
     assert not (tmp_path / "r").exists()

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffengine.engine import one_device
 from diffengine.engine.canvas import Canvas, Row, Update
-from diffengine.engine.config import RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runner import Execution, run
 from diffengine.engine.store import open_run, verify_run
@@ -72,13 +70,3 @@ def test_a_second_time_is_an_error_and_what_was_finished_stays(
     stored = len(open_run(tmp_path))
     assert 0 < stored < 10
     assert run("samples", out=tmp_path, model=bundled_model, **SHORT).resumed == stored
-
-
-def test_the_budget_follows_from_free_memory() -> None:
-    llada = {"width": 4096, "item": 2, "mlp": 12288, "shortest": 200}
-    config = RunConfig(model="llada-8b", steps=128, gen_length=128, block_length=32)
-    roomy = one_device.budget_that_fits(120e9, config, **llada)
-    assert roomy > one_device.TOKEN_BUDGET["cuda"]
-    # By hand: 128 x 128 x (8192 + 96 + 48) bytes a row over 200 tokens, and 139264 bytes a token of activations.
-    assert one_device.budget_that_fits(8e9, config, **llada) == int(0.8 * 8e9 / (128 * 128 * 8336 / 200 + 139264))
-    assert one_device.budget_that_fits(0, config, **llada) == 200  # one row is always tried

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from diffengine.engine.config import RunConfig
@@ -13,9 +14,13 @@ from diffengine.engine.models.loading import MaskedDiffusionModel
 BASE = RunConfig(model="test", steps=16, gen_length=16, block_length=8)
 
 
-def test_masked_recording_agrees_where_it_records(bundled_model: MaskedDiffusionModel, packed, prompts_of) -> None:
-    everything = packed(bundled_model, BASE, prompts_of(bundled_model, 16))
-    masked = packed(bundled_model, dataclasses.replace(BASE, record="masked"), prompts_of(bundled_model, 16))
+@pytest.mark.parametrize("numerics", ["default", "reference"])  # only the first knows on the host what is masked
+def test_masked_recording_agrees_where_it_records(
+    bundled_model: MaskedDiffusionModel, packed, prompts_of, numerics: str
+) -> None:
+    base = dataclasses.replace(BASE, numerics=numerics)
+    everything = packed(bundled_model, base, prompts_of(bundled_model, 16))
+    masked = packed(bundled_model, dataclasses.replace(base, record="masked"), prompts_of(bundled_model, 16))
     for key, columns in everything.items():
         kept = masked[key]
         assert np.array_equal(columns["token"], kept["token"])

@@ -1,0 +1,96 @@
+"""The compiled layer stack: the same tokens, and no shape compiled twice.
+
+The backend counts what it is asked to compile and runs it as it is; what a real compiler makes of it is a matter of
+rounding, and of the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from diffengine.engine import one_device
+from diffengine.engine.cli import group
+from diffengine.engine.config import RunConfig
+from diffengine.engine.decode import decode
+from diffengine.engine.models.attention import groups_of, packing_of
+from diffengine.engine.models.compiled import CompiledModel, compiled
+from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.one_device import set_up
+from diffengine.engine.store import open_run
+
+CONFIG = RunConfig(model="test", steps=8, gen_length=8, block_length=4)
+
+
+class Counting:
+    """A torch.compile backend that notes the number of packed tokens of each graph and runs it uncompiled."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        self.tokens.append(max(x.shape[1] for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 3))
+        return graph.forward
+
+
+@pytest.fixture
+def counting() -> Counting:
+    torch.compiler.reset()
+    return Counting()
+
+
+def packed_by(model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int) -> dict[str, Any]:
+    static = isinstance(model, CompiledModel)
+    desk = set_up(prompts, model, config, budget=budget, static=static)
+    return {one.problem.id: one.columns for one in decode(model, *desk, iter(prompts))}
+
+
+@pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
+def test_tokens_are_the_same_and_each_bucket_is_compiled_once(
+    bundled_model: MaskedDiffusionModel, counting: Counting, prompts_of: Any, changes: dict[str, Any]
+) -> None:
+    config = RunConfig(**{**CONFIG.as_dict(), **changes})
+    prompts = prompts_of(bundled_model, config.gen_length)
+    network = compiled(bundled_model, backend=counting)
+    for budget in (120, 120):  # the second time everything is compiled
+        found = packed_by(network, config, prompts, budget=budget)
+    plain = packed_by(bundled_model, config, prompts, budget=120)
+    for name, columns in plain.items():
+        assert np.array_equal(columns["token"], found[name]["token"])
+        np.testing.assert_allclose(columns["entropy"], found[name]["entropy"], atol=1e-5, rtol=1e-5)
+    assert 2 <= len(counting.tokens) == len(set(counting.tokens)) <= 4
+    assert all(tokens % 64 == 0 for tokens in counting.tokens)
+
+
+def test_a_real_compiler_gives_the_same_tokens(bundled_model: MaskedDiffusionModel, prompts_of: Any) -> None:
+    torch.compiler.reset()
+    prompts = prompts_of(bundled_model, CONFIG.gen_length)[:3]
+    found = packed_by(compiled(bundled_model, backend="aot_eager"), CONFIG, prompts, budget=300)
+    for name, columns in packed_by(bundled_model, CONFIG, prompts, budget=300).items():
+        assert np.array_equal(columns["token"], found[name]["token"])
+
+
+def test_the_option_reaches_the_network(
+    bundled_model: MaskedDiffusionModel, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
+    arguments = ["run", "--limit", "3", "--steps", "4", "--gen-length", "4", "--model", "bundled", "--device", "cpu"]
+    for name, more in (("plain", []), ("compiled", ["--compile"])):
+        done = CliRunner().invoke(group, [*arguments, *more, "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        assert bool(counting.tokens) == bool(more)
+    one, two = open_run(tmp_path / "plain"), open_run(tmp_path / "compiled")
+    assert one.info["fingerprint"] == two.info["fingerprint"]  # so either may go on with the other's run
+    assert np.array_equal(one["token"][...], two["token"][...])
+
+
+def test_padding_rows_keep_every_boundary() -> None:
+    packing = packing_of([5, 5, 7], torch.device("cpu"), rows=6, longest=128)
+    assert packing.offsets.tolist() == [0, 5, 10, 17, 17, 17, 17]
+    assert packing.longest == 128
+    assert packing.groups == groups_of([5, 5, 7]) == ((0, 2, 5), (10, 1, 7))

@@ -1,0 +1,111 @@
+"""When finished problems become a shard, and what its columns and its sum then hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffengine.engine import gather
+from diffengine.engine.config import RunConfig
+from diffengine.engine.gather import Gathering, Limits, sum_bytes
+from diffengine.engine.problems import Problem
+from diffengine.engine.record import Finished
+
+CONFIG = RunConfig(model="m", steps=2, gen_length=3, block_length=3)
+WIDTH = 4
+SUM = 2 * 3 * WIDTH * 4
+
+
+def finished(name: str, *, n_answer: int = 1, weight: int = 0) -> Finished:
+    """A problem of a few columns; `weight` bytes are added to it."""
+    columns = {
+        "problem_id": name,
+        "state_masked": np.zeros((2, WIDTH), np.float32),
+        "answer_token_id": np.arange(n_answer, dtype=np.int32),
+        "answer_logprob": np.zeros((2, 3, n_answer), np.float32),
+        "token": np.zeros(weight, np.uint8),
+    }
+    return Finished(Problem(name, "", None), columns)
+
+
+def one() -> np.ndarray:
+    return np.ones((2, 3, WIDTH), np.float32)
+
+
+def gathered(limits: Limits, problems: list[Finished]) -> tuple[list[dict[str, Any]], Gathering]:
+    shards: list[dict[str, Any]] = []
+    gathering = Gathering(shards.append, CONFIG, limits)
+    for problem in problems:
+        gathering.add(problem, one)
+    return shards, gathering
+
+
+def test_a_light_problem_waits_until_the_sum_is_a_small_part() -> None:
+    assert sum_bytes(CONFIG, WIDTH) == SUM
+    problems = [finished(f"p{i}", weight=SUM) for i in range(9)]
+    shards, gathering = gathered(Limits(1, 10**9, 60.0), problems)
+    sizes = [len(s["problem_id"]) for s in shards]
+    assert sizes == [4, 4] or sizes == [3, 3, 3]
+    weights = [sum(v.nbytes for v in p.columns.values() if isinstance(v, np.ndarray)) for p in problems]
+    assert sizes[0] == next(n for n in range(1, 9) if sum(weights[:n]) >= gather.SUM_RATIO * SUM)
+    assert not gathering.is_worth_it
+    gathering.flush()
+    assert [i for s in shards for i in s["problem_id"]] == [p.problem.id for p in problems]
+
+
+def test_a_number_that_was_asked_for_is_kept() -> None:
+    problems = [finished(f"p{i}") for i in range(5)]
+    assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0, exact=True), problems)[0]] == [2, 2]
+
+
+def test_problems_and_bytes_make_a_shard_where_they_outweigh_their_sum() -> None:
+    heavy = [finished(f"p{i}", weight=5 * SUM) for i in range(5)]
+    assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0), heavy)[0]] == [2, 2]
+    assert [len(s["problem_id"]) for s in gathered(Limits(99, 11 * SUM, 60.0), heavy)[0]] == [2, 2]
+
+
+def test_old_problems_wait_ten_times_as_long_for_company_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(gather.time, "monotonic", lambda: now[0])
+    shards: list[dict[str, Any]] = []
+    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    for age, expected in ((0.0, 0), (599.0, 0), (601.0, 1)):
+        now[0] = 1000.0 + age
+        gathering.add(finished(f"p{age}"), one)
+        assert len(shards) == expected
+    now[0] = 5000.0
+    gathering.add(finished("heavy", weight=5 * SUM), one)  # its age counts from its own entering
+    assert len(shards) == 1
+    now[0] = 5061.0
+    gathering.add(finished("last", weight=5 * SUM), one)
+    assert [s["problem_id"] for s in shards] == [["p0.0", "p599.0", "p601.0"], ["heavy", "last"]]
+
+
+def test_a_shard_has_the_sum_of_its_own_problems_and_of_no_others() -> None:
+    shards: list[dict[str, Any]] = []
+    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    gathering.add(finished("a"), one)
+    gathering.add_sum(one())  # a batch ends
+    gathering.add(finished("b"), one)
+    gathering.add_sum(2 * one())
+    gathering.add_sum(None)
+    gathering.flush()
+    gathering.flush()
+    gathering.add(finished("c"), one)
+    gathering.add_sum(one())
+    gathering.flush()
+    assert [s["problem_id"] for s in shards] == [["a", "b"], ["c"]]
+    assert [float(s["hidden_sum"][0, 0, 0]) for s in shards] == [3.0, 1.0]
+
+
+def test_answers_of_different_batches_are_padded_to_the_longest() -> None:
+    shards: list[dict[str, Any]] = []
+    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    for name, length in (("a", 1), ("b", 3)):
+        gathering.add(finished(name, n_answer=length), one)
+    gathering.flush()
+    assert shards[0]["answer_token_id"].tolist() == [[0, -1, -1], [0, 1, 2]]
+    assert np.isnan(shards[0]["answer_logprob"][0, :, :, 1:]).all()
+    assert not np.isnan(shards[0]["answer_logprob"][0, :, :, 0]).any()
