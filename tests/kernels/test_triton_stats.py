@@ -9,7 +9,8 @@ import torch
 
 from diffengine.kernels import reference
 from diffengine.kernels.launch import Tiles, logit_stats
-from diffengine.kernels.reference import STATUS_EMPTY, STATUS_NOT_FINITE, LogitStats, Previous
+from diffengine.kernels.previous import Previous
+from diffengine.kernels.reference import STATUS_EMPTY, STATUS_NOT_FINITE, LogitStats
 
 FEW = Tiles(lanes=128)
 WIDE = Tiles(lanes=16384)
@@ -60,6 +61,9 @@ def test_every_statistic(device: torch.device, vocabulary: int, tiles: Tiles, dt
     options = {"topk": 5, "exclude_id": 1, "n_candidates": max(1, vocabulary - 115)} if vocabulary > 2 else {"topk": 5}
     found = logit_stats(x, targets, previous=y, reverse=True, tiles=tiles, **options)  # type: ignore[arg-type]
     assert_close(found, truth(x, targets, previous=y, reverse=True, **options))
+    options["topk"] = 0
+    alone = logit_stats(x, targets, tiles=tiles, **options)  # another loop: four logits a turn, not two pairs
+    assert_close(alone, truth(x, targets, **options))
     assert found.topk_logit.dtype == dtype
     assert torch.equal(x.gather(1, found.topk_id), found.topk_logit)
     assert all(len(set(ids)) == len(ids) for ids in found.topk_id.tolist())
@@ -195,3 +199,14 @@ def test_offsets_of_rows_do_not_overflow(device: torch.device) -> None:
     lazy.copy_(values)
     assert 4 * stride > 2**31
     assert torch.equal(logit_stats(lazy, tiles=FEW).top1_id.cpu(), values.argmax(-1))
+
+
+@pytest.mark.gpu
+def test_more_rows_than_int32_offsets_reach() -> None:
+    x = torch.randn(17000, 126464, dtype=torch.bfloat16, device="cuda")
+    assert x.numel() > 2**31
+    found = logit_stats(x, topk=4)
+    some = torch.tensor([0, 16980, 16981, 16999], device="cuda")
+    few = logit_stats(x[some], topk=4, tiles=Tiles(parts=1))
+    for whole, part in zip(found, few, strict=True):
+        assert torch.equal(whole[some].nan_to_num(-1), part.nan_to_num(-1))
