@@ -27,13 +27,14 @@ class Session:
 
     def __init__(self, out: Path, *, devices: list[str]) -> None:
         self._out, self._devices = out, devices
-        self._started, self._written = time.time(), 0.0
+        self._started, self._began, self._written = time.time(), time.monotonic(), -EVERY_SECONDS
         self._counts: dict[str, Any] = {}
 
     def __enter__(self) -> Session:
         self._handler = log_to_file(self._out, "driver")
-        for left in (self._out / "logs").glob("*.phases.json"):
-            left.unlink(missing_ok=True)
+        for pattern in ("*.phases.json", "*.given-up"):
+            for left in (self._out / "logs").glob(pattern):
+                left.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -53,8 +54,8 @@ class Session:
     def update(self, counts: Mapping[str, Any]) -> None:
         """Note how far the run is; written at most every two seconds."""
         self._counts = dict(counts)
-        if time.time() - self._written >= EVERY_SECONDS:
-            self._written = time.time()
+        if time.monotonic() - self._written >= EVERY_SECONDS:
+            self._written = time.monotonic()
             _replace(self._out / "progress.json", self._record("running"))
 
     def _record(self, state: str) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Session:
             "process": str(this_process()),
             "started_at": _clock(self._started),
             "updated_at": _clock(now),
-            "session_seconds": round(now - self._started, 3),
+            "session_seconds": round(time.monotonic() - self._began, 3),
             **self._counts,
         }
 
