@@ -105,7 +105,7 @@ class Worker:
 
     def _note_phases(self) -> None:
         assert self._device is not None and self._writer is not None
-        phases = {**self._device.phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
+        phases = {**self._device.account(), "write_seconds": round(self._writer.seconds, 4)}
         write_phases(Path(self._job.out), self._name, phases)
 
     def _load(self) -> None:

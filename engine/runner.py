@@ -185,7 +185,7 @@ class _Locked:
             stop = last.enter_context(stopping("what is finished is written"))
             device = Device(model, self._plan.config, self._plan.execution, writer.put, stop)
             last.callback(
-                lambda: write_phases(out, "0", {**device.phases.as_dict(), "write_seconds": round(writer.seconds, 4)})
+                lambda: write_phases(out, "0", {**device.account(), "write_seconds": round(writer.seconds, 4)})
             )
             last.callback(writer.close)
             last.callback(device.flush)

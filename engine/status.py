@@ -86,6 +86,23 @@ def read_status(out: Path) -> dict[str, Any] | None:
     return found
 
 
+def read_sessions(out: Path) -> list[dict[str, Any]]:
+    """The commands that have worked in the run: when, how they ended, problems, seconds, MFU over all workers."""
+    try:
+        lines = (out / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    kept = ("started_at", "state", "done", "failed", "session_seconds", "devices")
+    sessions = [record for line in lines if (record := _parsed(line))]
+    return [{k: s.get(k) for k in kept} | {"mfu_share_of_gemm": _mfu(s.get("workers", {}))} for s in sessions]
+
+
+def _mfu(workers: Mapping[str, Any]) -> float | None:
+    work = [w for w in workers.values() if w.get("gemm_flops_per_second")]
+    possible = sum(sum(w["seconds"].values()) * w["gemm_flops_per_second"] for w in work)
+    return round(sum(w["flops"] for w in work) / possible, 4) if possible else None
+
+
 def write_phases(out: Path, worker: str, phases: Mapping[str, Any]) -> None:
     """Keep a worker's phases beside its log, for the record of the session."""
     _replace(out / "logs" / f"{worker}.phases.json", phases)
@@ -109,10 +126,17 @@ def _replace(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+        return _parsed(path.read_text(encoding="utf-8"))
+    except OSError:
         return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _clock(seconds: float) -> str:

@@ -65,6 +65,20 @@ def test_each_session_leaves_its_record(bundled_model: MaskedDiffusionModel, tmp
     assert 0 < work["write_seconds"] <= second["session_seconds"]
     assert work["forwards"] == 8  # all that was left fits on one canvas, so every step is one pass
     assert work["packed_tokens"] > work["head_rows"] == 8 * 8 * second["done"]
+    busy = sum(work["seconds"].values())
+    assert work["mfu_share_of_gemm"] == pytest.approx(work["flops"] / busy / work["gemm_flops_per_second"], abs=1e-3)
+    told = inspected(tmp_path)["sessions"]
+    assert [(s["state"], s["done"]) for s in told] == [("interrupted", 4), ("finished", second["done"])]
+    assert told[1]["mfu_share_of_gemm"] == pytest.approx(work["mfu_share_of_gemm"], abs=1e-3)
+
+
+def test_the_mfu_of_several_workers_weighs_each_by_what_it_could_have_done(tmp_path: Path) -> None:
+    fast = {"seconds": {"forward": 1.0, "finish": 1.0}, "flops": 80, "gemm_flops_per_second": 100}
+    slow = {"seconds": {"forward": 4.0}, "flops": 10, "gemm_flops_per_second": 10}
+    lines = [{"state": "finished", "workers": {"w0": fast, "w1": slow}}, {"state": "failed", "workers": {}}]
+    (tmp_path / "sessions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines) + "{half")
+    assert [s["mfu_share_of_gemm"] for s in status.read_sessions(tmp_path)] == [90 / 240, None]
+    assert status.read_sessions(tmp_path / "nowhere") == []
 
 
 def test_a_killed_run_is_called_so(tmp_path: Path) -> None:
