@@ -107,16 +107,20 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
 
 
 def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
-    """What the run's own record says: decoding apart from start and end, its share by phase, MFU."""
+    """What the run's own record says: decoding apart from start and end, its share by phase, MFU, and the floor: the
+    seconds that its matrix products would take at the measured rate of a large one."""
     workers = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])["workers"]
     busy = {name: sum(w["seconds"].values()) for name, w in workers.items()}
     longest, total = max(busy.values()), sum(busy.values())
+    floor = max(w["flops"] / w["gemm_flops_per_second"] for w in workers.values())
     phases = {p: sum(w["seconds"][p] for w in workers.values()) for p in next(iter(workers.values()))["seconds"]}
     return {
         "decoding_seconds": round(longest, 3),
         "decoding_problems_per_hour": round(count / longest * 3600, 1),
         "decoding_over_the_published_loop": round(reference / longest, 3),
         "share_by_phase": {name: round(seconds / total, 4) for name, seconds in phases.items()},
+        "floor_seconds": round(floor, 3),
+        "floor_over_the_published_loop": round(reference / floor, 3),
         "mfu_share_of_gemm": read_sessions(out)[-1]["mfu_share_of_gemm"],
         "workers": workers,
     }

@@ -31,7 +31,10 @@ class Session:
         self._counts: dict[str, Any] = {}
 
     def __enter__(self) -> Session:
-        self._handler = log_to_file(self._out, "driver")
+        self._handler, logger = log_to_file(self._out, "driver"), logging.getLogger("diffengine")
+        self._level = logger.level
+        if not logger.isEnabledFor(logging.INFO):  # the file has more than a terminal wants
+            logger.setLevel(logging.INFO)
         for pattern in ("*.phases.json", "*.given-up"):
             for left in (self._out / "logs").glob(pattern):
                 left.unlink(missing_ok=True)
@@ -40,6 +43,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        logging.getLogger("diffengine").setLevel(self._level)
         logging.getLogger("diffengine").removeHandler(self._handler)
         self._handler.close()
         state = "finished" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"

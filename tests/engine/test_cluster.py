@@ -48,6 +48,19 @@ class Touchy(Worker):
         return super().work(prompts)
 
 
+class Silent(Worker):
+    """The first of them dies when its first batch is on the disk and not yet reported."""
+
+    def work(self, prompts: list[Prompt]) -> Report:
+        report = super().work(prompts)
+        self._drain()
+        mark = Path(self._job.out) / "logs" / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return report._replace(published=[*report.published, *self._taken()])
+
+
 class NoRoom(Worker):
     """Its disk is full after half a megabyte, and it waits only a moment for room."""
 
@@ -185,6 +198,19 @@ def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
     result = run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
     assert (result.done, result.resumed) == (lost, 40 - lost)
     compare(tmp_path / "r", reference)
+
+
+def test_what_a_worker_published_before_it_died_unheard_is_neither_lost_nor_done_again(
+    two: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "Worker", Silent)
+    seen: list[Progress] = []
+    result = run("generated:12", out=tmp_path, execution=two, on_progress=seen.append, **SHORT)
+    assert (result.done, result.failed) == (12, {})
+    assert [p.done for p in seen] == sorted(p.done for p in seen) and seen[-1].done == 12
+    assert (tmp_path / "logs" / "died").exists() and not (tmp_path / "quarantine").exists()
+    assert verify_run(tmp_path).complete
+    assert sum(len(e["problem_ids"]) for e in _manifest(tmp_path)) == 12
 
 
 def test_poison_is_found_and_given_up_alone(two: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

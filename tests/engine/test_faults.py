@@ -20,7 +20,7 @@ from diffengine.engine.cluster_worker import Job, Worker, given_up_mark
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.plan import prompts_of as build_prompts
 from diffengine.engine.problems import read_problems
-from diffengine.engine.runner import BUNDLED, Execution, run
+from diffengine.engine.runner import BUNDLED, Execution, Progress, run
 from diffengine.engine.status import Session
 from diffengine.engine.store import RunLock, open_run, verify_run
 from diffengine.engine.store.manifest import read_manifests
@@ -117,6 +117,25 @@ def test_a_straggler_of_an_earlier_command_is_set_aside(
     assert_whole(out)
 
 
+def test_a_straggler_of_this_command_costs_no_problem_either(
+    finished: Path, bundled_model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    """Its shard is larger than those of who took over, so theirs go, and what was only in them is redone."""
+    ids, out, seen = open_run(finished).ids, tmp_path / "run", []
+
+    def publish_late(progress: Progress) -> None:
+        seen.append(progress.done)
+        if progress.done == 9 and len(seen) == 10:
+            name = leave_a_second_copy(out, ids[1:7], bundled_model, tmp_path / "other")
+            rewrite_identity(out / "shards" / name, out, name, json.loads((out / "run.json").read_text()))
+
+    execution = Execution(shard_problems=4)
+    result = run("samples", out=out, model=bundled_model, execution=execution, on_progress=publish_late, **SHORT)
+    assert (result.done, result.resumed, result.failed) == (10, 0, {})
+    assert list((out / "quarantine").iterdir())
+    assert_whole(out)
+
+
 def rewrite_identity(path: Path, out: Path, name: str, info: dict[str, Any]) -> None:
     """Make a shard of a smaller run one of this run, places in problems.jsonl included."""
     places = {p.id: place for place, p in enumerate(open_run(out).problems)}
@@ -167,16 +186,19 @@ def test_a_worker_that_was_given_up_publishes_nothing_more(
         worker, prompts = worker_at(tmp_path, bundled_model, holder)
         if why == "given up":
             given_up_mark(tmp_path, "w0").touch()
+        worker.work(prompts[:1])  # too light for a shard of its own
+        assert not (tmp_path / "shards").exists()
+        if why == "nothing":
+            report = worker.drain()
+            assert report.error is None and [i for i, _ in report.published] == [prompts[0].problem.id]
+            assert len(list((tmp_path / "shards").iterdir())) == 1
+            return
         if why != "left alone":
-            worker.work(prompts)
-    if why == "left alone":  # the command ended, and its lock is free
-        worker.work(prompts)
-    if why == "nothing":
-        assert worker.drain().error is None
-        assert len(list((tmp_path / "shards").iterdir())) == 1
-        return
-    with pytest.raises(Ended):
-        worker.drain()
+            with pytest.raises(Ended):
+                worker.drain()
+    if why == "left alone":  # the command has ended, and its lock is free
+        with pytest.raises(Ended):
+            worker.drain()
     assert not (tmp_path / "shards").exists()
 
 
