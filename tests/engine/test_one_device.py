@@ -70,3 +70,8 @@ def test_a_second_time_is_an_error_and_what_was_finished_stays(
     stored = len(open_run(tmp_path))
     assert 0 < stored < 10
     assert run("samples", out=tmp_path, model=bundled_model, **SHORT).resumed == stored
+
+
+def test_a_row_longer_than_the_budget_runs_alone(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
+    result = run("samples", limit=3, out=tmp_path, model=bundled_model, execution=Execution(token_budget=1), **SHORT)
+    assert (result.done, result.failed) == (3, {})
