@@ -172,8 +172,9 @@ class Device:
         return self._phases.as_dict(gemm_rate=self._gemm_rate)
 
     def flush(self) -> None:
-        """Hand over what has gathered, however little."""
-        self._gathering.flush()
+        """Hand over what has gathered, however little; after an interrupt nothing, for it may be half a problem."""
+        if self._stop is None or not self._stop.interrupted:
+            self._gathering.flush()
 
     def _halve(self, why: str) -> None:
         self._budget, self._halved = max(1, self._used // 2), True
