@@ -9,6 +9,7 @@ import numpy as np
 
 from .registry import EMERGENCE, EXIT_RULES
 from .results import Analysis, Quantity
+from .wording import of_n, plus_minus
 
 LEVEL = 0.05
 
@@ -78,14 +79,14 @@ def _value(quantity: Quantity) -> str:
     if not quantity.ok:
         return quantity.status
     unit = "" if quantity.units == "1" else f" {quantity.units}"
-    stderr = "" if quantity.stderr is None else f" +- {float(quantity.stderr):.2g}"
-    return f"{float(quantity.values):.4g}{stderr}{unit} (n = {quantity.n})"
+    stderr = None if quantity.stderr is None else float(quantity.stderr)
+    return f"{float(quantity.values):.4g}{plus_minus(stderr)}{unit} ({of_n(int(quantity.n), stderr)})"
 
 
 def _step(quantity: Quantity, step: int) -> str:
     n = quantity.n if isinstance(quantity.n, int) else int(quantity.n[step])
-    stderr = "" if quantity.stderr is None else f" +- {quantity.stderr[step]:.2g}"
-    return f"{quantity.values[step]:.3g}{stderr} (step {step}, n = {n})"
+    stderr = None if quantity.stderr is None else float(quantity.stderr[step])
+    return f"{quantity.values[step]:.3g}{plus_minus(stderr)} (step {step}, {of_n(n, stderr)})"
 
 
 def _significant(analysis: Analysis, name: str) -> str:

@@ -1,7 +1,8 @@
 """Problems per hour of a whole run against the published loop at batch 1, in one process, at identical tokens.
 
-The published loop only decodes; the run also records every statistic and writes its shards. Also: seconds by phase, and
-scaling over workers. `python -m diffengine.bench.decode --problems generated:40 --workers 2` prints and writes JSON.
+The published loop only decodes; the run also records every statistic and writes its shards. Also: share of the time by
+phase, MFU, scaling over workers, and the layers compiled against plain, on one packed batch.
+`python -m diffengine.bench.decode --problems generated:40 --workers 2` prints and writes JSON.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ import torch
 
 from ..engine.config import RunConfig, resolve
 from ..engine.models.attention import packing_of
+from ..engine.models.compiled import compiled
 from ..engine.models.loading import MaskedDiffusionModel, load_model
+from ..engine.one_device import by_length, set_up, token_budget
+from ..engine.plan import prompts_of
 from ..engine.policies.llada import transfer_counts
 from ..engine.problems import read_problems
 from ..engine.prompts import Prompt, build_prompt
 from ..engine.runner import BUNDLED, Execution, run
+from ..engine.status import read_sessions
 from ..engine.store import open_run
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,15 +91,60 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
             started = time.perf_counter()
             run(problems, out=out, model=model, execution=Execution(device=device, workers=n))
             seconds = time.perf_counter() - started
-            session = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])
             same = open_run(out)["token"][...][:, -1].tolist() == tokens
             result[f"run_{n}_workers"] = {
                 **_rate(len(prompts), seconds),
                 "tokens_identical_to_the_published_loop": same,
                 "over_the_published_loop": round(reference / seconds, 3),
-                "workers": session["workers"],
+                **_account(out, len(prompts), reference),
             }
+    one = result[f"run_{workers[0]}_workers"]["decoding_seconds"]
+    for n in workers[1:]:
+        result[f"run_{n}_workers"]["decoding_over_one_worker"] = round(
+            one / result[f"run_{n}_workers"]["decoding_seconds"], 3
+        )
     return result
+
+
+def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
+    """What the run's own record says: decoding apart from start and end, its share by phase, MFU, and the floor: the
+    seconds that its matrix products would take at the measured rate of a large one."""
+    workers = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])["workers"]
+    busy = {name: sum(w["seconds"].values()) for name, w in workers.items()}
+    longest, total = max(busy.values()), sum(busy.values())
+    floor = max(w["flops"] / w["gemm_flops_per_second"] for w in workers.values())
+    phases = {p: sum(w["seconds"][p] for w in workers.values()) for p in next(iter(workers.values()))["seconds"]}
+    return {
+        "decoding_seconds": round(longest, 3),
+        "decoding_problems_per_hour": round(count / longest * 3600, 1),
+        "decoding_over_the_published_loop": round(reference / longest, 3),
+        "share_by_phase": {name: round(seconds / total, 4) for name, seconds in phases.items()},
+        "floor_seconds": round(floor, 3),
+        "floor_over_the_published_loop": round(reference / floor, 3),
+        "mfu_share_of_gemm": read_sessions(out)[-1]["mfu_share_of_gemm"],
+        "workers": workers,
+    }
+
+
+@torch.inference_mode()
+def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
+    """Seconds of the plain network over those of the compiled layers on the same full canvas, warm, in turns."""
+    config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=str(model.dtype).removeprefix("torch."))
+    problems = read_problems(source).problems
+    prompts, _ = prompts_of(list(enumerate(problems)), model, config)
+    started, layers = time.perf_counter(), compiled(model)
+    budget = token_budget(model.device.type, config, Execution())
+    seconds: dict[str, list[float]] = {"plain": [], "compiled": []}
+    for name, network, static in (("plain", model, False), ("compiled", layers, True)) * 6:
+        canvas = set_up(by_length(prompts), network, config, budget=budget, static=static).canvas
+        canvas.fill(iter(by_length(prompts)))
+        packed = canvas.pack()
+        began = time.perf_counter()
+        network.hidden(packed.token_ids, packed.positions, packed.packing).sum().item()
+        seconds[name].append(time.perf_counter() - began)
+    first = time.perf_counter() - started
+    best = {name: min(taken[1:]) for name, taken in seconds.items()}
+    return {"plain_over_compiled": round(best["plain"] / best["compiled"], 3), "all_seconds": round(first, 1)}
 
 
 def _rate(count: int, seconds: float) -> dict[str, float]:
@@ -107,8 +157,11 @@ def main() -> None:
     parser.add_argument("--problems", default="generated:40")
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--workers", type=int, nargs="*", default=[], help="also runs on so many workers, on Ray")
+    parser.add_argument("--compile", action="store_true", help="also the layers compiled against plain")
     options = parser.parse_args()
     result = measure(options.problems, model_path=options.model, workers=[1, *options.workers])
+    if options.compile:
+        result["compile"] = compiled_over_plain(load_model(options.model), options.problems)
     device = result["machine"]["device"].split(":")[0]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"decode-{device}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

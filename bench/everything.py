@@ -126,13 +126,13 @@ def plan(part: str) -> Plan:
 
 
 def _suite(gpu: bool) -> Plan:
+    if importlib.util.find_spec("triton") is None:
+        return Plan((), "triton")
     lacks = "" if gpu else "a GPU: the kernels were interpreted, and tests marked `gpu` left out"
     if importlib.util.find_spec("pytest"):
         # The machine code for absent GPUs is the part `aot`.
         command = [sys.executable, "-m", "pytest", "-q", "tests/kernels", "-k", "not machine_code"]
         return Plan((command,), lacks)
-    if importlib.util.find_spec("triton") is None:
-        return Plan((), "pytest and triton")
     lacks = "; ".join(filter(None, [lacks, "pytest: diffengine.bench.exercise ran instead of tests/kernels"]))
     return Plan(([sys.executable, "-m", "diffengine.bench.exercise"],), lacks, {} if gpu else {"TRITON_INTERPRET": "1"})
 

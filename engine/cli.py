@@ -23,6 +23,7 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 COMMANDS = {
     "run": "diffengine.engine.commands.run:run",
     "estimate": "diffengine.engine.commands.run:estimate",
+    "likelihood": "diffengine.engine.commands.likelihood:likelihood",
     "inspect": "diffengine.engine.commands.look:inspect",
     "verify": "diffengine.engine.commands.look:verify",
     "list": "diffengine.engine.commands.look:list_names",
@@ -40,7 +41,8 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "estimate", "analyze", "report", "inspect", "verify", "export", "bench", "list", "doctor"]
+        order = ["run", "estimate", "analyze", "report", "likelihood", "inspect", "verify", "export"]
+        order += ["bench", "list", "doctor"]
         return [name for name in order if name in COMMANDS or name in self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -192,6 +194,7 @@ def analysis_tables() -> dict[str, list[str]]:
 
     return {
         "metrics": list(registry.METRICS),
+        "information estimators": list(registry.ESTIMATORS),
         "analyses": list(registry.DERIVED),
         "spike rules": list(registry.SPIKE_RULES),
         "curve models": list(registry.CURVE_MODELS),

@@ -2,24 +2,24 @@
 
 The driver owns every retry: Ray restarts nothing. An actor has one batch in flight; when it dies, what it had published
 counts and the rest is handed out again; a batch that fails twice is split, until a problem that fails twice alone is
-given up with its error. Knows batches and reports, not how a problem is decoded. Ray is imported only here.
+given up with its error. Knows batches and reports, not how a problem is decoded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import tempfile
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cluster_worker import Job, Report, Worker
+from .cluster_worker import Job, Report, Worker, given_up_mark
 from .one_device import by_length
 from .prompts import Prompt
+from .ray_session import ClusterError, started_ray
 from .stopping import Stop, stopping
 from .store.errors import StorageError
 from .store.resume import settle_worker
@@ -28,17 +28,8 @@ logger = logging.getLogger(__name__)
 
 FAILURES_BEFORE_SPLIT = 2
 STARTS_PER_PLACE = 3
-OBJECT_STORE_BYTES = 80 << 20
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SCHEDULER_EVENTS": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-
-
-class ClusterError(RuntimeError):
-    """The workers that were asked for cannot be had; the message says why."""
+NOBODY_SECONDS = 1800.0
+"""How long a run waits for any worker at all, loading and joining machines included."""
 
 
 @dataclass
@@ -95,7 +86,7 @@ class Crew:
         self._gpu = job.execution.on_gpu
         self._places = [Place(i) for i in range(min(workers, len(batches)))]
         self._in_flight: dict[Any, Place] = {}
-        self._trouble = ""
+        self._trouble, self._alive = "", time.monotonic()
         self.failed: dict[str, str] = {}
         self._stop = stop
         self._fatal: str | None = None
@@ -109,9 +100,12 @@ class Crew:
             self._start(place)
         while True:
             self._hand_out()
-            working = [ref for ref, place in self._in_flight.items() if place.ready or not self._stop.asked]
+            # An actor that has no place to start, as on a machine that was lost, is waited for only while it is needed.
+            needed = bool(self._waiting) and not self._stop.asked
+            working = [ref for ref, place in self._in_flight.items() if place.ready or needed]
             if not working:
                 break
+            self._check_for_life()
             done, _ = self._ray.wait(working, num_returns=1, timeout=0.5)
             for ref in done:
                 self._settle(self._in_flight.pop(ref), ref)
@@ -119,6 +113,12 @@ class Crew:
             raise StorageError(self._fatal)
         if self._waiting and not self._stop.asked:
             raise ClusterError(f"no worker could be started {STARTS_PER_PLACE} times in a row: {self._trouble}")
+
+    def _check_for_life(self) -> None:
+        if any(place.ready for place in self._places):
+            self._alive = time.monotonic()
+        elif time.monotonic() - self._alive > NOBODY_SECONDS:
+            raise ClusterError(f"no worker was ready for {NOBODY_SECONDS:g} s; see `ray status` and the run's logs")
 
     def _start(self, place: Place) -> None:
         place.name = f"w{place.number}" + (f"r{place.starts}" if place.starts else "")
@@ -168,6 +168,8 @@ class Crew:
             self._ray.kill(place.actor)
         logger.warning("worker %s died: %s", place.name, why)
         out = Path(self._job.out)
+        with contextlib.suppress(OSError):  # its process may outlive its machine's connection
+            given_up_mark(out, place.name).touch()
         stored = settle_worker(out, place.name, fingerprint=self._job.attrs["fingerprint"])
         batch, place.batch = place.batch, None
         mine = [*place.unconfirmed, *((p.problem.id for p in batch.prompts) if batch else ())]
@@ -205,40 +207,6 @@ class Crew:
                 # A lone problem is given up only for what it does alone.
                 self._waiting.append(Batch(part, 0 if len(part) == 1 else FAILURES_BEFORE_SPLIT - 1))
             logger.warning("a batch of %d problems failed twice and is split: %s", len(left), why)
-
-
-@contextlib.contextmanager
-def started_ray(address: str | None, *, workers: int, gpu: bool) -> Iterator[Any]:
-    """Ray, quiet and offline: a private one on this machine, or the cluster at `address`. Cleaned up on the way out."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    import ray
-
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
-    with contextlib.ExitStack() as stack:
-        if address is None:
-            # The path of a socket lies below it, and a socket's path has at most 107 bytes.
-            short = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="de-ray-", dir=short, ignore_cleanup_errors=True)
-            )
-            common |= {"num_cpus": workers, "num_gpus": workers if gpu else 0, "include_dashboard": False}
-            common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
-        stack.callback(ray.shutdown)
-        try:
-            ray.init(address=address or "local", **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = f"the cluster at {address}" if address else "Ray on this machine"
-            raise ClusterError(f"cannot reach or start {where}: {error}; check it with `ray status`") from error
-        kind = "GPU" if gpu else "CPU"
-        found = int(ray.cluster_resources().get(kind, 0))
-        if found < workers:
-            raise ClusterError(
-                f"{workers} workers need {workers} {kind}s, but the cluster offers {found}; ask for {found} or fewer"
-            )
-        yield ray
 
 
 def decode_on_workers(

@@ -6,7 +6,6 @@ Knows nothing of other workers. A worker that finds the run taken over by anothe
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from contextlib import closing
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .status import log_to_file, write_phases
+from .store.lock import is_held_by
 
 if TYPE_CHECKING:
     from .config import RunConfig
@@ -46,6 +46,11 @@ class Report(NamedTuple):
     decoded: list[str]
     error: str | None = None
     fatal: bool = False
+
+
+def given_up_mark(out: Path, worker: str) -> Path:
+    """The file whose presence tells a worker that its driver takes it for dead and has handed its problems on."""
+    return out / "logs" / f"{worker}.given-up"
 
 
 class Worker:
@@ -100,7 +105,7 @@ class Worker:
 
     def _note_phases(self) -> None:
         assert self._device is not None and self._writer is not None
-        phases = {**self._device.phases.as_dict(), "write_seconds": round(self._writer.seconds, 4)}
+        phases = {**self._device.account(), "write_seconds": round(self._writer.seconds, 4)}
         write_phases(Path(self._job.out), self._name, phases)
 
     def _load(self) -> None:
@@ -121,23 +126,19 @@ class Worker:
                 f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the same checkpoint"
             )
         self._writer = ShardWriter(
-            Path(job.out), attrs=job.attrs, token_text=lambda i: str(model.tokenizer.decode([i])), worker=self._name
+            Path(job.out),
+            attrs=job.attrs,
+            token_text=lambda i: str(model.tokenizer.decode([i])),
+            worker=self._name,
+            before_each=self._end_if_given_up,
         )
-        self._device = Device(model, job.config, job.execution, self._put)
+        self._device = Device(model, job.config, job.execution, self._writer.put)
 
-    def _put(self, columns: dict[str, Any]) -> None:
-        if not self._still_ours():
-            logging.getLogger(__name__).error("another command has taken the run over; ending unpublished")
+    def _end_if_given_up(self) -> None:
+        out = Path(self._job.out)
+        if given_up_mark(out, self._name).exists() or not is_held_by(out, self._job.holder):
+            logging.getLogger(__name__).error("this worker was given up or its run taken over; ending unpublished")
             os._exit(1)
-        assert self._writer is not None
-        self._writer.put(columns)
-
-    def _still_ours(self) -> bool:
-        try:
-            text = (Path(self._job.out) / ".lock").read_text()
-            return not text or json.loads(text).get("holder") == self._job.holder
-        except (OSError, ValueError):
-            return True
 
     def _taken(self) -> list[tuple[str, int]]:
         return self._writer.take_published() if self._writer is not None else []

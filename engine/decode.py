@@ -11,6 +11,7 @@ from torch import Tensor
 from ..kernels.head import Head, Proposal, Rows
 from ..kernels.reference import LogitStats
 from .canvas import Canvas, Packed, Row
+from .flops import head_flops, network_flops
 from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
@@ -61,16 +62,24 @@ def decode_step(
     packed = canvas.pack()
     conditional, unconditional = _hidden(model, packed)
     phases.mark("forward")
-    stats, proposal = _read(head, canvas, recorder, conditional, unconditional)
+    stats, proposal, rows = _read(head, canvas, recorder, conditional, unconditional)
     phases.mark("head_and_statistics")
     update = policy.step(canvas, proposal)
     phases.mark("policy")
     recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
     phases.mark("record")
-    phases.count(tokens=len(packed.token_ids), rows=len(conditional))
+    phases.count(tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, head, rows))
     left = canvas.apply(update)
     phases.mark("policy")
     return left
+
+
+def _flops(model: MaskedDiffusionModel, canvas: Canvas, head: Head, rows: int) -> int:
+    vocabulary, width = head.weight.shape
+    copies, projected = (2 if canvas.guided else 1), (2 if head.ring is None else 1)
+    network = network_flops(model.network.config, (n + canvas.gen_length for n in canvas.prompt_lengths))
+    # Without a ring the step before is projected again, once: its guidance was applied to its hidden states.
+    return copies * network + head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
 
 
 def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
@@ -81,8 +90,8 @@ def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor
 
 def _read(
     head: Head, canvas: Canvas, recorder: Recorder, conditional: Tensor, unconditional: Tensor | None
-) -> tuple[LogitStats, Proposal]:
-    """Statistics of the rows that somebody reads, laid out over all [B * G] generated positions."""
+) -> tuple[LogitStats, Proposal, int]:
+    """Statistics of the rows that somebody reads, laid out over all [B * G] generated positions; and their number."""
     counter = canvas.noise_counter() if head.sampling.temperature > 0 else None
     targets = recorder.targets(canvas)
     if head.ring is None:
@@ -90,17 +99,17 @@ def _read(
     else:
         place, first = canvas.places()
         rows = Rows(conditional, unconditional, None, targets, counter, place, first)
+    n = len(conditional)
     if not recorder.masked_only:
-        return head.step(rows, topk=recorder.topk)
+        return *head.step(rows, topk=recorder.topk), n
     read = canvas.masked_at()
     if read is None:
         stats, proposal = head.step(rows, topk=recorder.topk)
         masked = canvas.masked
-        return LogitStats(*(_only(column, masked) for column in stats)), proposal
+        return LogitStats(*(_only(column, masked) for column in stats)), proposal, n
     stats, proposal = head.step(rows.select(read), topk=recorder.topk)
-    n = len(conditional)
     spread = LogitStats(*(_spread(column, read, n) for column in stats))
-    return spread, Proposal(*(_spread(column, read, n) for column in proposal))
+    return spread, Proposal(*(_spread(column, read, n) for column in proposal)), len(read)
 
 
 def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 USER_ERRORS = {
     "diffengine.engine.config": 2,
     "diffengine.engine.registry": 2,
-    "diffengine.engine.cluster": 1,
+    "diffengine.engine.ray_session": 1,
     "diffengine.engine.problems": 1,
     "diffengine.engine.models.family": 1,
     "diffengine.engine.store.errors": 1,

@@ -58,7 +58,8 @@ class NullBeliefs:
         if canvas is None:
             return model.head_weight.new_full((config.gen_length, len(model.head_weight)), torch.nan)
         packed = canvas.pack()
-        hidden = model.hidden(packed.token_ids, packed.positions, packed.packing)
+        # By the class's own pass: a `CompiledModel` would compile this one batch, of a shape that never comes again.
+        hidden = MaskedDiffusionModel.hidden(model, packed.token_ids, packed.positions, packed.packing)
         logits = head.logits(hidden[packed.generated_at])
         if packed.unconditional_at is not None:
             logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))

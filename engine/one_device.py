@@ -19,6 +19,7 @@ from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
 from .config import RunConfig
 from .decode import decode
+from .flops import gemm_rate
 from .gather import Gathering, Limits
 from .memory import budget_that_fits, footprint
 from .models.loading import MaskedDiffusionModel
@@ -138,7 +139,8 @@ class Device:
     ) -> None:
         self._model = _compiled(model) if execution.compile else model
         self._config, self._execution, self._stop = config, execution, stop
-        self.phases = Phases(model.device)
+        self._phases = Phases(model.device)
+        self._gemm_rate = gemm_rate(model.device, model.dtype)
         self._gathering = Gathering(put, config, execution.limits)
         self._budget = self._used = token_budget(model.device.type, config, execution)
         self._halved = False
@@ -165,9 +167,14 @@ class Device:
             if self._model.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    def account(self) -> dict[str, Any]:
+        """Where the seconds went and how much was computed, for the run record."""
+        return self._phases.as_dict(gemm_rate=self._gemm_rate)
+
     def flush(self) -> None:
-        """Hand over what has gathered, however little."""
-        self._gathering.flush()
+        """Hand over what has gathered, however little; after an interrupt nothing, for it may be half a problem."""
+        if self._stop is None or not self._stop.interrupted:
+            self._gathering.flush()
 
     def _halve(self, why: str) -> None:
         self._budget, self._halved = max(1, self._used // 2), True
@@ -180,7 +187,7 @@ class Device:
             ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
         )
         try:
-            for one in decode(self._model, *desk, iter(ordered), self.phases, self._stop):
+            for one in decode(self._model, *desk, iter(ordered), self._phases, self._stop):
                 self._gathering.add(one, desk.recorder.take_hidden_sum)
                 yield one
         finally:

@@ -18,7 +18,7 @@ class Phases:
 
     def __init__(self, device: torch.device) -> None:
         self.seconds = dict.fromkeys(NAMES, 0.0)
-        self.forwards, self.tokens, self.rows = 0, 0, 0
+        self.forwards, self.tokens, self.rows, self.flops = 0, 0, 0, 0
         self._cuda = device.type == "cuda"
         self._events: list[tuple[str, Any]] = []
         self._last = time.perf_counter()
@@ -34,9 +34,10 @@ class Phases:
         self.seconds[name] += now - self._last
         self._last = now
 
-    def count(self, *, tokens: int, rows: int) -> None:
-        """One forward pass over `tokens` packed tokens with `rows` rows of the head behind it."""
+    def count(self, *, tokens: int, rows: int, flops: int) -> None:
+        """One forward pass over `tokens` packed tokens, padding included, with `rows` rows of the head behind it."""
         self.forwards, self.tokens, self.rows = self.forwards + 1, self.tokens + tokens, self.rows + rows
+        self.flops += flops
 
     def settle(self) -> None:
         """Read the events; only where the host has just waited for the device anyway."""
@@ -47,8 +48,16 @@ class Phases:
             self.seconds[name] += before.elapsed_time(after) / 1000
         del self._events[:-1]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for the run record."""
+    def as_dict(self, *, gemm_rate: float) -> dict[str, Any]:
+        """Plain values for the run record. `gemm_rate` in FLOPs a second is the ceiling that the MFU is a share of."""
         self.settle()
-        counts = {"forwards": self.forwards, "packed_tokens": self.tokens, "head_rows": self.rows}
-        return {"seconds": {k: round(v, 4) for k, v in self.seconds.items()}, **counts}
+        seconds = sum(self.seconds.values())
+        return {
+            "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
+            "forwards": self.forwards,
+            "packed_tokens": self.tokens,
+            "head_rows": self.rows,
+            "flops": self.flops,
+            "gemm_flops_per_second": round(gemm_rate),
+            "mfu_share_of_gemm": round(self.flops / seconds / gemm_rate, 4) if seconds else None,
+        }

@@ -154,7 +154,8 @@ class Recorder:
         if self.config.save_logits == "full":
             columns["logits"] = host_array(hidden @ self.model.head_weight.T)
         if self.config.mean_hidden:
-            self._sum = hidden.float() if self._sum is None else self._sum + hidden.float()
+            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
+            self._sum = hidden.to(torch.float32, copy=True) if self._sum is None else self._sum + hidden
         return Finished(row.prompt.problem, columns)
 
     def take_hidden_sum(self) -> np.ndarray | None:

@@ -26,7 +26,7 @@ from .record import host_array
 from .run_info import enter_run, replace_file
 from .status import Session, write_phases
 from .stopping import stopping
-from .store import RunLock, completed_ids, resume_run, sweep_temporaries
+from .store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
 from .store.disk import write_file
 from .store.head import write_head
 from .store.process import this_process
@@ -144,11 +144,23 @@ class _Locked:
             write_head(out, host_array(model.head_weight))
         self._started = time.perf_counter()
         self._report()
-        if prompts and self._plan.execution.distributed:
-            self._on_workers(prompts)
-        elif prompts:
-            self._on_one_device(prompts)
+        while prompts:
+            if self._plan.execution.distributed:
+                self._on_workers(prompts)
+            else:
+                self._on_one_device(prompts)
+            prompts = self._to_do_again(prompts)
         return RunResult(out, self._done, self._resumed, self._failed)
+
+    def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
+        """A worker that was given up but lived on may have stored problems a second time; one of two shards must go,
+        and with it, now and then, a problem that no other has."""
+        repeats = set_aside_repeats(self._plan.out)
+        for name in repeats.names:
+            logger.warning("%s: set aside, it repeats problems of another shard", name)
+        again = [p for p in prompts if p.problem.id in repeats.lost]
+        self._done -= len(again)
+        return again
 
     def _resume(self) -> set[str]:
         resumable = resume_run(self._plan.out, fingerprint=self._info["fingerprint"])
@@ -173,7 +185,7 @@ class _Locked:
             stop = last.enter_context(stopping("what is finished is written"))
             device = Device(model, self._plan.config, self._plan.execution, writer.put, stop)
             last.callback(
-                lambda: write_phases(out, "0", {**device.phases.as_dict(), "write_seconds": round(writer.seconds, 4)})
+                lambda: write_phases(out, "0", {**device.account(), "write_seconds": round(writer.seconds, 4)})
             )
             last.callback(writer.close)
             last.callback(device.flush)

@@ -27,18 +27,23 @@ class Session:
 
     def __init__(self, out: Path, *, devices: list[str]) -> None:
         self._out, self._devices = out, devices
-        self._started, self._written = time.time(), 0.0
+        self._started, self._began, self._written = time.time(), time.monotonic(), -EVERY_SECONDS
         self._counts: dict[str, Any] = {}
 
     def __enter__(self) -> Session:
-        self._handler = log_to_file(self._out, "driver")
-        for left in (self._out / "logs").glob("*.phases.json"):
-            left.unlink(missing_ok=True)
+        self._handler, logger = log_to_file(self._out, "driver"), logging.getLogger("diffengine")
+        self._level = logger.level
+        if not logger.isEnabledFor(logging.INFO):  # the file has more than a terminal wants
+            logger.setLevel(logging.INFO)
+        for pattern in ("*.phases.json", "*.given-up"):
+            for left in (self._out / "logs").glob(pattern):
+                left.unlink(missing_ok=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        logging.getLogger("diffengine").setLevel(self._level)
         logging.getLogger("diffengine").removeHandler(self._handler)
         self._handler.close()
         state = "finished" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
@@ -53,8 +58,8 @@ class Session:
     def update(self, counts: Mapping[str, Any]) -> None:
         """Note how far the run is; written at most every two seconds."""
         self._counts = dict(counts)
-        if time.time() - self._written >= EVERY_SECONDS:
-            self._written = time.time()
+        if time.monotonic() - self._written >= EVERY_SECONDS:
+            self._written = time.monotonic()
             _replace(self._out / "progress.json", self._record("running"))
 
     def _record(self, state: str) -> dict[str, Any]:
@@ -64,7 +69,7 @@ class Session:
             "process": str(this_process()),
             "started_at": _clock(self._started),
             "updated_at": _clock(now),
-            "session_seconds": round(now - self._started, 3),
+            "session_seconds": round(time.monotonic() - self._began, 3),
             **self._counts,
         }
 
@@ -83,6 +88,23 @@ def read_status(out: Path) -> dict[str, Any] | None:
     found["problems_per_hour"] = round(rate * 3600, 1)
     found["eta_seconds"] = round(left / rate, 1) if rate and found["state"] == "running" else None
     return found
+
+
+def read_sessions(out: Path) -> list[dict[str, Any]]:
+    """The commands that have worked in the run: when, how they ended, problems, seconds, MFU over all workers."""
+    try:
+        lines = (out / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    kept = ("started_at", "state", "done", "failed", "session_seconds", "devices")
+    sessions = [record for line in lines if (record := _parsed(line))]
+    return [{k: s.get(k) for k in kept} | {"mfu_share_of_gemm": _mfu(s.get("workers", {}))} for s in sessions]
+
+
+def _mfu(workers: Mapping[str, Any]) -> float | None:
+    work = [w for w in workers.values() if w.get("gemm_flops_per_second")]
+    possible = sum(sum(w["seconds"].values()) * w["gemm_flops_per_second"] for w in work)
+    return round(sum(w["flops"] for w in work) / possible, 4) if possible else None
 
 
 def write_phases(out: Path, worker: str, phases: Mapping[str, Any]) -> None:
@@ -108,10 +130,17 @@ def _replace(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+        return _parsed(path.read_text(encoding="utf-8"))
+    except OSError:
         return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _clock(seconds: float) -> str:

@@ -38,7 +38,10 @@ class ShardWriter:
         attrs: Mapping[str, str | int | float],
         token_text: Callable[[int], str],
         worker: str = "0",
+        before_each: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_each` is called right before a shard is written; whoever may no longer write does not return."""
+        self._before_each = before_each
         self._out, self._attrs, self._worker = out, attrs, worker
         # Two workers never write one file; `merge_token_files` brings their tables together.
         self._tokens = TokenTable(out / ("tokens.json" if worker == "0" else f"tokens-{worker}.json"), token_text)
@@ -100,6 +103,7 @@ class ShardWriter:
 
     def _publish(self, columns: dict[str, Any]) -> None:
         for wait in (*BACK_OFF_SECONDS, None):
+            self._before_each()
             try:
                 self._tokens.save()
                 write_shard(self._out, columns, attrs=self._attrs, worker=self._worker)

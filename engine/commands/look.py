@@ -17,7 +17,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 @JSON
 def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
-    from ..status import read_status
+    from ..status import read_sessions, read_status
     from ..store import open_run
 
     run = open_run(path)
@@ -39,13 +39,17 @@ def inspect(path: Path, as_json: bool) -> None:
         "versions": run.info["versions"],
     }
     status = read_status(path)
+    facts["sessions"] = read_sessions(path)
     if status is not None:
         facts = {"state": status["state"], **facts, "session": status}
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
+    sessions = facts.pop("sessions")
     for name, value in facts.items():
         click.echo(f"{name:20} {_flat(value)}")
+    for one in sessions:
+        click.echo(f"{'ended session':20} {_flat(one)}")
 
 
 def _flat(value: Any) -> str:

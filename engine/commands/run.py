@@ -121,7 +121,9 @@ def run(context: click.Context, /, **options: Any) -> None:
 
     what = f"{len(problems.problems)} problems from {problems.source}"
     click.echo(f"model {_called(model)}; {what}", err=as_json)
-    logging.basicConfig(format="%(message)s")  # warnings, on stderr; the run's logs/ have more
+    on_stderr = logging.StreamHandler()
+    on_stderr.setLevel(logging.WARNING)  # the run's logs/ have more
+    logging.basicConfig(format="%(message)s", handlers=[on_stderr])
     # A polite kill ends as Ctrl-C does: what is finished is published, and the same command goes on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ProgressPrinter() as progress:

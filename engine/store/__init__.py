@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .lazy import LazyArray
     from .lock import RunLock
     from .manifest import ShardEntry
-    from .resume import Resumed, completed_ids, resume_run, sweep_temporaries
+    from .resume import Resumed, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
     from .run import Run, open_run
     from .shard import write_shard
     from .verify import Finding, VerifyReport, verify_run
@@ -31,6 +31,7 @@ _HOME = {
     "Resumed": "resume",
     "completed_ids": "resume",
     "resume_run": "resume",
+    "set_aside_repeats": "resume",
     "sweep_temporaries": "resume",
     "Run": "run",
     "open_run": "run",
@@ -57,6 +58,7 @@ __all__ = [
     "completed_ids",
     "open_run",
     "resume_run",
+    "set_aside_repeats",
     "sweep_temporaries",
     "verify_run",
     "write_shard",

@@ -83,6 +83,25 @@ class RunLock:
         return f"{self.path.parent} is in use by {who}; wait for it, stop it, or choose another directory with --out"
 
 
+def is_held_by(run_dir: str | Path, holder: str) -> bool:
+    """Whether the process `holder` still holds the run's lock, as far as can be known: nobody else is named there, and
+    where nobody is (a full disk leaves no room for the name) somebody holds it."""
+    try:
+        descriptor = os.open(Path(run_dir) / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        named = _holder(descriptor)
+        if named not in ("", "unknown"):
+            return named == holder
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 def _holder(descriptor: int) -> str:
     try:
         record = json.loads(os.pread(descriptor, 4096, 0) or b"{}")

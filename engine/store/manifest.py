@@ -86,13 +86,15 @@ def read_manifests(run_dir: Path) -> Manifests:
     return Manifests(entries, unreadable)
 
 
-def drop_entries(run_dir: Path, names: Iterable[str]) -> None:
-    """Rewrite the manifests without these shards and without unreadable lines, each by an atomic replacement.
+def drop_entries(run_dir: Path, names: Iterable[str], *, worker: str | None = None) -> None:
+    """Rewrite the manifests (or one `worker`'s) without these shards and without unreadable lines, atomically.
 
     Only for the holder of the run's lock: a line that a worker appends meanwhile would be lost.
     """
     dropped = set(names)
-    for path in sorted(run_dir.glob("manifest-*.jsonl")):
+    for path in sorted(run_dir.glob("manifest-*.jsonl")) if worker is None else [manifest_path(run_dir, worker)]:
+        if not path.exists():
+            continue
         lines = path.read_bytes().split(b"\n")
         kept = [line for line in lines if (entry := _parse(line)) is not None and entry.name not in dropped]
         if len(kept) == len([line for line in lines if line.strip()]):

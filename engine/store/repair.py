@@ -7,7 +7,7 @@ run's lock.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from .disk import file_sha256, fsync_directory
@@ -16,8 +16,11 @@ from .schema import SCHEMA_VERSION
 from .shard import shards_dir
 
 
-def quarantine(run_dir: Path, names: Collection[str]) -> None:
-    """Move shards to `quarantine/` and then drop their manifest lines (also those of shards that are not there)."""
+def quarantine(run_dir: Path, names: Collection[str], *, worker: str | None = None) -> None:
+    """Move shards to `quarantine/` and then drop their manifest lines (also those of shards that are not there).
+
+    With `worker`, a dead one whose shards these all are, only its manifest is touched: the others' may be growing.
+    """
     there = [name for name in sorted(names) if (shards_dir(run_dir) / name).exists()]
     if there:
         aside = run_dir / "quarantine"
@@ -26,7 +29,7 @@ def quarantine(run_dir: Path, names: Collection[str]) -> None:
             os.replace(shards_dir(run_dir) / name, _free_name(aside, name))
         fsync_directory(aside)
         fsync_directory(shards_dir(run_dir))
-    drop_entries(run_dir, names)
+    drop_entries(run_dir, names, worker=worker)
 
 
 def adopt(run_dir: Path, name: str, *, problem_ids: Collection[str], fingerprint: str) -> ShardEntry:
@@ -35,6 +38,20 @@ def adopt(run_dir: Path, name: str, *, problem_ids: Collection[str], fingerprint
     entry = ShardEntry(name, path.stat().st_size, file_sha256(path), tuple(problem_ids), fingerprint, SCHEMA_VERSION)
     append_entry(run_dir, entry, worker=name.rsplit("-", 2)[0])
     return entry
+
+
+def superfluous(shards: Iterable[tuple[str, Collection[str]]], has_sums: Callable[[str], bool]) -> list[str]:
+    """Of shards with their problems those that add none, and those that repeat one and hold sums over their problems,
+    which would count it twice. Shards with more problems go before those with fewer."""
+    seen: set[str] = set()
+    names = []
+    for name, problem_ids in sorted(shards, key=lambda one: (-len(one[1]), one[0])):
+        repeated = seen & set(problem_ids)
+        if repeated and (len(repeated) == len(problem_ids) or has_sums(name)):
+            names.append(name)
+        else:
+            seen |= set(problem_ids)
+    return names
 
 
 def _free_name(directory: Path, name: str) -> Path:

@@ -14,10 +14,11 @@ from .errors import DamagedRun
 from .guard import checked_shards
 from .header import shard_paths
 from .manifest import read_manifests
-from .repair import adopt, quarantine
+from .repair import adopt, quarantine, superfluous
+from .shard import shards_dir
 from .temporaries import sweep_temporaries
 
-__all__ = ["Resumed", "completed_ids", "resume_run", "settle_worker", "sweep_temporaries"]
+__all__ = ["Resumed", "completed_ids", "resume_run", "set_aside_repeats", "settle_worker", "sweep_temporaries"]
 
 
 class Resumed(NamedTuple):
@@ -37,7 +38,8 @@ def completed_ids(run_dir: str | Path, *, fingerprint: str) -> set[str]:
 
 
 def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
-    """Make the run ready to go on: sweep temporary files, put damaged shards aside, forget missing ones, adopt orphans.
+    """Make the run ready to go on: sweep temporary files, put damaged and repeated shards aside, forget missing ones,
+    adopt orphans.
 
     The caller holds the run's lock. Raises DamagedRun, before anything is changed, if a shard comes from another
     configuration.
@@ -51,7 +53,35 @@ def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
     for check in orphans:
         if not check.faults:
             adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=check.fingerprint)
-    return Resumed(_done(audit, orphans), bad, sweep_temporaries(path))
+    repeats = set_aside_repeats(path)
+    bad.update(dict.fromkeys(repeats.names, "repeats problems of another shard"))
+    return Resumed(_done(audit, orphans) - repeats.lost, bad, sweep_temporaries(path))
+
+
+class Repeats(NamedTuple):
+    """Shards that were set aside because they repeat problems, and the problems that were in them alone."""
+
+    names: list[str]
+    lost: set[str]
+
+
+def set_aside_repeats(run_dir: str | Path) -> Repeats:
+    """Quarantine shards that repeat problems of others, as a worker leaves that was given up but lived on.
+
+    Only for the holder of the run's lock; shards without a manifest line are not looked at.
+    """
+    path = Path(run_dir)
+    entries = read_manifests(path).entries
+    names = superfluous(((name, e.problem_ids) for name, e in entries.items()), lambda name: _has_sums(path, name))
+    if names:
+        quarantine(path, names)
+    kept = {one for name, entry in entries.items() if name not in names for one in entry.problem_ids}
+    return Repeats(names, {one for name in names for one in entries[name].problem_ids} - kept)
+
+
+def _has_sums(run_dir: Path, name: str) -> bool:
+    with h5py.File(shards_dir(run_dir) / name, "r") as file:
+        return "hidden_sum" in file
 
 
 def settle_worker(run_dir: str | Path, worker: str, *, fingerprint: str) -> dict[str, int]:
@@ -64,7 +94,7 @@ def settle_worker(run_dir: str | Path, worker: str, *, fingerprint: str) -> dict
     mine = [p for p in shard_paths(path) if p.name.rsplit("-", 2)[0] == worker]
     for check in checked_shards([p for p in mine if p.name not in entries], {}):
         if check.faults or check.fingerprint != fingerprint:
-            quarantine(path, {check.name: "; ".join(check.faults)})
+            quarantine(path, [check.name], worker=worker)
         else:
             adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=fingerprint)
     verdicts: dict[str, int] = {}

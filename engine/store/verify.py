@@ -17,7 +17,7 @@ from .guard import checked_shards
 from .header import shard_paths
 from .lock import RunLock
 from .manifest import Manifests, read_manifests
-from .repair import adopt, quarantine
+from .repair import adopt, quarantine, superfluous
 from .run import read_info, stored_problems
 from .temporaries import is_stale, sweep_temporaries, temporaries
 
@@ -172,7 +172,8 @@ def _repair(
     run_dir: Path, found: list[Finding], opened: list[ShardCheck], audit: Audit, manifests: Manifests
 ) -> list[str]:
     bad = {finding.shard for finding in found if finding.severity == "error" and finding.shard.endswith(".h5")} - {HEAD}
-    bad |= _superfluous([check for check in opened if check.name not in bad])
+    sums = {check.name for check in opened if check.has_shard_sums}
+    bad |= set(superfluous(((c.name, c.problem_ids) for c in opened if c.name not in bad), sums.__contains__))
     if bad or manifests.unreadable:
         quarantine(run_dir, bad)
     done = [f"{name}: {'forgotten' if name in audit.missing else 'moved to quarantine/'}" for name in sorted(bad)]
@@ -182,16 +183,3 @@ def _repair(
             adopt(run_dir, check.name, problem_ids=check.problem_ids, fingerprint=check.fingerprint)
             done.append(f"{check.name}: manifest line written")
     return done + [f"{swept.name}: deleted" for swept in sweep_temporaries(run_dir)]
-
-
-def _superfluous(sound: list[ShardCheck]) -> set[str]:
-    """Shards that add no problem, or that repeat one and hold sums over their problems (which would count it twice)."""
-    seen: set[str] = set()
-    names = set()
-    for check in sound:
-        repeated = seen & set(check.problem_ids)
-        if len(repeated) == len(check.problem_ids) or (repeated and check.has_shard_sums):
-            names.add(check.name)
-        else:
-            seen |= set(check.problem_ids)
-    return names

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +19,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from diffengine.engine import cluster
+from diffengine.engine import cluster, writer
+from diffengine.engine.canvas import Canvas, Row, Update
 from diffengine.engine.cluster_worker import Report, Worker
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems import Problem, ProblemSet, read_problems
 from diffengine.engine.prompts import Prompt
+from diffengine.engine.ray_session import sweep_folders
 from diffengine.engine.runner import Execution, Progress, run
-from diffengine.engine.store import open_run, verify_run
+from diffengine.engine.store import StorageError, open_run, verify_run
 
 SHORT: dict[str, Any] = {"steps": 12, "gen_length": 12, "block_length": 4}
 FLAGS = ["--steps", "12", "--gen-length", "12", "--block-length", "4", "--token-budget", "300"]
@@ -42,10 +48,60 @@ class Touchy(Worker):
         return super().work(prompts)
 
 
+class Silent(Worker):
+    """The first of them dies when its first batch is on the disk and not yet reported."""
+
+    def work(self, prompts: list[Prompt]) -> Report:
+        report = super().work(prompts)
+        self._drain()
+        mark = Path(self._job.out) / "logs" / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return report._replace(published=[*report.published, *self._taken()])
+
+
+class NoRoom(Worker):
+    """Its disk is full after half a megabyte, and it waits only a moment for room."""
+
+    def start(self) -> Report:
+        writer.BACK_OFF_SECONDS = (0.01,)
+        real, written = os.write, [0]
+
+        def until_full(descriptor: int, data: bytes) -> int:
+            written[0] += len(data)
+            if written[0] > 500_000 and len(data) > 10_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, data)
+
+        os.write = until_full
+        return super().start()
+
+
+class Forgetful(Worker):
+    """Runs out of memory at the third step of its first batch, and reports the budgets of its canvases in its log."""
+
+    def start(self) -> Report:
+        steps, real_apply, real_init = [0], Canvas.apply, Canvas.__init__
+
+        def apply(self: Canvas, update: Update) -> list[Row]:
+            steps[0] += 1
+            if steps[0] == 3:
+                raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
+            return real_apply(self, update)
+
+        def init(self: Canvas, **arguments: Any) -> None:
+            logging.getLogger("diffengine").info("canvas of %d tokens", arguments["token_budget"])
+            real_init(self, **arguments)
+
+        Canvas.apply, Canvas.__init__ = apply, init  # type: ignore[method-assign]
+        return super().start()
+
+
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """One Ray for the tests of this file that do not start their own, with room for their replacements."""
-    with cluster.started_ray(None, workers=2, gpu=False) as started:
+    with cluster.started_ray(None, workers=4, gpu=False) as started:
         started.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         yield started
 
@@ -100,8 +156,11 @@ def test_batches_fill_a_canvas_and_leave_nobody_idle() -> None:
 def test_interrupted_and_resumed_two_workers_give_what_one_device_gives(
     two: Execution, reference: Path, tmp_path: Path
 ) -> None:
+    asked: list[int] = []
+
     def stop(progress: Progress) -> None:
-        if progress.done:
+        if progress.done and not asked:
+            asked.append(progress.done)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +173,7 @@ def test_interrupted_and_resumed_two_workers_give_what_one_device_gives(
 
 
 def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
-    two: Execution, reference: Path, tmp_path: Path
+    two: Execution, reference: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     killed: list[int] = []
 
@@ -126,6 +185,7 @@ def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
     result = run("generated:40", out=tmp_path / "r", execution=two, on_progress=kill, **SHORT)
     assert killed
     assert (result.done, result.failed) == (40, {})
+    assert "raylet" not in "".join(capfd.readouterr())
     compare(tmp_path / "r", reference)
     session = json.loads((tmp_path / "r" / "sessions.jsonl").read_text())
     assert sum(w["forwards"] for w in session["workers"].values()) > 0
@@ -138,6 +198,19 @@ def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
     result = run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
     assert (result.done, result.resumed) == (lost, 40 - lost)
     compare(tmp_path / "r", reference)
+
+
+def test_what_a_worker_published_before_it_died_unheard_is_neither_lost_nor_done_again(
+    two: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "Worker", Silent)
+    seen: list[Progress] = []
+    result = run("generated:12", out=tmp_path, execution=two, on_progress=seen.append, **SHORT)
+    assert (result.done, result.failed) == (12, {})
+    assert [p.done for p in seen] == sorted(p.done for p in seen) and seen[-1].done == 12
+    assert (tmp_path / "logs" / "died").exists() and not (tmp_path / "quarantine").exists()
+    assert verify_run(tmp_path).complete
+    assert sum(len(e["problem_ids"]) for e in _manifest(tmp_path)) == 12
 
 
 def test_poison_is_found_and_given_up_alone(two: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +230,52 @@ def test_poison_is_found_and_given_up_alone(two: Execution, tmp_path: Path, monk
     monkeypatch.undo()
     mended = run(mixed, out=tmp_path, **SHORT)  # the next command tries them again
     assert (mended.done, set(mended.failed)) == (2, {"long"})
+
+
+def test_a_full_disk_ends_the_run_with_one_message_and_it_goes_on_when_there_is_room(
+    two: Execution, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "Worker", NoRoom)
+        with pytest.raises(StorageError, match="the disk is full; .* run the same command again"):
+            run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
+    stored = len(open_run(tmp_path / "r"))
+    assert 0 < stored < 40
+    assert verify_run(tmp_path / "r").ok
+    result = run("generated:40", out=tmp_path / "r", execution=two, **SHORT)
+    assert (result.done, result.resumed, result.failed) == (40 - stored, stored, {})
+    compare(tmp_path / "r", reference)
+
+
+def test_four_workers_that_each_ran_out_of_memory_once_give_what_one_device_gives(
+    two: Execution, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "Worker", Forgetful)
+    execution = Execution(workers=4, token_budget=300)
+    assert run("generated:40", out=tmp_path / "r", execution=execution, **SHORT).done == 40
+    logs = [path.read_text() for path in (tmp_path / "r" / "logs").glob("w*.log")]
+    budgets = [found for log in logs if (found := re.findall(r"canvas of (\d+) tokens", log))]
+    assert len(budgets) > 1 and max(map(len, budgets)) > 2
+    assert all(found == ["300", *["150"] * (len(found) - 1)] for found in budgets)  # halved for good
+    compare(tmp_path / "r", reference)
+
+
+def test_what_ray_prints_goes_to_the_log(ray: Any, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
+    with caplog.at_level(logging.INFO, "diffengine"):
+        ray._private.worker.print_to_stdstream({"lines": ["a worker died"], "pid": "raylet"}, ignore_prefix=False)
+    assert "ray: a worker died" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_folders_of_killed_commands_are_swept_and_no_others(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    mine = [f"de-ray-{gone.pid}-abc", f"de-ray-{os.getpid()}-abc", "de-ray-abc", f"other-{gone.pid}-abc"]
+    for name in mine:
+        (tmp_path / name / "session").mkdir(parents=True)
+    (tmp_path / f"de-ray-{gone.pid}-link").symlink_to(tmp_path / "other")
+    assert [p.name for p in sweep_folders(tmp_path)] == [mine[0]]
+    assert {p.name for p in tmp_path.iterdir()} == {*mine[1:], f"de-ray-{gone.pid}-link"}
 
 
 def _manifest(out: Path) -> list[dict[str, Any]]:
@@ -207,12 +326,14 @@ def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_pat
     assert set(_left_over(tmp_path)) - before == set()
     stored = len(open_run(tmp_path))
     assert 0 < stored < 400
+    left = [path for path in Path(tempfile.gettempdir()).glob(f"de-ray-{running.pid}-*")]
     running = _start(tmp_path, "--workers", "2")
     _wait_for_shards(running, tmp_path, count=len(list((tmp_path / "shards").glob("*.h5"))) + 2)
     running.send_signal(signal.SIGTERM)
     err = running.communicate(timeout=120)[1]
     assert running.returncode == 130, err
     assert "Traceback" not in err
+    assert not any(path.exists() for path in left)
     assert set(_left_over(tmp_path)) - before == set()
     assert stored < len(open_run(tmp_path)) < 400
     running = _start(tmp_path)  # and one device finishes what two began

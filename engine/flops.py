@@ -1,0 +1,52 @@
+"""How much arithmetic a forward pass is, and how much of it the device could do: the two sides of an MFU.
+
+Counted are the matrix products of network and head, attention included, over rows that somebody reads; padding is not,
+nor anything elementwise. One multiply-add is two FLOPs. Knows shapes, not what they mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+REPEATS = 5
+
+
+def network_flops(config: Any, lengths: Iterable[int]) -> int:
+    """FLOPs of the layers of a Llama-shaped network over rows of these lengths, each attending to itself.
+
+    `config` is transformers': hidden_size, intermediate_size, num_hidden_layers, num_attention_heads,
+    num_key_value_heads.
+    """
+    lengths = list(lengths)
+    width, heads = config.hidden_size, config.num_attention_heads
+    size = getattr(config, "head_dim", None) or width // heads
+    projections = width * size * (2 * heads + 2 * config.num_key_value_heads)
+    products = projections + 3 * width * config.intermediate_size
+    pairs = sum(length * length for length in lengths)
+    return 2 * config.num_hidden_layers * (sum(lengths) * products + 2 * pairs * heads * size)
+
+
+def head_flops(rows: int, *, width: int, vocabulary: int) -> int:
+    """FLOPs of projecting `rows` hidden states onto the vocabulary."""
+    return 2 * rows * width * vocabulary
+
+
+@functools.cache
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second that the device reaches in a large square matrix product, the best of five; measured once."""
+    n = GEMM_SIZE.get(device.type, GEMM_SIZE["cpu"])
+    a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(1 + REPEATS):  # the first warms up
+        started = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best

@@ -1,0 +1,65 @@
+"""The arithmetic that an MFU counts, against torch's own counter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffengine.engine.config import RunConfig
+from diffengine.engine.decode import decode_step
+from diffengine.engine.flops import gemm_rate
+from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.one_device import Desk, set_up
+from diffengine.engine.phases import Phases
+from diffengine.kernels.blas import safe_rows
+
+CONFIG = RunConfig(model="test", steps=16, gen_length=16, block_length=16)
+
+
+def counted(model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, ring: bool = True) -> tuple[int, int]:
+    """FLOPs of the second step by our count and by torch's."""
+    desk = set_up(prompts, model, config, budget=4096)
+    if not ring:
+        desk.head.ring = None
+    ours = Phases(model.device)
+    assert desk.canvas.fill(iter(prompts))
+    decode_step(model, *Desk(*desk), ours)
+    first = ours.flops
+    # Torch's counter has no formula for the CPU's fused attention; as plain products it counts it.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as theirs:
+        decode_step(model, *desk, ours)
+    return ours.flops - first, theirs.get_total_flops()
+
+
+@pytest.mark.parametrize("ring", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}, {"record": "masked"}], ids=str)
+def test_the_count_is_torchs(
+    bundled_model: MaskedDiffusionModel, prompts_of: Callable[..., Any], changes: dict[str, Any], ring: bool
+) -> None:
+    config = dataclasses.replace(CONFIG, **changes)
+    prompts = prompts_of(bundled_model, config.gen_length)
+    assert 16 * (len(prompts) - 1) > safe_rows()  # or padding would be counted by torch
+    ours, theirs = counted(bundled_model, config, prompts, ring=ring)
+    assert ours == theirs
+
+
+def test_fewer_key_heads_are_fewer_flops(
+    random_checkpoint: Callable[..., Path], prompts_of: Callable[..., Any]
+) -> None:
+    for heads in (4, 2):
+        model = load_model(random_checkpoint(f"kv{heads}", n_kv_heads=heads), device="cpu")
+        ours, theirs = counted(model, CONFIG, prompts_of(model, CONFIG.gen_length))
+        assert ours == theirs
+
+
+def test_the_ceiling_is_measured_once_and_is_a_rate() -> None:
+    rate = gemm_rate(torch.device("cpu"), torch.float32)
+    assert rate is gemm_rate(torch.device("cpu"), torch.float32)
+    assert 1e8 < rate < 1e15
