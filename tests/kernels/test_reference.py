@@ -110,6 +110,8 @@ def test_kl_is_zero_infinite_or_undefined_where_it_should_be() -> None:
     impossible = x.clone()
     impossible[:, 4] = -math.inf
     assert (logit_stats(x, previous=impossible).kl == math.inf).all()
+    impossible[:, 4] = -(2.0**31)  # at or below FLOOR is as good as that
+    assert (logit_stats(x, previous=impossible).kl == math.inf).all()
     assert logit_stats(x).kl.isnan().all()
     missing = torch.full_like(x, math.nan)
     assert logit_stats(x, previous=missing).kl.isnan().all()

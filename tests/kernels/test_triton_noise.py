@@ -95,3 +95,16 @@ def test_the_largest_word_is_noise_too(device: torch.device, exact: bool) -> Non
     assert gumbel.token_noise(rare, vocabulary=1, seed=0).item() == pytest.approx(-math.log(19.5 / 2**32))
     x = torch.zeros(1, 1, device=device)
     assert gumbel_argmax(x, rare.to(device), temperature=1.0, seed=0, exact=exact, lanes=1024).tolist() == [0]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_noise_has_32_bits(device: torch.device, exact: bool) -> None:
+    """Token 0's word is 121: with 24 bits of it the noise would be 5 nats off, and the tail would never win."""
+    rare = torch.tensor([[5296325, 0, 0]])
+    noise = gumbel.token_noise(rare, vocabulary=2, seed=0)[0]
+    assert noise[0].item() == pytest.approx(121.5 / 2**32, rel=1e-6)
+    level = (noise[1].log() - noise[0].log()).item()
+    for above, winner in ((-0.01, 0), (0.01, 1)):
+        x = torch.tensor([[0.0, level + above]])
+        drawn = gumbel_argmax(x.to(device), rare.to(device), temperature=1.0, seed=0, exact=exact, lanes=1024)
+        assert drawn.tolist() == [winner]
