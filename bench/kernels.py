@@ -19,6 +19,7 @@ import torch
 
 from ..kernels.dispatch import served_by_triton
 from ..kernels.head import Head, Rows, Sampling
+from ..kernels.largest import largest
 from ..kernels.ring import LogitRing
 from .measure import ceilings, hardware, like_llada, median_ms
 from .providers import Provider, Unavailable, errors, has_parity, providers, question
@@ -107,6 +108,28 @@ def head_cost(rows: int, features: int, vocabulary: int, *, dtype: torch.dtype, 
     }  # fmt: skip
 
 
+def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str, Any]:
+    """What single operations of torch over a block of float32 logits take on this CPU: the bricks of a step there.
+
+    Nanoseconds a logit, beside the head's product of the same rows; two million bytes of logits, in the cache.
+    """
+    cpu = torch.device("cpu")
+    x = like_llada(logits // vocabulary, vocabulary, dtype=torch.float32, device=cpu, seed=1)
+    hidden, weight, out = torch.randn(len(x), features), torch.randn(vocabulary, features), torch.empty_like(x)
+    peak = x.amax(-1, keepdim=True)
+    bricks: dict[str, Any] = {
+        "product": lambda _: torch.mm(hidden, weight.T, out=out),
+        "softmax": lambda _: x.softmax(-1),
+        "subtract": lambda _: torch.sub(x, peak, out=out),
+        "multiply": lambda _: torch.mul(x, x, out=out),
+        "sum": lambda _: x.sum(-1),
+        "torch.topk 16": lambda _: x.topk(16, -1),
+        "largest 16": lambda _: largest(x, 16),
+    }
+    taken = {name: 1e6 * median_ms(call, cpu, repeats=15) / x.numel() for name, call in bricks.items()}
+    return {"task": "passes", "vocabulary": vocabulary, "features": features, "ns_per_logit": taken}
+
+
 @torch.inference_mode()
 def kernels_lines(
     dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None, vocabulary: int = VOCABULARY
@@ -120,6 +143,8 @@ def kernels_lines(
             yield from compare(Task(name, rows, dtype, vocabulary), best["copy_gb_s"], device)
     for shape in () if sizes else HEADS[device.type]:
         yield head_cost(*shape, dtype=dtype, device=device)
+    if device.type == "cpu" and dtype == torch.float32:
+        yield from (passes(size, 128) for size in (560, vocabulary))
 
 
 def _without_triton(device: torch.device) -> dict[str, str]:

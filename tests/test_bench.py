@@ -63,7 +63,9 @@ def test_no_speed_up_is_stated_without_parity(monkeypatch: pytest.MonkeyPatch) -
 def test_every_task_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffengine.bench.providers.compiled", lambda provide: provide)  # slow to compile here
     monkeypatch.setattr(kernels, "ceilings", lambda device: {"copy_gb_s": 1.0})
-    first, *rows = kernels_lines(torch.bfloat16, sizes=(9,), vocabulary=501)
+    first, *rows = kernels_lines(torch.float32, sizes=(9,), vocabulary=501)
+    assert [row["vocabulary"] for row in rows if row["task"] == "passes"] == [560, 501]
+    rows = [row for row in rows if row["task"] != "passes"]
     assert first["hardware"]["torch"] == torch.__version__ and "GPU" in first["note"]
     assert {row["task"] for row in rows} == set(kernels.TASKS) == set(EAGER) == set(OURS)
     assert all("error" in row or "not_run" in row for row in rows)
@@ -92,6 +94,17 @@ def test_every_kernel_is_exercised_and_an_error_is_seen(monkeypatch: pytest.Monk
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         monkeypatch.setenv("TRITON_INTERPRET", "1")
+
+
+def test_on_a_gpu_the_sanitizer_has_two_tools_and_the_suite_nothing_to_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everything, "_has_gpu", lambda: True)
+    monkeypatch.setattr(everything.shutil, "which", lambda name: f"/cuda/{name}")
+    commands = everything.plan("sanitizer").commands
+    assert [command[2] for command in commands] == ["memcheck", "racecheck"]
+    assert all(command[-1] == "diffengine.bench.exercise" for command in commands)
+    assert not any(everything.plan(part).lacks for part in everything.PARTS)
+    monkeypatch.setattr(everything.shutil, "which", lambda name: None)
+    assert everything.plan("sanitizer").lacks.startswith("compute-sanitizer")
 
 
 SAY = "import json, sys, time; print('words'); print(json.dumps({'provider': 'ours', 'parity': %s}), flush=True); %s"

@@ -124,6 +124,10 @@ def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
     missing = torch.full_like(x, math.nan)
     assert logit_stats(x, previous=missing, tiles=FEW).kl.isnan().all()
     assert logit_stats(x, tiles=FEW).kl.isnan().all()
+    nothing = torch.full_like(x, -math.inf)  # no distribution, so none to compare with
+    for undefined in (logit_stats(x, previous=nothing, reverse=True, tiles=FEW),
+                      logit_stats(nothing, previous=x, reverse=True, tiles=FEW)):  # fmt: skip
+        assert undefined.kl.isnan().all() and undefined.kl_reverse.isnan().all()
     assert (logit_stats(x, previous=x.flip(0), tiles=FEW).kl > 0).all()
 
 
