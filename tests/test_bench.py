@@ -160,6 +160,11 @@ from diffengine.bench.everything import PARTS, plan
 import diffengine.engine.cli
 found = [plan(part) for part in PARTS]
 assert 'pytest' not in str([one.commands for one in found]), found
+assert plan('suite').commands and plan('aot').commands
+some = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == 'triton' else some(name, *rest)
+assert plan('suite').lacks == plan('aot').lacks == 'triton' and plan('kernels-float32').commands
+importlib.util.find_spec = some
 assert all(one.commands or one.lacks for one in found)
 import transformers; transformers.LlamaForCausalLM, decoding.random_network
 """

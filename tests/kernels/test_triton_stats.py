@@ -110,6 +110,15 @@ def test_adversarial_rows(device: torch.device, parts: int) -> None:
     assert found.top1_id[-4:].tolist() == [-1] * 4
 
 
+@pytest.mark.parametrize("tiles", [FEW, Tiles(128, 4, 3)])
+def test_equal_logits_among_the_largest_come_by_id(device: torch.device, tiles: Tiles) -> None:
+    x = torch.linspace(0, 1, 1500).repeat(2, 1)
+    x[0, [1400, 5, 130, 133]] = 5.0  # 5 and 133 share a lane of 128
+    x[1, [7, 900]], x[1, 450] = 5.0, 6.0
+    found = logit_stats(x.to(device), topk=4, tiles=tiles).topk_id
+    assert found.tolist() == [[5, 130, 133, 1400], [450, 7, 900, 1499]]
+
+
 def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
     x = rows(300, 4, dtype=torch.float32).to(device)
     same = logit_stats(x, previous=x, reverse=True, tiles=FEW)
