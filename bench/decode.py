@@ -1,7 +1,7 @@
 """Problems per hour of a whole run against the published loop at batch 1, in one process, at identical tokens.
 
 The published loop only decodes; the run also records every statistic and writes its shards. Also: share of the time by
-phase, MFU, scaling over workers, and the layers compiled against plain, on one packed batch.
+phase, MFU, scaling over workers, the layers compiled against plain, and the parts of a forward pass.
 `python -m diffengine.bench.decode --problems generated:40 --workers 2` prints and writes JSON.
 """
 
@@ -126,25 +126,49 @@ def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
     }
 
 
-@torch.inference_mode()
+def _full_canvas(model: MaskedDiffusionModel, source: str, *, budget: int | None = None, static: bool = False) -> Any:
+    dtype = str(model.dtype).removeprefix("torch.")
+    config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=dtype)
+    prompts = by_length(prompts_of(list(enumerate(read_problems(source).problems)), model, config)[0])
+    budget = budget or token_budget(model.device.type, config, Execution())
+    canvas = set_up(prompts, model, config, budget=budget, static=static).canvas
+    canvas.fill(iter(prompts))
+    return canvas.pack()
+
+
+def _seconds(model: MaskedDiffusionModel, packed: Any) -> float:
+    began = time.perf_counter()
+    model.hidden(packed.token_ids, packed.positions, packed.packing).sum().item()
+    return time.perf_counter() - began
+
+
 def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
     """Seconds of the plain network over those of the compiled layers on the same full canvas, warm, in turns."""
-    config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=str(model.dtype).removeprefix("torch."))
-    problems = read_problems(source).problems
-    prompts, _ = prompts_of(list(enumerate(problems)), model, config)
-    started, layers = time.perf_counter(), compiled(model)
-    budget = token_budget(model.device.type, config, Execution())
-    seconds: dict[str, list[float]] = {"plain": [], "compiled": []}
-    for name, network, static in (("plain", model, False), ("compiled", layers, True)) * 6:
-        canvas = set_up(by_length(prompts), network, config, budget=budget, static=static).canvas
-        canvas.fill(iter(by_length(prompts)))
-        packed = canvas.pack()
-        began = time.perf_counter()
-        network.hidden(packed.token_ids, packed.positions, packed.packing).sum().item()
-        seconds[name].append(time.perf_counter() - began)
-    first = time.perf_counter() - started
-    best = {name: min(taken[1:]) for name, taken in seconds.items()}
-    return {"plain_over_compiled": round(best["plain"] / best["compiled"], 3), "all_seconds": round(first, 1)}
+    layers = compiled(model)
+    plain, static = _full_canvas(model, source), _full_canvas(model, source, static=True)
+    first = _seconds(layers, static)
+    pairs = [(_seconds(model, plain), _seconds(layers, static)) for _ in range(8)]
+    best = [min(taken) for taken in zip(*pairs, strict=True)]
+    return {"plain_over_compiled": round(best[0] / best[1], 3), "first_pass_seconds": round(first, 1)}
+
+
+def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
+    """Microseconds a token at several budgets, and each operation's share of a forward pass over a full canvas."""
+    from torch.profiler import ProfilerActivity, profile
+
+    cost = {}
+    for budget in (512, 1024, 2048, 4096):
+        packed = _full_canvas(model, source, budget=budget)
+        cost[budget] = round(min(_seconds(model, packed) for _ in range(8)) / len(packed.token_ids) * 1e6, 1)
+    packed = _full_canvas(model, source)
+    activities = [ProfilerActivity.CUDA if model.device.type == "cuda" else ProfilerActivity.CPU]
+    with profile(activities=activities) as seen:
+        for _ in range(5):
+            _seconds(model, packed)
+    times = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in seen.key_averages()}
+    whole = sum(times.values())
+    shares = {name: round(t / whole, 4) for name, t in sorted(times.items(), key=lambda one: -one[1])[:12]}
+    return {"microseconds_per_token": cost, "share_by_operation": shares}
 
 
 def _rate(count: int, seconds: float) -> dict[str, float]:
@@ -157,11 +181,14 @@ def main() -> None:
     parser.add_argument("--problems", default="generated:40")
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--workers", type=int, nargs="*", default=[], help="also runs on so many workers, on Ray")
+    parser.add_argument("--profile", action="store_true", help="also the parts of a forward pass")
     parser.add_argument("--compile", action="store_true", help="also the layers compiled against plain")
     options = parser.parse_args()
     result = measure(options.problems, model_path=options.model, workers=[1, *options.workers])
     if options.compile:
         result["compile"] = compiled_over_plain(load_model(options.model), options.problems)
+    if options.profile:
+        result["forward"] = forward_in_parts(load_model(options.model), options.problems)
     device = result["machine"]["device"].split(":")[0]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"decode-{device}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,9 +1,10 @@
 """What a machine can prove, in parts of under nine minutes that can be run apart, each leaving one JSON file.
 
-`suite` runs the kernels' tests, compiled on a GPU, interpreted without one; `sanitizer` runs every kernel under
-compute-sanitizer; `aot` compiles for GPUs that are not there; `kernels-bfloat16`, `kernels-float32` and `decoding`
-measure; `report.json` says what has run. Each part runs in a process of its own, so a part that dies or takes too long
-leaves the others, what it had said by then, and a record of its end. Needs no installation, only the checkout.
+`suite` runs the kernels' tests, compiled on a GPU, interpreted without one, and there every test marked `gpu`;
+`sanitizer` runs every kernel under compute-sanitizer; `aot` compiles for GPUs that are not there; `kernels-bfloat16`,
+`kernels-float32` and `decoding` measure; `report.json` says what has run. Each part runs in a process of its own, so a
+part that dies or takes too long leaves the others, what it had said by then, and a record of its end. Needs no
+installation, only the checkout.
 """
 
 from __future__ import annotations
@@ -131,8 +132,10 @@ def _suite(gpu: bool) -> Plan:
     lacks = "" if gpu else "a GPU: the kernels were interpreted, and tests marked `gpu` left out"
     if importlib.util.find_spec("pytest"):
         # The machine code for absent GPUs is the part `aot`.
-        command = [sys.executable, "-m", "pytest", "-q", "tests/kernels", "-k", "not machine_code"]
-        return Plan((command,), lacks)
+        tests = [sys.executable, "-m", "pytest", "-q"]
+        kernels = [*tests, "tests/kernels", "-k", "not machine_code"]
+        steps = [*tests, "-m", "gpu", "tests/engine/test_no_waiting.py", "tests/analysis/test_neighbors.py"]
+        return Plan((kernels, steps) if gpu else (kernels,), lacks)
     lacks = "; ".join(filter(None, [lacks, "pytest: diffengine.bench.exercise ran instead of tests/kernels"]))
     return Plan(([sys.executable, "-m", "diffengine.bench.exercise"],), lacks, {} if gpu else {"TRITON_INTERPRET": "1"})
 

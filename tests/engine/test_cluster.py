@@ -9,10 +9,7 @@ import logging
 import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +24,10 @@ from diffengine.engine.cluster_worker import Report, Worker
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems import Problem, ProblemSet, read_problems
 from diffengine.engine.prompts import Prompt
-from diffengine.engine.ray_session import sweep_folders
 from diffengine.engine.runner import Execution, Progress, run
 from diffengine.engine.store import StorageError, open_run, verify_run
 
 SHORT: dict[str, Any] = {"steps": 12, "gen_length": 12, "block_length": 4}
-FLAGS = ["--steps", "12", "--gen-length", "12", "--block-length", "4", "--token-budget", "300"]
 TWO = Execution(workers=2, token_budget=300)
 
 
@@ -260,24 +255,6 @@ def test_four_workers_that_each_ran_out_of_memory_once_give_what_one_device_give
     compare(tmp_path / "r", reference)
 
 
-def test_what_ray_prints_goes_to_the_log(ray: Any, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
-    with caplog.at_level(logging.INFO, "diffengine"):
-        ray._private.worker.print_to_stdstream({"lines": ["a worker died"], "pid": "raylet"}, ignore_prefix=False)
-    assert "ray: a worker died" in caplog.text
-    assert capfd.readouterr() == ("", "")
-
-
-def test_folders_of_killed_commands_are_swept_and_no_others(tmp_path: Path) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    mine = [f"de-ray-{gone.pid}-abc", f"de-ray-{os.getpid()}-abc", "de-ray-abc", f"other-{gone.pid}-abc"]
-    for name in mine:
-        (tmp_path / name / "session").mkdir(parents=True)
-    (tmp_path / f"de-ray-{gone.pid}-link").symlink_to(tmp_path / "other")
-    assert [p.name for p in sweep_folders(tmp_path)] == [mine[0]]
-    assert {p.name for p in tmp_path.iterdir()} == {*mine[1:], f"de-ray-{gone.pid}-link"}
-
-
 def _manifest(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in out.glob("manifest-*.jsonl") for line in path.read_text().splitlines()]
 
@@ -286,71 +263,3 @@ def _workers(out: Path) -> list[int]:
     """The processes of all workers that the run has ever had, by their logs."""
     logs = [path.read_text() for path in sorted((out / "logs").glob("w*.log"))]
     return [int(pid) for log in logs for pid in re.findall(r"ready: process (\d+)", log)]
-
-
-def _start(out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-P", "-m", "diffengine", "run", "--problems", "generated:400", "--out", str(out)]
-    return subprocess.Popen([*command, *FLAGS, *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def _wait_for_shards(running: subprocess.Popen[str], out: Path, count: int = 2) -> None:
-    while len(list((out / "shards").glob("*.h5"))) < count:
-        assert running.poll() is None
-        time.sleep(0.05)
-
-
-def _left_over(out: Path) -> list[str]:
-    """Processes of Ray in a folder of ours, and workers of the run, that still live."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            command = path.read_text()
-            if int(path.parent.name) in _workers(out) or ("de-ray-" in command):
-                found.append(command)
-    return found
-
-
-def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_path: Path) -> None:
-    before = set(_left_over(tmp_path))
-    running = _start(tmp_path, "--workers", "2")
-    _wait_for_shards(running, tmp_path)
-    second = _start(tmp_path)
-    assert "is in use by process" in second.communicate(timeout=120)[1]
-    assert second.returncode == 1
-    assert running.poll() is None
-    running.kill()
-    running.communicate()
-    deadline = time.monotonic() + 30
-    while set(_left_over(tmp_path)) - before and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert set(_left_over(tmp_path)) - before == set()
-    stored = len(open_run(tmp_path))
-    assert 0 < stored < 400
-    left = [path for path in Path(tempfile.gettempdir()).glob(f"de-ray-{running.pid}-*")]
-    running = _start(tmp_path, "--workers", "2")
-    _wait_for_shards(running, tmp_path, count=len(list((tmp_path / "shards").glob("*.h5"))) + 2)
-    running.send_signal(signal.SIGTERM)
-    err = running.communicate(timeout=120)[1]
-    assert running.returncode == 130, err
-    assert "Traceback" not in err
-    assert not any(path.exists() for path in left)
-    assert set(_left_over(tmp_path)) - before == set()
-    assert stored < len(open_run(tmp_path)) < 400
-    running = _start(tmp_path)  # and one device finishes what two began
-    running.communicate(timeout=300)
-    assert running.returncode == 0
-    report = verify_run(tmp_path)
-    assert report.ok, report.findings
-    assert (report.n_problems, report.missing) == (400, [])
-    assert sum(len(e["problem_ids"]) for e in _manifest(tmp_path)) == 400
-
-
-def test_one_device_never_imports_ray(tmp_path: Path) -> None:
-    code = (
-        "import sys; from diffengine.engine import cli\n"
-        f"sys.argv = ['diffengine', 'run', '--limit', '1', '--workers', '1', '--out', {str(tmp_path)!r}, *{FLAGS!r}]\n"
-        "try: cli.main()\nexcept SystemExit as over: assert not over.code, over.code\n"
-        "assert 'ray' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
