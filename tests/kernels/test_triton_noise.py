@@ -84,7 +84,7 @@ def test_without_heat_the_first_of_the_largest_candidates_is_drawn(device: torch
     expected = [300, 300, 9000, 600]
     assert gumbel.gumbel_argmax(x, counters(4), **options).tolist() == expected  # type: ignore[arg-type]
     for exact in (False, True):
-        drawn = gumbel_argmax(x.to(device), counters(4).to(device), lanes=1024, exact=exact, **options)  # type: ignore[arg-type]
+        drawn = gumbel_argmax(x.to(device), counters(4).to(device), lanes=4096, exact=exact, **options)  # type: ignore[arg-type]
         assert drawn.tolist() == expected
 
 
