@@ -44,7 +44,7 @@ setup(
         "cpu": ["faiss-cpu", "openTSNE", "scikit-learn"],
         "math": ["math-verify"],
         "xarray": ["xarray", "h5netcdf"],
-        "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf"],
+        "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf", "math-verify"],
     },
     entry_points={"console_scripts": ["diffengine = diffengine.engine.cli:main"]},
 )

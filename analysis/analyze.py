@@ -24,7 +24,7 @@ from .results import Analysis, Quantity
 from .s_curve import SCurveResult, s_curve
 from .similarity import similarities
 from .spikes import Spikes, find_spikes, spike_totals
-from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of
+from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of, unrecorded
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -100,11 +100,15 @@ def analyze_run(
     quantities = _quantities(run, trajectories, counts, curve, settings)
     if mutual_information:
         from . import mutual_information as information
+        from .beyond_first_step import beyond_first_step
 
         made = information.mutual_information(run, seed=seed, k=k, n_bins=n_bins)
         quantities |= made.quantities
         info["mutual_information"] = made.info
-        info["warnings"] += made.warnings
+        more = beyond_first_step(run, seed=seed)
+        quantities |= more.quantities
+        info["mutual_information"] |= {"beyond_first_step": more.info}
+        info["warnings"] += made.warnings + more.warnings
     if answer_position is not None:
         info["warnings"].append(f"fixed slot: the answer is looked for at position {answer_position} in every problem")
     if tsne:
@@ -154,7 +158,7 @@ def _quantities(
 ) -> dict[str, Quantity]:
     found = {name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()}
     found["accuracy"] = accuracy(counts)
-    for prefix, name in (("confidence", "answer_slot"), ("entropy", "all")):
+    for prefix, name in (("confidence", "answer_slot"), ("entropy", "all"), ("pvi", "gold_answer")):
         like, values = found[f"{prefix}/{name}"], trajectories.metrics[f"{prefix}/{name}"]
         for word, code in (("correct", CORRECT), ("wrong", WRONG)):
             split = mean_by_verdict(values, trajectories.columns["verdict"], code=code, like=like, name=word)
@@ -195,6 +199,8 @@ def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
         return quantity._replace(
             status="insufficient: needs all positions, the run recorded masked ones (--record masked)"
         )
+    if run.ids and (lacking := unrecorded(run, metric)):
+        return quantity._replace(status=f"insufficient: the run did not store {lacking}")
     return quantity
 
 

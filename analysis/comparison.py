@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .publish import publish
 from .registry import EXIT_RULES
 from .results import Analysis
+from .wording import plus_minus
 
 SETTINGS = ("policy", "remasking", "temperature")
 NUMBERS: dict[str, str] = {
@@ -93,4 +94,4 @@ def _text(cell: Cell) -> str:
     if cell.value is None:
         return cell.status.partition(":")[0]
     unit = "" if cell.units == "1" else f" {cell.units}"
-    return f"{cell.value:.3g}" + ("" if cell.stderr is None else f" +- {cell.stderr:.2g}") + unit
+    return f"{cell.value:.3g}{plus_minus(cell.stderr)}{unit}"

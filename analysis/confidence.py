@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .block import Block, frozen
-from .slot import continuation, gold_length, gold_slot, slot_status
+from .slot import Slot, continuation, gold_length, gold_slot, slot_status
 
 
 def softmax_sum(block: Block) -> np.ndarray:
@@ -53,17 +53,21 @@ def answer_slot_per_token(block: Block) -> np.ndarray:
 def gold_logprob(block: Block) -> np.ndarray:
     """[N, T] log of `answer_slot`, in nats; -inf where the answer surely goes on behind the gold tokens."""
     slot = gold_slot(block)
+    joint = np.where(slot.used[:, None, :], slot_logprob(block, slot), 0.0).sum(axis=2)
+    ends = 1.0 - continuation(block, slot)
+    with np.errstate(divide="ignore"):
+        end = np.log(np.where(ends > 0, ends, np.where(np.isnan(ends), np.nan, 0.0)))  # 1 - (1 + rounding) is no log
+    return block.at_performed(np.where((slot_status(block) == 0)[:, None], joint + end, np.nan))
+
+
+def slot_logprob(block: Block, slot: Slot) -> np.ndarray:
+    """[N, T, A] log p of each gold token at its place in `slot`, nats, frozen at its commit; of use where used."""
     offset = np.arange(slot.used.shape[1])
     rows = np.arange(len(slot.used))[:, None]
     steps = np.arange(block.performed.shape[1])
     logprob = np.asarray(block.variables["answer_logprob"])
     at_slot = logprob[rows[:, :, None], steps[None, :, None], slot.position[:, None, :], offset[None, None, :]]
-    kept = frozen(at_slot.astype(np.float64), block.commit_step[rows, slot.position])
-    joint = np.where(slot.used[:, None, :], kept, 0.0).sum(axis=2)
-    ends = 1.0 - continuation(block, slot)
-    with np.errstate(divide="ignore"):
-        end = np.log(np.where(ends > 0, ends, np.where(np.isnan(ends), np.nan, 0.0)))  # 1 - (1 + rounding) is no log
-    return block.at_performed(np.where((slot_status(block) == 0)[:, None], joint + end, np.nan))
+    return frozen(at_slot.astype(np.float64), block.commit_step[rows, slot.position])
 
 
 def _probability(block: Block) -> tuple[np.ndarray, np.ndarray]:

@@ -45,6 +45,7 @@ def draw_all(analysis: Analysis, out_dir: str | Path) -> list[Path]:
     pages["averaged_diffusion_analysis.png"] = (("cka", ""), ("kl", ""), ("tsne", ""))
     pages["averaged_cka_similarity.png"] = (("cka", ""),)
     pages["averaged_kl_divergence.png"] = (("kl", ""),)
+    pages["information_analysis.png"] = (("mutual_information", ""), ("pvi", ""))
     for method in confidence_methods():
         gain = (("confidence", method), ("information_gain", method))
         pages[f"information_gain_analysis_{method}.png"] = gain

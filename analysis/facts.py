@@ -79,6 +79,22 @@ def grade_rules(run: Run) -> dict[str, int]:
     return {str(rules[at]) or "none found": int(counts[at]) for at in order}
 
 
+def _ungraded(rules: dict[str, int]) -> list[str]:
+    """Answers that were to be compared as expressions and were compared as text."""
+    reasons = {
+        "math_verify_absent": "Math-Verify was not installed (extra `math`)",
+        "math_verify_timeout": "Math-Verify took too long",
+        "math_verify_failed": "Math-Verify could not read them",
+    }
+    counts = {word: sum(n for rule, n in rules.items() if rule.endswith(word)) for word in reasons}
+    return [
+        f"{counts[word]} answers that are no numbers were compared as text and may be right where they count as wrong: "
+        f"{why}"
+        for word, why in reasons.items()
+        if counts[word]
+    ]
+
+
 def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
     columns = trajectories.columns
     defined = columns["slot_status"] == 0
@@ -93,7 +109,7 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
         (unseen, "problems are correct, but not in gold's own tokens at the slot: never hit in the emergence numbers"),
         (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
     ]
-    warnings = [f"{number} {text}" for number, text in found if number]
+    warnings = [f"{number} {text}" for number, text in found if number] + _ungraded(grade_rules(run))
     if run.info["config"].get("record", "all") != "all":
         warnings.append("recorded with --record masked: quantities over all or committed positions are not available")
     return warnings

@@ -101,19 +101,19 @@ def mutual_information(
     `k` neighbours for Ross and KSG-1, `n_bins` bins of equal frequency.
     `permutations` B bounds the p-values from below by 1 / (1 + B). Reads the run in bounded memory.
     """
-    targets = _targets(run)
+    targets = targets_of(run)
     reasons = [targets[curve.target].missing or _unrecorded(run, curve) for curve in CURVES]
     chosen = [curve for curve, reason in zip(CURVES, reasons, strict=True) if not reason]
     steps = steps_of(run)
     found = {name: _Points(steps, permutations) for curve in CURVES for name in curve.names}
     if chosen:
-        groups = _groups(run)
+        groups = groups_of(run)
         settings = {
             name: _setting(target, groups, permutations, seed=seed, k=k, n_bins=n_bins)
             for name, target in targets.items()
             if not target.missing
         }
-        with _workers() as pool:
+        with workers() as pool:
             work = _features(run, chosen, steps)
             while some := list(islice(work, AT_ONCE)):
                 list(pool.map(lambda one: _put(one, settings[one.curve.target], found), some))
@@ -125,7 +125,7 @@ def mutual_information(
 
 
 @contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
+def workers() -> Iterator[ThreadPoolExecutor]:
     """Threads over steps, each with one BLAS thread: matrices this small are slower with more, ten times on busy cores.
 
     Without threadpoolctl, which comes with scikit-learn, BLAS keeps its threads and the results are the same.
@@ -139,7 +139,7 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """One Y: the problems that have it [n], its values [n], whether they are labels, and why there is none, or ""."""
 
     rows: np.ndarray
@@ -172,7 +172,8 @@ class _Points:
             self.limited.append(step)
 
 
-def _targets(run: Run) -> dict[str, _Target]:
+def targets_of(run: Run) -> dict[str, Target]:
+    """Whether the answer came out right, and the size of the gold answer."""
     verdict = np.asarray(run["verdict"][...]) if len(run.ids) else np.zeros(0, np.uint8)
     graded = np.flatnonzero((verdict == CORRECT) | (verdict == WRONG))
     correct = (verdict[graded] == CORRECT).astype(np.int64)
@@ -183,8 +184,8 @@ def _targets(run: Run) -> dict[str, _Target]:
     if not no_size and len(np.unique(size[sized])) < MIN_DISTINCT:
         no_size = f"gold answers have fewer than {MIN_DISTINCT} different sizes"
     return {
-        "correct": _Target(graded, correct, True, insufficient(len(graded), correct)),
-        "size": _Target(sized, size[sized], False, no_size),
+        "correct": Target(graded, correct, True, insufficient(len(graded), correct)),
+        "size": Target(sized, size[sized], False, no_size),
     }
 
 
@@ -196,13 +197,13 @@ def _log_size(answer: str | None) -> float:
     return float(np.sign(float(text)) * np.log1p(abs(float(text))))
 
 
-def _groups(run: Run) -> np.ndarray:
+def groups_of(run: Run) -> np.ndarray:
     """[problem] number of its question: samples of one question share it."""
     question = {problem.id: getattr(problem, "question", None) or problem.id for problem in run.problems}
     return np.unique([question.get(name, name) for name in run.ids], return_inverse=True)[1].reshape(-1)
 
 
-def _setting(target: _Target, groups: np.ndarray, number: int, **options: int) -> Callable[[np.ndarray], Setting]:
+def _setting(target: Target, groups: np.ndarray, number: int, **options: int) -> Callable[[np.ndarray], Setting]:
     """From [problem] bool, which problems have features, to what the makers need; permuted once for all steps."""
     from .information.curves import Setting
     from .information.folds import permutations
@@ -265,7 +266,7 @@ def _quantities(name: str, label: str, points: _Points, reason: str, prefix: str
     }
 
 
-def _info(correct: _Target, found: dict[str, _Points], permutations: int) -> dict[str, Any]:
+def _info(correct: Target, found: dict[str, _Points], permutations: int) -> dict[str, Any]:
     entropy = label_entropy(correct.values) / NATS if len(correct.values) else float("nan")
     return {
         "permutations": permutations,

@@ -15,6 +15,7 @@ from .gain import Gain, change, information_gain, value_before
 from .means import mean_over_problems
 from .results import Pattern, SCurve, Spike
 from .spikes import Spikes, critical_z
+from .wording import known, of_n, plus_minus
 
 MIN_PROBLEMS = 100
 MIN_MINORITY = 20
@@ -130,18 +131,19 @@ def _flat(signs: Signs) -> Pattern:
         verdict = "not seen"
     elif sure:
         verdict = "seen"
-    evidence = f"{_text(moved, 'confidence, last - first step')}; any change over steps p = {curve.gate_p:.3f}"
+    gate = known(curve.gate_p, ".3f")
+    evidence = f"{_text(moved, 'confidence, last - first step')}; any change over steps p = {gate}"
     return Pattern("Flat confidence trajectory", evidence, verdict, "problematic")
 
 
 def _no_spikes(signs: Signs) -> Pattern:
     smallest = np.nanmedian(critical_z(signs.gain) * signs.gain.stderr) if signs.spikes.status == "ok" else np.nan
-    verdict = _unknown(f"only jumps above {smallest:.2g} would be detected")
+    verdict = _unknown(f"only jumps above {known(float(smallest), '.2g')} would be detected")
     if _major(signs):
         verdict = "not seen"
     elif smallest <= signs.major:
         verdict = "seen"
-    evidence = f"{_spike_evidence(signs)}; smallest detectable gain {smallest:.2g} (median over steps)"
+    evidence = f"{_spike_evidence(signs)}; smallest detectable gain {known(float(smallest), '.2g')} (median over steps)"
     return Pattern("No clear information spikes (gradual drift)", evidence, verdict, "problematic")
 
 
@@ -158,8 +160,9 @@ def _random_spikes(signs: Signs) -> Pattern:
     jumps = np.where(np.isfinite(steps), steps, -np.inf).max(axis=1, initial=-np.inf)
     jump = float(jumps[np.isfinite(jumps)].mean()) if np.isfinite(jumps).any() else float("nan")
     evidence = (
-        f"correlation of the gain over steps between halves of the problems {agreement:.2f} (mean of {SPLITS} splits); "
-        f"largest one-step gain of a single problem {jump:.2f} on average"
+        f"correlation of the gain over steps between halves of the problems {known(agreement, '.2f')} "
+        f"(mean of {SPLITS} splits); "
+        f"largest one-step gain of a single problem {known(jump, '.2f')} on average"
     )
     verdict = _unknown("agreement between the halves is neither clear nor absent")
     if agreement > 0.5 or jump < signs.major:
@@ -197,7 +200,9 @@ def _spike_evidence(signs: Signs) -> str:
 
 
 def _text(tested: Change, what: str) -> str:
-    return f"{tested.mean:+.3g} +- {tested.stderr:.2g} {what}, n = {tested.n}"
+    if not tested.n:
+        return f"no problem has a value at both ends: {what}"
+    return f"{tested.mean:+.3g}{plus_minus(tested.stderr)} {what}, {of_n(tested.n, tested.stderr)}"
 
 
 def _directed(tested: Change, wanted: int) -> str:

@@ -53,6 +53,9 @@ METRICS: dict[str, Metric] = {
     "confidence/mean_prob": Metric(
         "confidence:mean_prob", "probability", "mean probability of the gold answer tokens over all positions",
         _GOLD, _NO_GOLD, every_position=True),
+    "pvi/gold_answer": Metric(
+        "pvi:gold_answer", "bits", "pointwise V-information of the gold answer at its place: log2 p - log2 p without "
+        "the question", (*_GOLD, "answer_start", "null_answer_logprob"), _NO_SLOT),
     "entropy/all": Metric(
         "entropy:over_all", "bits", "entropy, mean over all generated positions", ("entropy",), _NO_POSITION,
         every_position=True),
@@ -157,6 +160,8 @@ DERIVED: dict[str, str] = {
     "confidence_wrong/answer_slot": "analyze:mean_by_verdict",
     "entropy_correct/all": "analyze:mean_by_verdict",
     "entropy_wrong/all": "analyze:mean_by_verdict",
+    "pvi_correct/gold_answer": "analyze:mean_by_verdict",
+    "pvi_wrong/gold_answer": "analyze:mean_by_verdict",
     "gain/answer_slot": "gain:information_gain",
     "gain/answer_slot_per_token": "gain:information_gain",
     "gain/softmax_sum": "gain:information_gain",
@@ -177,6 +182,8 @@ DERIVED: dict[str, str] = {
     "mi_p/ross_oof": "mutual_information:mutual_information",
     "mi_size/ksg1": "mutual_information:mutual_information",
     "mi_size_p/ksg1": "mutual_information:mutual_information",
+    "mi_beyond/logistic": "beyond_first_step:beyond_first_step",
+    "mi_beyond_p/logistic": "beyond_first_step:beyond_first_step",
     "kl_averaged": "averaged:averaged_trajectory",
     "cka_averaged": "averaged:averaged_trajectory",
     **{f"emergence/{name}": "emergence:emergence_table" for name in EMERGENCE},

@@ -13,6 +13,7 @@ from .patterns import MIN_MINORITY
 from .publish import publish
 from .results import Analysis, Quantity, Spike
 from .summary_emergence import emergence_lines, exit_lines, grading_lines, information_lines, map_lines
+from .wording import known, of_n, plus_minus
 
 SPIKES_SHOWN = 10
 
@@ -82,15 +83,17 @@ def _s_curve(analysis: Analysis) -> list[str]:
         f"mean confidence above {curve.threshold_low:g}: {_from(curve.transition_start)}; "
         f"above {curve.threshold_high:g}: {_from(curve.transition_end)}{_length(curve.transition_length)} "
         f"(n = {n} problems)",
-        f"largest {curve.max_confidence:.3f}, final {curve.final_confidence:.3f} {unit} (n = {n} problems)",
+        f"largest {known(curve.max_confidence, '.3f')}, final {known(curve.final_confidence, '.3f')} {unit} "
+        f"(n = {n} problems)",
     ]
     if curve.model == "constant":
         lines.append(f"best model constant, so no midpoint and no length (n = {n} problems)")
     elif curve.model:
         lines.append(
-            f"best model {curve.model}; logistic: midpoint step {curve.midpoint:.1f} +- {curve.midpoint_stderr:.1f}, "
-            f"10-90 % in {curve.length_10_90:.1f} steps, amplitude {curve.amplitude:.3f} "
-            f"+- {curve.amplitude_stderr:.3f}, delta AICc {curve.delta_aicc:.1f} (n = {n} problems)"
+            f"best model {curve.model}; logistic: midpoint step {curve.midpoint:.1f}"
+            f"{plus_minus(curve.midpoint_stderr, '.1f')}, "
+            f"10-90 % in {curve.length_10_90:.1f} steps, amplitude {curve.amplitude:.3f}"
+            f"{plus_minus(curve.amplitude_stderr, '.3f')}, delta AICc {curve.delta_aicc:.1f} (n = {n} problems)"
         )
     return [*lines, f"verdict: {curve.verdict} ({curve.reason})"]
 
@@ -114,9 +117,10 @@ def _spikes(analysis: Analysis) -> list[str]:
 
 def _spike_line(spike: Spike, units: str) -> str:
     boundary = ", block boundary" if spike.at_block_boundary else ""
+    z = "" if np.isnan(spike.z) else f", z = {spike.z:.1f}"
     return (
         f"step {spike.step}: {spike.confidence_before:.3f} -> {spike.confidence_after:.3f} {units}, "
-        f"gain {spike.gain:+.3f} +- {spike.stderr:.3f}, z = {spike.z:.1f}{boundary}"
+        f"gain {spike.gain:+.3f}{plus_minus(spike.stderr, '.3f')}{z}{boundary}"
     )
 
 
@@ -136,9 +140,9 @@ def _first_to_last(quantity: Quantity) -> str:
 
 
 def _value(quantity: Quantity, step: int) -> str:
-    stderr = "" if quantity.stderr is None else f" +- {quantity.stderr[step]:.2g}"
+    stderr = None if quantity.stderr is None else float(quantity.stderr[step])
     n = quantity.n if isinstance(quantity.n, int) else int(quantity.n[step])
-    return f"{quantity.values[step]:.4g}{stderr} (step {step}, n = {n})"
+    return f"{quantity.values[step]:.4g}{plus_minus(stderr)} (step {step}, {of_n(n, stderr)})"
 
 
 def _accuracy_sentence(analysis: Analysis) -> str:
@@ -227,7 +231,7 @@ def _spike_sentence(analysis: Analysis) -> str:
     largest = max(spikes, key=lambda spike: spike.gain)
     return (
         f"Rule {rule} marks {_count(spikes)}, {_boundaries(spikes)} at a block boundary; the largest is "
-        f"{largest.gain:+.3f} +- {largest.stderr:.3f} {_confidence(analysis).units} at step {largest.step}."
+        f"{largest.gain:+.3f}{plus_minus(largest.stderr, '.3f')} {_confidence(analysis).units} at step {largest.step}."
     )
 
 

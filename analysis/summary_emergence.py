@@ -9,6 +9,7 @@ import numpy as np
 
 from .registry import EMERGENCE, EXIT_RULES
 from .results import Analysis, Quantity
+from .wording import of_n, plus_minus
 
 LEVEL = 0.05
 
@@ -47,7 +48,7 @@ def information_lines(analysis: Analysis) -> list[str]:
     """First and last value of each estimator, and the steps at which it is significant."""
     lines = []
     for name, quantity in analysis.quantities.items():
-        if not name.startswith(("mi/", "mi_size/")) or quantity.dims != ("step",):
+        if not name.startswith(("mi/", "mi_beyond/", "mi_size/")) or quantity.dims != ("step",):
             continue
         if not quantity.ok or not np.isfinite(quantity.values).any():
             lines.append(f"{name}: {quantity.status if not quantity.ok else 'no value'}")
@@ -78,14 +79,14 @@ def _value(quantity: Quantity) -> str:
     if not quantity.ok:
         return quantity.status
     unit = "" if quantity.units == "1" else f" {quantity.units}"
-    stderr = "" if quantity.stderr is None else f" +- {float(quantity.stderr):.2g}"
-    return f"{float(quantity.values):.4g}{stderr}{unit} (n = {quantity.n})"
+    stderr = None if quantity.stderr is None else float(quantity.stderr)
+    return f"{float(quantity.values):.4g}{plus_minus(stderr)}{unit} ({of_n(int(quantity.n), stderr)})"
 
 
 def _step(quantity: Quantity, step: int) -> str:
     n = quantity.n if isinstance(quantity.n, int) else int(quantity.n[step])
-    stderr = "" if quantity.stderr is None else f" +- {quantity.stderr[step]:.2g}"
-    return f"{quantity.values[step]:.3g}{stderr} (step {step}, n = {n})"
+    stderr = None if quantity.stderr is None else float(quantity.stderr[step])
+    return f"{quantity.values[step]:.3g}{plus_minus(stderr)} (step {step}, {of_n(n, stderr)})"
 
 
 def _significant(analysis: Analysis, name: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..engine.store.schema import VARIABLES
 from .block import Block, digit_ids, read_block
 from .emergence import Events, events
 from .means import Mean, MeanOverBlocks
@@ -48,8 +49,8 @@ def read_trajectories(run: Run, *, answer_position: int | None = None) -> Trajec
     prompt fixes where the answer is written) instead of where each problem's answer was found.
     """
     problems, steps = len(run.ids), steps_of(run)
-    reductions = {name: resolve(metric.function) for name, metric in METRICS.items()}
-    metrics = {name: np.full((problems, steps), np.nan) for name in reductions}
+    metrics = {name: np.full((problems, steps), np.nan) for name in METRICS}
+    reductions = {name: resolve(m.function) for name, m in METRICS.items() if not unrecorded(run, m)}
     columns: dict[str, np.ndarray] = {}
     matrix = MeanOverBlocks((steps, steps))
     mismatched = 0
@@ -76,7 +77,7 @@ def _reduce(block: Block, reductions: Mapping[str, Callable[[Block], np.ndarray]
 
 
 def _needed(run: Run) -> list[str]:
-    wanted = {name: None for metric in METRICS.values() for name in metric.variables}
+    wanted = {name: None for metric in METRICS.values() if not unrecorded(run, metric) for name in metric.variables}
     always = dict.fromkeys(("performed", "committed", "n_masked", "cka", *COLUMNS))
     more = ("topk_id", "topk_logit", "logsumexp")
     return list(always | wanted | (dict.fromkeys(more) if all(name in run for name in more) else {}))
@@ -119,6 +120,11 @@ def _mismatched_masks(block: Block) -> int:
     seen = block.masked.sum(axis=2)
     recorded = np.asarray(block.variables["n_masked"])
     return int(((seen != recorded) & block.performed).any(axis=1).sum())
+
+
+def unrecorded(run: Run, metric: Metric) -> str:
+    """The optional variables that `metric` needs and this run did not store, with commas between."""
+    return ", ".join(name for name in metric.variables if VARIABLES[name].optional and name not in run)
 
 
 def positions_missing(run: Run, metric: Metric) -> bool:

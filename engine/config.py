@@ -22,7 +22,10 @@ CHOICES = {
     "record": ("all", "masked"),
     "save_logits": ("none", "topk", "hidden", "full"),
     "dtype": ("float32", "bfloat16"),
+    "logits_dtype": ("model", "float32", "bfloat16"),
 }
+ADDED_LATER = {"logits_dtype": "model"}
+"""Settings that older runs do not name, with what those runs did; at that value they change no fingerprint."""
 
 
 class ConfigError(ValueError):
@@ -46,6 +49,7 @@ class RunConfig:
     seed: int = 0
     numerics: str = "default"
     dtype: str = "float32"
+    logits_dtype: str = "model"
     prompt_style: str = "chat"
     record: str = "all"
     save_logits: str = "topk"
@@ -56,6 +60,11 @@ class RunConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}")
+        if self.numerics == "reference" and self.logits_dtype != "model":
+            raise ConfigError(
+                f"logits_dtype is {self.logits_dtype!r}, but numerics 'reference' is the published code, with the "
+                "model's own logits; use logits_dtype model or numerics default"
+            )
         for name in ("steps", "gen_length", "block_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -97,9 +106,9 @@ class RunConfig:
 def fingerprint(config: Mapping[str, Any], *, model: str, problems: str) -> str:
     """sha256 over everything that decides the results: settings, model fingerprint and the problems' hash.
 
-    Where the model lies does not count, only what it is.
+    Where the model lies does not count, only what it is. A run that an older version made keeps its fingerprint.
     """
-    settings = {k: v for k, v in config.items() if k != "model"}
+    settings = {k: v for k, v in config.items() if k != "model" and (k not in ADDED_LATER or v != ADDED_LATER[k])}
     text = json.dumps({"config": settings, "model": model, "problems": problems}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

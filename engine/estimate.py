@@ -95,7 +95,7 @@ def disk_need(
         "feature": width,
         "vocabulary": rows,
     }
-    items = ITEM_BYTES | {"model": model.head_weight.element_size()}
+    items = ITEM_BYTES | {"model": model.dtype.itemsize, "logits": model.logits_dtype(config.logits_dtype).itemsize}
     raw = {
         name: items[VARIABLES[name].dtype] * math.prod(sizes[dim] for dim in VARIABLES[name].dims)
         for name in _stored(config)
@@ -127,18 +127,18 @@ def _shards(n_problems: int, problem_bytes: int, summed: int, limits: Limits, *,
 def _stored(config: RunConfig) -> list[str]:
     kept = {"topk": ("topk_id", "topk_logit"), "hidden": ("hidden", "topk_id", "topk_logit")}
     kept |= {"full": ("logits", "topk_id", "topk_logit"), "none": ()}
-    wanted = {*kept[config.save_logits], *(("hidden_sum",) if config.mean_hidden else ())}
+    wanted = {*kept[config.save_logits], *(("hidden_sum",) if config.mean_hidden else ()), "null_answer_logprob"}
     return [name for name, row in VARIABLES.items() if not row.optional or name in wanted]
 
 
 def memory_need(config: RunConfig, model: MaskedDiffusionModel, *, capacity: int, tokens: int) -> list[Factor]:
     """Bytes on the device for `capacity` rows and `tokens` packed tokens in flight."""
-    need, item = footprint(config, model), model.head_weight.element_size()
+    need, item = footprint(config, model), model.dtype.itemsize
     weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
     rows = capacity * config.gen_length
     chunk = min(CHUNK_ROWS, rows)
     how = f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x {need.cell} bytes"
-    ring = f"{rows} positions x {need.vocabulary} vocabulary x {item} bytes"
+    ring = f"{rows} positions x {need.vocabulary} vocabulary x {need.logit_item} bytes"
     return [
         Factor("weights", weights, f"{weights / item / 1e6:.1f} million parameters x {item} bytes"),
         Factor("trajectories", capacity * need.row, how),

@@ -103,11 +103,12 @@ def _answers_padded(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     longest = max(len(c["answer_token_id"]) for c in columns)
     if all(len(c["answer_token_id"]) == longest for c in columns):
         return columns
-    fill = {"answer_token_id": -1, "answer_logprob": np.nan}
-    return [c | {name: _padded(c[name], longest, value) for name, value in fill.items()} for c in columns]
+    names = [name for name in columns[0] if "answer_token" in VARIABLES[name].dims]
+    return [c | {name: _padded(c[name], longest) for name in names} for c in columns]
 
 
-def _padded(array: np.ndarray, length: int, value: float) -> np.ndarray:
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    value = np.nan if array.dtype.kind == "f" else -1
     widths = [(0, 0)] * (array.ndim - 1) + [(0, length - array.shape[-1])]
     return np.pad(array, widths, constant_values=value)
 

@@ -18,7 +18,8 @@ CHUNK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of decoding by what they grow with. `width` features, `mlp` inner features, `item` bytes a value."""
+    """Bytes of decoding by what they grow with. `width` features, `mlp` inner features; `item` bytes a value,
+    `logit_item` a logit."""
 
     steps: int
     gen_length: int
@@ -26,13 +27,14 @@ class Footprint:
     mlp: int
     vocabulary: int
     item: int
+    logit_item: int
     kept: int
     guided: bool = False
 
     @property
     def cell(self) -> int:
         """Of one step of one position of a row: its hidden state, top-k logits, and twelve numbers."""
-        return self.width * self.item + self.kept * (4 + self.item) + 4 * 12
+        return self.width * self.item + self.kept * (4 + self.logit_item) + 4 * 12
 
     @property
     def row(self) -> int:
@@ -47,11 +49,11 @@ class Footprint:
     @property
     def ring_row(self) -> int:
         """One row's logits of the step before."""
-        return self.gen_length * self.vocabulary * self.item
+        return self.gen_length * self.vocabulary * self.logit_item
 
     def chunk(self, rows: int) -> int:
         """Logits being worked on, where `rows` rows of the head are read in a step."""
-        return min(CHUNK_ROWS, rows) * self.vocabulary * (4 * 4 + 2 * self.item)
+        return min(CHUNK_ROWS, rows) * self.vocabulary * (4 * 4 + 2 * self.logit_item)
 
     def ring(self, capacity: int) -> int:
         """The logits of the step before of all rows; 0 where they would be too many to be kept."""
@@ -68,7 +70,8 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         width,
         model.network.config.intermediate_size,
         vocabulary,
-        model.head_weight.element_size(),
+        model.dtype.itemsize,
+        model.logits_dtype(config.logits_dtype).itemsize,
         min(config.topk, vocabulary) if config.save_logits != "none" else 0,
         config.cfg_scale > 0,
     )

@@ -23,6 +23,7 @@ from .flops import gemm_rate
 from .gather import Gathering, Limits
 from .memory import budget_that_fits, footprint
 from .models.loading import MaskedDiffusionModel
+from .null_beliefs import NullBeliefs
 from .phases import Phases
 from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
@@ -105,9 +106,15 @@ def set_up(
         refill=refill,
         longest=max(len(p.token_ids) for p in prompts) + config.gen_length if static else None,
     )
-    recorder = Recorder(model, config, capacity=capacity, n_answer=max(len(p.answer_ids) for p in prompts))
-    ring = LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight)
-    head = Head(model.head_weight, sampling=policy.sampling, guidance=config.cfg_scale, ring=ring)
+    dtype = model.logits_dtype(config.logits_dtype)
+
+    def head_with(ring: LogitRing | None) -> Head:
+        sampling, guidance = policy.sampling, config.cfg_scale
+        return Head(model.head_weight, sampling=sampling, guidance=guidance, ring=ring, logits_dtype=dtype)
+
+    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy, head_with(None))
+    recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null)
+    head = head_with(LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype))
     return Desk(canvas, head, policy, recorder)
 
 
@@ -165,8 +172,9 @@ class Device:
         return self._phases.as_dict(gemm_rate=self._gemm_rate)
 
     def flush(self) -> None:
-        """Hand over what has gathered, however little."""
-        self._gathering.flush()
+        """Hand over what has gathered, however little; after an interrupt nothing, for it may be half a problem."""
+        if self._stop is None or not self._stop.interrupted:
+            self._gathering.flush()
 
     def _halve(self, why: str) -> None:
         self._budget, self._halved = max(1, self._used // 2), True

@@ -21,6 +21,7 @@ from .canvas import Canvas, Row, Update
 from .config import RunConfig
 from .grading import grade
 from .models.loading import MaskedDiffusionModel
+from .null_beliefs import NullBeliefs
 from .problems import Problem
 from .store.schema import VERDICTS
 
@@ -45,8 +46,17 @@ class Finished(NamedTuple):
 class Recorder:
     """Slots for `capacity` rows in flight, and the sum of hidden states since it was last taken."""
 
-    def __init__(self, model: MaskedDiffusionModel, config: RunConfig, *, capacity: int, n_answer: int) -> None:
+    def __init__(
+        self,
+        model: MaskedDiffusionModel,
+        config: RunConfig,
+        *,
+        capacity: int,
+        n_answer: int,
+        null: NullBeliefs,
+    ) -> None:
         self.model, self.config, self.masked_only = model, config, config.record == "masked"
+        self.null = null
         self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
         self.geometry = LogitGeometry(model.head_weight)
         shape, device = (capacity, config.steps, config.gen_length), model.device
@@ -58,8 +68,9 @@ class Recorder:
         hidden = (*shape, model.head_weight.shape[1])
         self._slots["hidden"] = torch.full(hidden, float("nan"), dtype=model.dtype, device=device)
         if self.topk:
+            dtype = model.logits_dtype(config.logits_dtype)
             self._slots["topk_id"] = torch.zeros((*shape, self.topk), dtype=torch.int32, device=device)
-            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=model.dtype, device=device)
+            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=dtype, device=device)
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}
@@ -131,6 +142,7 @@ class Recorder:
             "performed": host_array(performed.to(torch.uint8)),
             "n_masked": host_array(torch.where(performed, seen.sum(-1), -1).int()),
             "answer_token_id": host_array(self._targets[row.slot].int()),
+            "null_answer_logprob": host_array(self.null.of(self._targets[row.slot])),
             "prompt_length": np.int32(row.prompt_length),
             "n_forwards": np.int32(row.n_forwards),
             "seconds": np.float32(seconds),
@@ -142,7 +154,8 @@ class Recorder:
         if self.config.save_logits == "full":
             columns["logits"] = host_array(hidden @ self.model.head_weight.T)
         if self.config.mean_hidden:
-            self._sum = hidden.float() if self._sum is None else self._sum + hidden.float()
+            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
+            self._sum = hidden.to(torch.float32, copy=True) if self._sum is None else self._sum + hidden
         return Finished(row.prompt.problem, columns)
 
     def take_hidden_sum(self) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import ConfigError, RunConfig, fingerprint
+from .config import ADDED_LATER, ConfigError, RunConfig, fingerprint
 from .models.loading import MaskedDiffusionModel
 from .problems import Problem, ProblemSet, load_problems, write_problems
 from .store.disk import fsync_directory, write_file
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _refuse_if_different(path: Path, info: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     if info["fingerprint"] == fresh["fingerprint"]:
         return
-    old, new = info.get("config", {}), fresh["config"]
+    old, new = ADDED_LATER | info.get("config", {}), fresh["config"]
     names = [k for k in new if k != "model" and old.get(k) != new[k]]
     differing = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in names]
     for part, field in (("model", "fingerprint"), ("data", "sha256")):

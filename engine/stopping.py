@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM as a wish that is granted between two steps, when nothing is half done; a second one ends at once.
+"""Ctrl-C and SIGTERM as a wish that is granted between two steps, when nothing is half done; a second one interrupts.
 
-An exception out of a signal handler could strike between a problem's columns and its share of the sum beside them.
+An exception out of a signal handler can strike between a problem's columns and its share of the sum beside them. So
+after the second nothing that was not handed over is published.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Stop:
-    """Whether the work should end at the next good moment."""
+    """Whether the work should end at the next good moment, and whether it was `interrupted` at any moment."""
 
     asked: bool = False
+    interrupted: bool = False
 
     def end_if_asked(self) -> None:
         """Raise KeyboardInterrupt if so; called where nothing is half done."""
@@ -31,7 +32,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping(what_is_finished: str) -> Iterator[Stop]:
-    """A Stop that the first SIGINT or SIGTERM asks; the second kills the process as a signal does by default.
+    """A Stop that the first SIGINT or SIGTERM asks; later ones raise KeyboardInterrupt wherever they strike.
 
     Outside the main thread, where Python delivers no signals, nobody asks.
     """
@@ -40,9 +41,9 @@ def stopping(what_is_finished: str) -> Iterator[Stop]:
     def ask(number: int, frame: Any) -> None:
         name = signal.Signals(number).name
         if stop.asked:
-            logger.warning("%s again: ending at once; what is published stays", name)
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            stop.interrupted = True
+            logger.warning("%s again: ending at once; what is not published is given up", name)
+            raise KeyboardInterrupt
         logger.warning("%s: %s, then the run ends; a second time ends it at once", name, what_is_finished)
         stop.asked = True
 

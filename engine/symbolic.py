@@ -8,6 +8,7 @@ the worker is killed when it does not answer in time, and started again for the 
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib.util
 import json
 import logging
@@ -92,10 +93,19 @@ atexit.register(_WORKER.close)
 def same_expression(gold: str, answer: str) -> Outcome:
     """`SymbolicWorker.ask` of this process's worker; "math_verify_absent" without the package."""
     if importlib.util.find_spec("math_verify") is None:
+        _say_absent()
         return "math_verify_absent"
     if max(len(gold), len(answer)) > LONGEST:
         return "math_verify_failed"
     return _WORKER.ask(gold, answer)
+
+
+@functools.cache
+def _say_absent() -> None:
+    logger.warning(
+        "Math-Verify is not installed: gold answers that are no numbers compare as text, so that an equal expression "
+        "written differently counts as wrong; pip install math-verify, then run again in a new directory"
+    )
 
 
 def _forward(process: subprocess.Popen[str], answers: Queue[str]) -> None:

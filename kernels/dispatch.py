@@ -6,15 +6,20 @@ anywhere, sends tensors of the CPU through the same kernels, slowly. float64 is 
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from . import gumbel, reference
-from .reference import LogitStats, Previous
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def served_by_triton(logits: Tensor) -> bool:
@@ -26,71 +31,25 @@ def served_by_triton(logits: Tensor) -> bool:
     return logits.device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
-def logit_stats(
-    logits: Tensor,
-    targets: Tensor | None = None,
-    *,
-    previous: Tensor | Previous | None = None,
-    topk: int = 0,
-    exclude_id: int | None = None,
-    n_candidates: int | None = None,
-    reverse: bool = False,
-    precise: bool = False,
-    moments: bool = True,
-    keep: bool = False,
-) -> LogitStats:
-    """`reference.logit_stats`, by the kernel that fits the device."""
-    compute: Callable[..., LogitStats] = reference.logit_stats
-    if served_by_triton(logits):
-        from . import launch
+def by_device(
+    specification: Callable[Concatenate[Tensor, P], R], *, kernel: str
+) -> Callable[Concatenate[Tensor, P], R]:
+    """`specification`, or `kernel` ("module:function" of this package, imported when needed) where it takes the logits.
 
-        compute = launch.logit_stats
-    return compute(
-        logits,
-        targets,
-        previous=previous,
-        topk=topk,
-        exclude_id=exclude_id,
-        n_candidates=n_candidates,
-        reverse=reverse,
-        precise=precise,
-        moments=moments,
-        keep=keep,
-    )
-
-
-def gumbel_argmax(
-    logits: Tensor,
-    counter: Tensor,
-    *,
-    temperature: float,
-    seed: int,
-    exclude_id: int | None = None,
-    n_candidates: int | None = None,
-    exact: bool = False,
-) -> Tensor:
-    """One draw from softmax(logits / temperature) over each row's candidates [N], with noise counted by `counter`.
-
-    On a CPU the keys are float64; a GPU uses float32 unless `exact`, and may differ where two keys nearly tie.
+    Both have the same parameters, so that nothing is said of them here; tests/kernels/test_dispatch.py compares them.
     """
-    if served_by_triton(logits):
-        from .gumbel_kernel import gumbel_argmax as draw
+    module, _, name = kernel.partition(":")
 
-        return draw(
-            logits,
-            counter,
-            temperature=temperature,
-            seed=seed,
-            exclude_id=exclude_id,
-            n_candidates=n_candidates,
-            exact=exact,
-        )
-    allowed = reference.candidates_only(reference.widen(logits), exclude_id=exclude_id, n_candidates=n_candidates)
-    return gumbel.gumbel_argmax(allowed, counter, temperature=temperature, seed=seed)
+    @functools.wraps(specification)
+    def serve(logits: Tensor, /, *arguments: P.args, **options: P.kwargs) -> R:
+        if not served_by_triton(logits):
+            return specification(logits, *arguments, **options)
+        compute: Callable[..., R] = getattr(importlib.import_module(f".{module}", __package__), name)
+        return compute(logits, *arguments, **options)
+
+    return serve
 
 
-def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
-    """p [N] of one token per row. On a CPU by torch's softmax, bit for bit what the published samplers compare."""
-    if served_by_triton(logits):
-        return (logits.gather(-1, token[:, None]).squeeze(-1).float() - lse).exp()
-    return reference.widen(logits).softmax(-1).gather(-1, token[:, None]).squeeze(-1)
+logit_stats = by_device(reference.logit_stats, kernel="launch:logit_stats")
+gumbel_argmax = by_device(gumbel.gumbel_argmax, kernel="gumbel_kernel:gumbel_argmax")
+token_probability = by_device(reference.token_probability, kernel="launch:token_probability")

@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .distribution import widen
 from .philox import exponential, philox, uniform
+from .reference import BLOCK, candidates_only
 
 LANE = 32768
 SCORE_DOMAIN = 0x8000_0000
@@ -20,18 +22,37 @@ SCORE_DOMAIN = 0x8000_0000
 def token_noise(counter: Tensor, *, vocabulary: int, seed: int) -> Tensor:
     """Exp(1) noise [N, V] (float64) for rows with counters [N, 3] (problem key, position, step)."""
     problem, position, step = (counter[:, i, None] for i in range(3))
-    blocks: list[Tensor] = []
+    parts: list[Tensor] = []
     for block in range(-(-vocabulary // (4 * LANE))):
-        width = min(vocabulary - block * 4 * LANE, LANE)
-        lane = torch.arange(width, device=counter.device)[None, :] + block * LANE
-        blocks.extend(philox((lane, position, step, problem), key=seed))
-    return exponential(torch.cat(blocks, dim=1)[:, :vocabulary])
+        left = vocabulary - block * 4 * LANE
+        lane = torch.arange(min(left, LANE), device=counter.device)[None, :] + block * LANE
+        words = philox((lane, position, step, problem), key=seed)
+        parts += [word[:, : left - i * LANE] for i, word in enumerate(words) if left > i * LANE]
+    return exponential(torch.cat(parts, dim=1))
 
 
-def gumbel_argmax(logits: Tensor, counter: Tensor, *, temperature: float, seed: int) -> Tensor:
-    """One draw from softmax(logits / temperature) for each row [N], in float64 as the reference does it."""
-    noise = token_noise(counter, vocabulary=logits.shape[-1], seed=seed)
-    return (logits.double() - temperature * noise.log()).argmax(-1)
+def gumbel_argmax(
+    logits: Tensor,
+    counter: Tensor,
+    *,
+    temperature: float,
+    seed: int,
+    exclude_id: int | None = None,
+    n_candidates: int | None = None,
+    exact: bool = False,
+) -> Tensor:
+    """One draw from softmax(logits / temperature) over each row's candidates [N], with noise counted by `counter`.
+
+    Here the keys are float64 as in the reference, `exact` or not; on a GPU they are float32 unless `exact`, and may
+    differ where two keys nearly tie.
+    """
+    vocabulary = logits.shape[-1]
+    drawn = []
+    for some, count in zip(*(x.split(max(1, BLOCK // vocabulary)) for x in (logits, counter)), strict=True):
+        allowed = candidates_only(widen(some), exclude_id=exclude_id, n_candidates=n_candidates)
+        noise = token_noise(count, vocabulary=vocabulary, seed=seed)
+        drawn.append((allowed.double() - temperature * noise.log()).argmax(-1))
+    return torch.cat(drawn)
 
 
 def position_noise(counter: Tensor, *, seed: int) -> Tensor:

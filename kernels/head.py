@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from .blas import safe_rows
 from .dispatch import gumbel_argmax, logit_stats, token_probability
-from .reference import LogitStats, widen
+from .distribution import widen
+from .reference import LogitStats
 from .ring import LogitRing
 
 
@@ -88,8 +89,8 @@ class Head:
         return self._project(padded)[: len(hidden)]
 
     def _project(self, hidden: Tensor) -> Tensor:
-        if self.logits_dtype == self.weight.dtype:
-            return F.linear(hidden, self.weight)
+        if self.logits_dtype.itemsize <= self.weight.dtype.itemsize:
+            return F.linear(hidden, self.weight).to(self.logits_dtype)
         if hidden.is_cuda:
             return torch.mm(hidden, self.weight.T, out_dtype=self.logits_dtype)
         wide = hidden.to(self.logits_dtype)
@@ -117,7 +118,7 @@ class Head:
         if rows.unconditional is not None:
             logits = self.guide(logits, self.logits(rows.unconditional))
         if self.sampling.suppress:
-            logits = _without(logits, self.sampling.suppress)
+            logits = without(logits, self.sampling.suppress)
         chosen, ring = self.sampling, self.ring
         stats = logit_stats(
             logits,
@@ -136,7 +137,7 @@ class Head:
         if rows.previous is None:
             return None
         logits = self.logits(rows.previous)
-        return _without(logits, self.sampling.suppress) if self.sampling.suppress else logits
+        return without(logits, self.sampling.suppress) if self.sampling.suppress else logits
 
     def _propose(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Proposal:
         chosen = self.sampling
@@ -158,13 +159,13 @@ class Head:
             return Proposal(token, stats.top1_prob)
         if not (chosen.literal or chosen.confidence_suppress):
             return Proposal(token, token_probability(logits, token, stats.lse))
-        judged = _without(logits.clone(), chosen.confidence_suppress) if chosen.confidence_suppress else logits
+        judged = without(logits.clone(), chosen.confidence_suppress) if chosen.confidence_suppress else logits
         probability = (judged if chosen.literal else widen(judged)).softmax(-1)
         return Proposal(token, probability.gather(-1, token[:, None]).squeeze(-1))
 
 
-def _without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
-    """The same tensor, with some columns at -inf."""
+def without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
+    """The same tensor [N, V], with the columns `ids` at -inf."""
     for i in ids:  # a list as an index would be copied to the device, and waited for
         logits[:, i] = -torch.inf
     return logits

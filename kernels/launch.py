@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .finish import finish
 from .logit_stats import FIELDS, sweep
-from .reference import LogitStats, Previous
+from .previous import Previous
+from .reference import LogitStats
 from .topk import topk_from_lanes
 
 FEW_ROWS = 512
@@ -99,6 +100,11 @@ def logit_stats(
     return LogitStats(
         lse, entropy, forward, backward, ids, top1, probability, margin, mean, std, gold, top_ids, top_values, status
     )
+
+
+def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
+    """p [N] of one token per row, from the logsumexp that is already known."""
+    return (logits.gather(-1, token[:, None]).squeeze(-1).float() - lse).exp()
 
 
 def _options(warps: int) -> dict[str, int | bool]:

@@ -1,8 +1,8 @@
 """The specification of every per-row statistic of logits, in plain torch; it also serves the CPU.
 
 All functions take rows of logits [N, V] and reduce over V in float32 (float64 stays float64), a few rows at a time, so
-that what one pass leaves is still in the cache for the next. A logit at or below FLOOR counts as -inf, one at or above
-CEILING as +inf. They know nothing of positions or steps. Shapes: N rows, V vocabulary, A target tokens, K largest kept.
+that what one pass leaves is still in the cache for the next. They know nothing of positions or steps. Shapes: N rows, V
+vocabulary, A target tokens, K largest kept.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BITS_PER_NAT = 1.0 / math.log(2.0)
+from .distribution import BITS_PER_NAT, CEILING, FLOOR, Distribution, distribution, kl_divergence, widen
+from .largest import largest
+from .previous import Previous, read_previous
+
 STATUS_NOT_FINITE, STATUS_EMPTY = 1, 2
-FLOOR, CEILING = -(2.0**30), 2.0**30
-PRECISE_BELOW = 0.1  # nats; above it the plain form of KL is the better one
 BLOCK = 1 << 19
 """Logits worked on at a time: 2 MiB of float32."""
 
@@ -38,21 +39,6 @@ class LogitStats(NamedTuple):
     topk_id: Tensor  # [N, K] int64
     topk_logit: Tensor  # [N, K] in the logits' dtype
     status: Tensor  # [N] uint8: 1 a NaN or +inf, 2 all -inf
-
-
-class Previous(NamedTuple):
-    """The step before: logits [M, V], what was computed of each, and at which of its rows each row has its own."""
-
-    logits: Tensor  # [M, V]
-    lse: Tensor  # [M] nats; NaN where a row has no step before
-    place: Tensor  # [N] int64
-    top1_id: Tensor  # [M] int64, for the compensated form
-    top1_logit: Tensor  # [M]
-
-
-def widen(logits: Tensor) -> Tensor:
-    """The logits in the dtype the arithmetic is done in: float32, or float64 if they are float64 already."""
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def candidates_only(logits: Tensor, *, exclude_id: int | None, n_candidates: int | None) -> Tensor:
@@ -89,68 +75,55 @@ def logit_stats(
     KL that keeps its digits when it is tiny, `moments=False` leaves mean and std NaN.
 
     Entropy is H = log2 S - T/S with S = sum e^z, T = sum z e^z / ln 2 and z = x - max x: shifting inside T keeps the
-    difference between numbers of at most log2 V bits, whatever the offset of the logits. KL(p||q) =
-    sum p (x - y) - (lse_x - lse_y).
+    difference between numbers of at most log2 V bits, whatever the offset of the logits. Of `topk_id` equal logits
+    come by their id.
     """
     n, vocabulary = logits.shape
-    rows = max(1, BLOCK // vocabulary)
+    k, rows = min(topk, vocabulary), max(1, BLOCK // vocabulary)
     parts = []
     for start in range(0, max(n, 1), rows):
         here = slice(start, start + rows)
         raw = logits[here]
         x = widen(raw)
-        before = _before(previous, here)
-        stats = _block(x, raw, None if targets is None else targets[here], topk, exclude_id, n_candidates, moments)
-        if before is not None:
-            y, lse_y = before
-            kl = kl_divergence(x, stats.lse, y, lse_y, precise=precise)
-            back = kl_divergence(y, lse_y, x, stats.lse) if reverse else stats.kl_reverse
-            known = (stats.status == 0) & lse_y.isfinite()
-            stats = stats._replace(kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan))
+        ids = largest(x, min(max(k, 2), vocabulary))
+        of_x = distribution(x)
+        stats = _block(of_x, ids, None if targets is None else targets[here], exclude_id, n_candidates, moments)
+        if previous is not None:
+            y, lse_y = read_previous(previous, here)
+            stats = _compared(stats, of_x, y, lse_y, reverse=reverse, precise=precise)
             if keep and isinstance(previous, Previous):
-                previous.logits[previous.place[here]] = raw
-        parts.append(stats)
+                previous.leave(here, raw)
+        parts.append(stats._replace(topk_id=ids[:, :k], topk_logit=raw.gather(-1, ids[:, :k])))
     return LogitStats(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _before(previous: Tensor | Previous | None, here: slice) -> tuple[Tensor, Tensor] | None:
-    if previous is None:
-        return None
-    if isinstance(previous, Previous):
-        place = previous.place[here]
-        return widen(previous.logits[place]), previous.lse[place]
-    y = widen(previous[here])
-    return y, torch.logsumexp(y, -1)
+def _compared(
+    stats: LogitStats, of_x: Distribution, y: Tensor, lse_y: Tensor, *, reverse: bool, precise: bool
+) -> LogitStats:
+    kl = kl_divergence(of_x, stats.lse, y, lse_y, precise=precise)
+    back = kl_divergence(distribution(y), lse_y, of_x.x, stats.lse) if reverse else stats.kl_reverse
+    known = (stats.status == 0) & lse_y.isfinite()
+    return stats._replace(kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan))
 
 
 def _block(
-    x: Tensor,
-    raw: Tensor,
+    of_x: Distribution,
+    ids: Tensor,
     targets: Tensor | None,
-    topk: int,
     exclude_id: int | None,
     n_candidates: int | None,
     moments: bool,
 ) -> LogitStats:
-    n, vocabulary = x.shape
-    k = min(topk, vocabulary)
-    ordinary = _all_ordinary(x)
-    x = x if ordinary else _floored(x)
-    kept = raw.topk(min(max(k, 2), vocabulary), dim=-1)
-    largest = _floored(widen(kept.values))
-    peak = largest[:, :1]
-    status = torch.zeros(n, dtype=torch.uint8, device=x.device) if ordinary else _status(x, peak)
-    p = x.softmax(-1)
-    z = x - peak
-    e = z.exp()
-    total = e.sum(-1)  # softmax's own sum is only good to 4e-6 at V = 126464
-    weighted = _expectation(e, z, ordinary) / total
-    entropy = (total.log() - weighted) * BITS_PER_NAT
+    x, p, mass, ordinary = of_x
+    best = x.gather(-1, ids[:, :2])
+    peak = best[:, :1]
+    total = mass / p.gather(-1, ids[:, :1]).squeeze(-1)  # sum e^z: p is e^z / S, and e^z = 1 at the peak
+    entropy = (total.log() - of_x.mean(x - peak)) * BITS_PER_NAT
     lse = peak.squeeze(-1) + total.log()
-    top1_logit, top1_id = _first_candidate(x, exclude_id, n_candidates)
+    top1_logit, top1_id = _first_candidate(x, ids[:, 0], best[:, 0], exclude_id, n_candidates)
     undefined = torch.full_like(lse, math.nan)
-    margin = torch.full_like(lse, math.inf) if vocabulary == 1 else largest[:, 0] - largest[:, 1]
-    mean, std = _moments(x, ordinary) if moments else (undefined, undefined)
+    margin = torch.full_like(lse, math.inf) if x.shape[-1] == 1 else best[:, 0] - best[:, 1]
+    mean, std = _moments(x, ordinary and bool(peak.amax() < CEILING)) if moments else (undefined, undefined)
     stats = LogitStats(
         lse,
         entropy,
@@ -158,33 +131,16 @@ def _block(
         undefined,
         top1_id,
         top1_logit,
-        p.gather(-1, top1_id.clamp_min(0)[:, None]).squeeze(-1),
+        torch.where(top1_id < 0, 0.0, p.gather(-1, top1_id.clamp_min(0)[:, None]).squeeze(-1)),
         margin,
         mean,
         std,
         target_logprobs(x, lse, targets),
-        kept.indices[:, :k],
-        kept.values[:, :k],
-        status,
+        ids,
+        best,
+        _status(peak.squeeze(-1)),
     )
-    return stats if ordinary else _undefined_where_broken(stats)
-
-
-def _all_ordinary(x: Tensor) -> bool:
-    """Whether no logit is NaN or infinite. Asked on the CPU alone, where looking costs no wait."""
-    if x.device.type != "cpu" or not len(x):
-        return False
-    low, high = torch.aminmax(x)
-    return bool(low > FLOOR) and bool(high < CEILING)
-
-
-def _expectation(p: Tensor, z: Tensor, ordinary: bool) -> Tensor:
-    """sum p z over p > 0; may overwrite z. Pairwise: a BLAS dot product in float32 loses two digits at V = 126464."""
-    return z.mul_(p).sum(-1) if ordinary else torch.where(p > 0, p * z, 0.0).sum(-1)
-
-
-def _floored(x: Tensor) -> Tensor:
-    return torch.where(x <= FLOOR, -math.inf, x)
+    return _undefined_where_broken(stats)
 
 
 def _moments(x: Tensor, ordinary: bool) -> tuple[Tensor, Tensor]:
@@ -198,30 +154,6 @@ def _moments(x: Tensor, ordinary: bool) -> tuple[Tensor, Tensor]:
     return mean, variance.sqrt()
 
 
-def kl_divergence(x: Tensor, lse_x: Tensor, y: Tensor, lse_y: Tensor, *, precise: bool = False) -> Tensor:
-    """KL(p || q) in bits [N] for p = softmax(x) and q = softmax(y); +inf where q = 0 < p.
-
-    `precise`: below 0.1 nats, F - (r - log1p r) with w = x - y - c for any constant c, F = sum p (w + expm1(-w)) and
-    r = sum p expm1(-w). Every term of F is >= 0 and of second order, so nothing cancels.
-    """
-    ordinary = _all_ordinary(x) and _all_ordinary(y)
-    x, y = (x, y) if ordinary else (_floored(x), _floored(y))
-    p = (x - lse_x[:, None]).exp_()
-    d = x - y if ordinary else torch.where(p > 0, x - y, 0.0)
-    plain = _expectation(p, d.clone() if precise else d, ordinary) - (lse_x - lse_y)
-    if not precise:
-        return plain * BITS_PER_NAT
-    w = d - (lse_x - lse_y)[:, None]
-    near = torch.expm1(-w)
-    r = (p * near).sum(-1)
-    # The direct sum loses the digits of terms of order w^2, the series does not.
-    series = w * w * (0.5 - w * (1 / 6 - w * (1 / 24 - w * (1 / 120 - w * (1 / 720 - w / 5040)))))
-    f = (p * torch.where(w.abs() < 0.25, series, w + near)).sum(-1)
-    log_excess = torch.where(r.abs() < 0.01, r * r * (0.5 - r * (1 / 3 - r * (0.25 - r * 0.2))), r - torch.log1p(r))
-    better = (plain < PRECISE_BELOW) & ~((y > FLOOR) & (x <= FLOOR)).any(-1)
-    return torch.where(better, f - log_excess, plain) * BITS_PER_NAT
-
-
 def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor | None) -> Tensor:
     """log p of `targets` [N, A] in nats; NaN where the target is negative (padding)."""
     if targets is None:
@@ -230,30 +162,35 @@ def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor | None) -> Tensor:
     return torch.where(targets >= 0, picked, math.nan)
 
 
-def _first_candidate(x: Tensor, exclude_id: int | None, n_candidates: int | None) -> tuple[Tensor, Tensor]:
-    end = x.shape[-1] if n_candidates is None else min(n_candidates, x.shape[-1])
-    cut = end if exclude_id is None or exclude_id >= end else exclude_id
-    value, at = _first_maximum(x[:, :cut])
-    if cut + 1 < end:
-        later, place = _first_maximum(x[:, cut + 1 : end])
-        value, at = torch.maximum(value, later), torch.where(later > value, place + cut + 1, at)
-    return value, torch.where(value <= FLOOR, -1, at)
+def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
+    """p [N] of one token per row, by torch's softmax: bit for bit what the published samplers compare."""
+    return widen(logits).softmax(-1).gather(-1, token[:, None]).squeeze(-1)
 
 
-def _first_maximum(x: Tensor) -> tuple[Tensor, Tensor]:
-    if x.shape[-1] == 0 or len(x) == 0:
-        return x.new_full((len(x),), -math.inf), torch.full((len(x),), -1, dtype=torch.int64, device=x.device)
-    at = x.argmax(-1)
-    return x.gather(-1, at[:, None]).squeeze(-1), at
+def _first_candidate(
+    x: Tensor, first: Tensor, value: Tensor, exclude_id: int | None, n_candidates: int | None
+) -> tuple[Tensor, Tensor]:
+    """Logit and id [N] of the largest candidate: the row's `first` and its `value` where that may be predicted."""
+    allowed = first < (x.shape[-1] if n_candidates is None else n_candidates)
+    if exclude_id is not None:
+        allowed &= first != exclude_id
+    if not allowed.all():
+        others = (~allowed).nonzero().squeeze(-1)
+        rest = candidates_only(x[others], exclude_id=exclude_id, n_candidates=n_candidates)
+        first = first.index_copy(0, others, rest.argmax(-1))
+        value = value.index_copy(0, others, rest.amax(-1))
+    return value, torch.where(value <= FLOOR, -1, first)
 
 
-def _status(x: Tensor, peak: Tensor) -> Tensor:
-    bad = x.isnan().any(-1) | (peak.squeeze(-1) >= CEILING)
-    empty = peak.squeeze(-1) <= FLOOR
-    return bad.to(torch.uint8) * STATUS_NOT_FINITE + empty.to(torch.uint8) * STATUS_EMPTY
+def _status(peak: Tensor) -> Tensor:
+    # A NaN counts as the largest of its row.
+    bad = peak.isnan() | (peak >= CEILING)
+    return bad.to(torch.uint8) * STATUS_NOT_FINITE + (peak <= FLOOR).to(torch.uint8) * STATUS_EMPTY
 
 
 def _undefined_where_broken(stats: LogitStats) -> LogitStats:
+    if stats.status.device.type == "cpu" and not bool(stats.status.any()):
+        return stats
     broken, empty = stats.status == STATUS_NOT_FINITE, stats.status == STATUS_EMPTY
     unsure = broken | empty
     lse = torch.where(broken, math.nan, torch.where(empty, -math.inf, stats.lse))
@@ -262,7 +199,7 @@ def _undefined_where_broken(stats: LogitStats) -> LogitStats:
         entropy=torch.where(unsure, math.nan, stats.entropy),
         top1_id=torch.where(unsure, -1, stats.top1_id),
         top1_logit=torch.where(broken, math.nan, stats.top1_logit),
-        top1_prob=torch.where(unsure, math.nan, torch.where(stats.top1_id < 0, 0.0, stats.top1_prob)),
+        top1_prob=torch.where(unsure, math.nan, stats.top1_prob),
         margin=torch.where(unsure, math.nan, stats.margin),
         mean=torch.where(broken, math.nan, stats.mean),
         std=torch.where(broken, math.nan, stats.std),

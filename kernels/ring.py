@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from .reference import LogitStats, Previous
+from .previous import Previous
+from .reference import LogitStats
 
 LIMIT_BYTES = 8 << 30
 """A larger ring is not made; the head then projects the previous hidden states again."""
@@ -27,7 +28,8 @@ class LogitRing:
         self._top1_id = torch.full((places,), -1, dtype=torch.int64, device=device)
         self._top1_logit = torch.full((places,), math.nan, device=device)
         self._written = torch.full((places,), -1, dtype=torch.int64, device=device)
-        self._tick = 0
+        # On the device, as everything a step depends on: a number of the host would be frozen into a captured graph.
+        self._tick = torch.zeros((), dtype=torch.int64, device=device)
 
     @classmethod
     def if_it_fits(cls, places: int, weight: Tensor, *, dtype: torch.dtype | None = None) -> LogitRing | None:

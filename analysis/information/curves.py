@@ -86,7 +86,7 @@ def decoder_points(x: np.ndarray, setting: Setting) -> tuple[Point, Point]:
     null = linear_many(x, setting.permuted, fold)
     score = prepared(found.score(), generator(setting.seed, "jitter", 0))
     known = stability(lambda rows, k: _ross_of(score[rows], setting.y[rows], k), len(x), k=setting.k, **_how(setting))
-    bound = Point(float(gain.mean()), _clustered_stderr(gain, setting.groups), null, False)
+    bound = Point(float(gain.mean()), clustered_stderr(gain, setting.groups), null, False)
     return bound, Point(known.value, known.stderr, null, known.limited)
 
 
@@ -133,7 +133,7 @@ def _ross_of(x: np.ndarray, codes: np.ndarray, k: int) -> float:
     return float("nan") if members[members > 0].min() <= k or (members > 0).sum() < 2 else ross_nats(x, codes, k)
 
 
-def _clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
+def clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
     """Standard error of the mean of `values` [n] whose rows of one group are not independent."""
     n = len(values)
     group = np.unique(groups, return_inverse=True)[1].reshape(-1)

@@ -8,6 +8,8 @@ falls short of the truth; it can never exceed psi(N) - psi(k).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..neighbors import count_within, distances_to, nearest
@@ -40,7 +42,7 @@ def ksg1_nats(x: np.ndarray, y: np.ndarray, k: int, backend: str = "auto") -> fl
 
 
 def continuous(
-    nats: object,
+    nats: Callable[[np.ndarray, np.ndarray, int, str], float],
     x: np.ndarray,
     y: np.ndarray,
     seed: int,
@@ -53,7 +55,6 @@ def continuous(
     """Check and prepare x and y, average `nats(x, y, k, backend)` over draws of the jitter; what KSG-1 and 2 share."""
     from scipy.special import digamma
 
-    assert callable(nats)
     wide_x, wide_y = paired(x, y)
     n, dimension = len(wide_x), wide_x.shape[1] + wide_y.shape[1]
     check_k(k, n)

@@ -19,6 +19,7 @@ PANELS: dict[str, str] = {
     "entropy": "diffengine.analysis.plots.entropy:draw_entropy",
     "information_gain": "diffengine.analysis.plots.information_gain:draw_information_gain",
     "mutual_information": "diffengine.analysis.plots.mutual_information:draw_mutual_information",
+    "pvi": "diffengine.analysis.plots.pvi:draw_pvi",
     "tsne": "diffengine.analysis.plots.embedding:draw_tsne",
     "trajectories": "diffengine.analysis.plots.trajectories:draw_trajectories",
     "statistics": "diffengine.analysis.plots.statistics:draw_statistics",

@@ -45,7 +45,7 @@ def draw_confidence(ax: Axes, analysis: Analysis, *, method: str | None = None) 
     style.steps(ax, analysis)
     unit = "tokens" if expected else "probability"
     ax.set_ylabel("expected count of gold tokens" if expected else unit)
-    if not expected:
+    if not expected and method != "mean_prob":  # small by construction: on an axis to 1 it would look flat
         ax.set_ylim(-0.02, 1.02)
     detail = f"{MEANING.get(method, method)} · {unit} · n = {_n(analysis, method)}"
     style.heading(

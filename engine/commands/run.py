@@ -42,6 +42,11 @@ HOW = [
         "--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: bfloat16 on a GPU, float32 on a CPU]"
     ),
     click.option(
+        "--logits-dtype",
+        type=click.Choice(["model", "float32", "bfloat16"]),
+        help="Logits of which the statistics are taken; `float32` for exact KL of a bfloat16 model.  [default: model]",
+    ),
+    click.option(
         "--token-budget",
         type=click.IntRange(1),
         help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory is short]",

@@ -47,6 +47,10 @@ class MaskedDiffusionModel:
     def device(self) -> torch.device:
         return self.head_weight.device
 
+    def logits_dtype(self, name: str) -> torch.dtype:
+        """What the run's setting `logits_dtype` means for this model: "model" is its own dtype."""
+        return DTYPES.get(name, self.dtype)
+
     @torch.inference_mode()
     def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
         """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE positions [T]."""

@@ -19,7 +19,7 @@ Column = np.ndarray | Sequence[str]
 PAD_TEXT = "\N{SYMBOL FOR NULL}"
 """Stands for the NUL character, which HDF5 strings cannot hold; a byte-level model may well generate one."""
 
-_ALLOWED = {"model": ("float32", "uint16")}
+_ALLOWED = {"model": ("float32", "uint16"), "logits": ("float32", "uint16")}
 
 
 class CheckedColumns(NamedTuple):

@@ -19,6 +19,7 @@ from .columns import dims_of
 from .element import read_block
 from .errors import DamagedRun
 from .header import Header, read_header, structure_faults
+from .sums import sum_faults
 from .values import Facts, facts_of, value_faults
 
 HEAD = "head.h5"
@@ -72,7 +73,7 @@ def _content_faults(file: h5py.File, header: Header, info: Mapping[str, Any]) ->
     for name in header.stored:
         if name in _UNREAD_BY_RULES:
             _read_through(file[name])
-    return faults + _judge(file, header, facts)
+    return faults + _judge(file, header, facts) + sum_faults(file, header.stored)
 
 
 def _judge(file: h5py.File, header: Header, facts: Facts) -> list[str]:

@@ -18,6 +18,9 @@ from .manifest import Manifests, read_manifests
 from .schema import SCHEMA_VERSION, VARIABLES
 from .shard import shards_dir
 
+BASE_VERSION = "1.0"
+"""Variables that came with a later minor version may be missing in the older shards of a run."""
+
 VERIFY = "run `diffengine verify --repair` on the run, then the same `diffengine run` command again"
 
 
@@ -53,14 +56,15 @@ def read_header(path: Path) -> Header:
 
 
 def _header(path: Path, file: h5py.File) -> Header:
-    """From names, dimension scales and one variable in the model's dtype: opening all forty would take far longer."""
+    """From names, scales and one variable of each dtype that varies: opening all forty would take far longer."""
     _check_root(path, file)
     names = set(file)
     missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
     if missing:
         raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
-    model = stored_type(file["state_masked"])
-    stored = {name: model if row.dtype == "model" else row.dtype for name, row in VARIABLES.items() if name in names}
+    kinds = {"model": stored_type(file["state_masked"])}
+    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
+    stored = {name: kinds.get(row.dtype, row.dtype) for name, row in VARIABLES.items() if name in names}
     sizes = {dim: len(file[dim]) for dim in dict.fromkeys(dim for name in stored for dim in dims_of(name))}
     ids = tuple(file["problem_id"].asstr()[...])
     if not len(ids) == sizes["problem"] == int(file.attrs["n_problems"]):
@@ -133,8 +137,10 @@ def _check_alike(first: Header, other: Header) -> None:
             f"{both} come from different configurations ({first.fingerprint} and {other.fingerprint}); "
             "use one directory for each"
         )
-    if other.stored != first.stored:
-        differing = sorted({name for name, _ in other.stored.items() ^ first.stored.items()})
+    differing = sorted(
+        {name for name, _ in other.stored.items() ^ first.stored.items() if VARIABLES[name].since == BASE_VERSION}
+    )
+    if differing:
         raise DamagedRun(f"{both} differ in what they store: {', '.join(differing)}; {VERIFY}")
     fixed = {dim for dim in first.sizes if dim not in ("problem", "answer_token")}
     wrong = [

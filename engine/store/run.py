@@ -46,6 +46,7 @@ class Run:
         self.path = path
         self.info: dict[str, Any] = read_info(path)
         self._headers = read_headers(path)
+        self._stored = _stored_everywhere(self._headers)
         self._places, self.ids, self.index = _rows(self._headers)
         self._rows_of: dict[str, int] = {name: row for row, name in enumerate(self.ids)}
         self._files = OpenFiles([header.path for header in self._headers], limit=open_files)
@@ -62,8 +63,8 @@ class Run:
 
     @property
     def variables(self) -> list[str]:
-        """The names of the stored variables, in schema order."""
-        return list(self._headers[0].stored) if self._headers else []
+        """The names of the variables that every shard stores, in schema order."""
+        return list(self._stored)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -84,7 +85,7 @@ class Run:
         return len(self.ids)
 
     def __contains__(self, variable: object) -> bool:
-        return bool(self._headers) and variable in self._headers[0].stored
+        return variable in self._stored
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.variables)
@@ -184,6 +185,11 @@ def stored_problems(path: Path) -> list[Problem]:
     if not file.is_file():
         raise NotARun(f"{file} is missing; a run keeps its problems there, copy the run directory whole")
     return list(load_problems(file))
+
+
+def _stored_everywhere(headers: list[Header]) -> list[str]:
+    """A run that was continued by a later version may hold a variable in its newer shards only."""
+    return [name for name in VARIABLES if headers and all(name in header.stored for header in headers)]
 
 
 def _rows(headers: list[Header]) -> tuple[np.ndarray, list[str], np.ndarray]:

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
-Dtype = Literal["int32", "int8", "uint8", "float32", "str", "model"]
-"""`model` is the dtype the model ran in: float32, or bfloat16 handed over as its uint16 bits."""
+Dtype = Literal["int32", "int8", "uint8", "float32", "str", "model", "logits"]
+"""`model` is the dtype the model ran in, `logits` the one its logits were taken in: float32, or bfloat16 handed over as
+its uint16 bits."""
 
 
 class Variable(NamedTuple):
-    """One row of the schema. `dims` without the leading `problem` (except where `per_shard`)."""
+    """One row of the schema. `dims` without the leading `problem` (except where `per_shard`).
+
+    `since`: the schema version from which on it is stored; a run that two versions made may lack it in older shards.
+    """
 
     dims: tuple[str, ...]
     dtype: Dtype
     units: str
     long_name: str
     optional: bool = False
+    since: str = "1.0"
     per_shard: bool = False
     flags: tuple[str, ...] = ()
 
@@ -45,6 +50,8 @@ VARIABLES: dict[str, Variable] = {
     "n_forwards": Variable((), "int32", "1", "forward passes this problem took part in"),
     "seconds": Variable((), "float32", "s", "wall time between entering and leaving the canvas (shared with batch mates)"),
     "answer_token_id": Variable(("answer_token",), "int32", "id", "tokens of the gold answer, padded with -1"),
+    # one value for each generated position
+    "null_answer_logprob": Variable(("position", "answer_token"), "float32", "nats", "log-probability of each gold answer token with the question left out and all positions masked", optional=True, since="1.1"),
     # one value for each step
     "performed": Variable(("step",), "uint8", "1", "1 where a forward pass ran; a step that commits nothing is skipped and its floats are NaN"),
     "n_masked": Variable(("step",), "int32", "positions", "masked generated positions that the forward pass of this step saw"),
@@ -66,7 +73,7 @@ VARIABLES: dict[str, Variable] = {
     "logit_std": Variable(_AT, "float32", "nats", "standard deviation of the logits over the vocabulary"),
     "answer_logprob": Variable((*_AT, "answer_token"), "float32", "nats", "log-probability of each gold answer token at each position"),
     "topk_id": Variable((*_AT, "k"), "int32", "id", "tokens of the k largest logits, descending", optional=True),
-    "topk_logit": Variable((*_AT, "k"), "model", "nats", "the k largest logits, descending", optional=True),
+    "topk_logit": Variable((*_AT, "k"), "logits", "nats", "the k largest logits, descending", optional=True),
     "hidden": Variable((*_AT, "feature"), "model", "1", "final hidden state (after the last norm): logits = hidden @ head.T", optional=True),
     "logits": Variable((*_AT, "vocabulary"), "model", "nats", "full logits", optional=True),
     # one for the shard

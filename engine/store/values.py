@@ -86,6 +86,8 @@ def _mask_counts(arrays: Arrays, facts: Facts) -> list[str]:
 def _bounds(arrays: Arrays, facts: Facts) -> list[str]:
     faults = _where("logprob is above 0", arrays["logprob"] > ROUNDING)
     faults += _where("answer_logprob is above 0", arrays["answer_logprob"] > ROUNDING)
+    if "null_answer_logprob" in arrays:
+        faults += _where("null_answer_logprob is above 0", arrays["null_answer_logprob"] > ROUNDING)
     faults += _where("entropy is below 0", arrays["entropy"] < -ROUNDING)
     faults += _where("kl is below 0", arrays["kl"] < -max(ROUNDING, 1e-3))
     faults += _where("margin is below 0", arrays["margin"] < 0)

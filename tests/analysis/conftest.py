@@ -76,6 +76,7 @@ def columns_of(
         tokens[row, : len(each)] = each
     logprob = -rng.exponential(1.0, (*shape, width)).astype(np.float32)
     logprob[np.broadcast_to(tokens[:, None, None, :] < 0, logprob.shape)] = np.nan
+    null = -np.random.default_rng(seed + 1).exponential(3.0, (problems, positions, width))
     kl = rng.exponential(0.1, shape).astype(np.float32)
     kl[:, :1] = np.nan
     cka = rng.uniform(0.2, 1.0, (problems, steps, steps)).astype(np.float32)
@@ -102,6 +103,7 @@ def columns_of(
         "entropy": rng.uniform(0.0, 5.0, shape).astype(np.float32),
         "kl": kl,
         "answer_logprob": logprob,
+        "null_answer_logprob": np.where(tokens[:, None] < 0, np.nan, null).astype(np.float32),
         "block": np.arange(steps, dtype=np.int32) * 4 // max(steps, 1),
     }
 

@@ -165,6 +165,11 @@ def _emergence(problems: int, correct: int, steps: int, block_length: int) -> di
     for index, name in enumerate(("ross", "binning", "gcmi", "ross_summary", "decoder", "ross_oof", "ksg1")):
         found[f"mi/{name}"] = _quantity((0.35 - 0.03 * index) * rise - 0.01, problems, "bits")._replace(status=few)
         found[f"mi_p/{name}"] = _quantity(np.where(rise > 0.1 * index, 0.005, 0.6), problems, "1")._replace(status=few)
+    late = np.where(np.arange(steps) > steps * 0.6, 0.05 * rise, 0.0)
+    found["mi_beyond/logistic"] = _quantity(late, problems, "bits")._replace(status=few)
+    found["mi_beyond_p/logistic"] = _quantity(np.where(late > 0, 0.01, 1.0), problems, "1")._replace(status=few)
+    for name, height in (("pvi", 5.0), ("pvi_correct", 6.0), ("pvi_wrong", -4.0)):
+        found[f"{name}/gold_answer"] = _quantity(1 + height * rise, problems, "bits")
     return found
 
 
@@ -188,7 +193,7 @@ def _map(problems: int, steps: int) -> dict[str, object]:
 
 
 def _insufficient(quantities: dict[str, Quantity], steps: int, *, everything: bool) -> dict[str, Quantity]:
-    gold = ("confidence", "gain", "emergence", "auroc", "early_exit", "mi")
+    gold = ("confidence", "gain", "emergence", "auroc", "early_exit", "mi", "pvi")
     reason = "insufficient: no problem was stored" if everything else "insufficient: no problem has a gold answer"
     return {
         name: quantity._replace(values=np.full(quantity.values.shape, NAN), status=reason, stderr=None)

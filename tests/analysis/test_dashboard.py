@@ -92,7 +92,7 @@ def test_the_first_four_rows_are_the_seeds_and_the_fifth_is_emergence() -> None:
     ]
     assert [sum(width for _, width in row) for row in ROWS] == [3, 3, 3, 3, 3]
     assert dict(ROWS[2])["tsne"] == 2
-    assert {name for row in ROWS for name, _ in row} == set(PANELS) - {"states"}  # that one comes with --plots all
+    assert {name for row in ROWS for name, _ in row} == set(PANELS) - {"states", "pvi"}  # these come with --plots all
 
 
 def test_the_picture_is_large_enough_to_read(tmp_path: Path) -> None:

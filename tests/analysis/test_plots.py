@@ -204,3 +204,21 @@ def test_the_map_and_mutual_information_say_what_they_are(cases: dict[str, Analy
     left = {"mi/gcmi": whole["mi/gcmi"]._replace(status="insufficient: too few")}
     _, texts = _draw("mutual_information", replace(whole, quantities=whole.quantities | left))
     assert any("insufficient: gcmi" in text for text in texts)
+
+
+def test_what_a_step_adds_to_the_first_is_drawn_and_said(cases: dict[str, Analysis]) -> None:
+    whole = cases["healthy"]
+    ax, texts = _draw("mutual_information", whole)
+    assert "beyond step 0" in texts and len(ax.collections) >= 3
+    first = int(np.flatnonzero(whole["mi_beyond_p/logistic"].values <= 0.05)[0])
+    assert any(f"beyond step 0 from step {first}" in text for text in texts)
+    nothing = whole["mi_beyond_p/logistic"]._replace(values=np.ones(whole.info["steps"]))
+    without = replace(whole, quantities=whole.quantities | {"mi_beyond_p/logistic": nothing})
+    _, texts = _draw("mutual_information", without)
+    assert any("beyond step 0 at no step" in text for text in texts)
+
+
+def test_the_panel_of_pvi_says_from_where_to_where(cases: dict[str, Analysis]) -> None:
+    ax, texts = _draw("pvi", cases["healthy"])
+    assert any(text.startswith("Bits about the gold answer rise from 1") for text in texts)
+    assert {"all problems", "correct in the end", "wrong in the end"} <= set(texts)

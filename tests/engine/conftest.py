@@ -110,6 +110,7 @@ def _padded(columns: dict[str, Any], *, width: int = 2) -> dict[str, np.ndarray]
     return {
         "answer_token_id": np.pad(columns["answer_token_id"], (0, short), constant_values=-1),
         "answer_logprob": np.pad(columns["answer_logprob"], ((0, 0), (0, 0), (0, short)), constant_values=np.nan),
+        "null_answer_logprob": np.pad(columns["null_answer_logprob"], ((0, 0), (0, short)), constant_values=np.nan),
     }
 
 

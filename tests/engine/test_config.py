@@ -23,6 +23,7 @@ from diffengine.engine.config import CHOICES, ConfigError, RunConfig, fingerprin
         ({"cfg_scale": float("inf")}, "cfg_scale is inf"),
         ({"seed": -1}, "seed is -1"),
         ({"topk": 0}, "topk is 0"),
+        ({"logits_dtype": "float32", "numerics": "reference"}, "use logits_dtype model or numerics default"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -42,6 +42,10 @@ def test_the_disk_need_is_within_a_quarter(
 def test_a_night_of_llada_does_not_drown_in_sums_of_hidden_states() -> None:
     class Shape:  # of LLaDA-8B, without its 16 GB of weights
         head_weight = torch.empty(126464, 4096, dtype=torch.bfloat16, device="meta")
+        dtype = head_weight.dtype
+
+        def logits_dtype(self, name: str) -> torch.dtype:
+            return self.dtype
 
     config = RunConfig(model="llada-8b")
     for seconds, share in ((0.0, 0.5), (28_800.0, 0.5)):  # as fast as can be; one problem a second for eight hours

@@ -9,7 +9,9 @@ from diffengine.engine.memory import Footprint, budget_that_fits, footprint
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.kernels.ring import LIMIT_BYTES, LogitRing
 
-LLADA = Footprint(steps=128, gen_length=128, width=4096, mlp=12288, vocabulary=126464, item=2, kept=16)
+LLADA = Footprint(
+    steps=128, gen_length=128, width=4096, mlp=12288, vocabulary=126464, item=2, logit_item=2, kept=16
+)
 CHUNK = 1024 * 126464 * 20
 """A thousand rows of logits, 20 bytes for each."""
 

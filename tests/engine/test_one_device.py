@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,8 @@ def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, *, at_steps: set[int]) ->
         return real_apply(self, update)
 
     def init(self: Canvas, **arguments: Any) -> None:
-        budgets.append(arguments["token_budget"])
+        if arguments["token_budget"] > 1:  # not the null input's canvas of one row
+            budgets.append(arguments["token_budget"])
         real_init(self, **arguments)
 
     monkeypatch.setattr(Canvas, "apply", apply)
@@ -74,3 +77,23 @@ def test_a_second_time_is_an_error_and_what_was_finished_stays(
 def test_a_row_longer_than_the_budget_runs_alone(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
     result = run("samples", limit=3, out=tmp_path, model=bundled_model, execution=Execution(token_budget=1), **SHORT)
     assert (result.done, result.failed) == (3, {})
+
+
+@pytest.mark.parametrize("shard_problems", [1, 2, 3, 10])
+def test_a_shards_sum_is_of_its_own_problems(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, shard_problems: int
+) -> None:
+    """Few rows fit, so that rows enter the slots of those whose hidden states wait in the sum."""
+    execution = Execution(token_budget=150, shard_problems=shard_problems)
+    run("samples", out=tmp_path, model=bundled_model, execution=execution, save_logits="hidden", **SHORT)
+    stored = open_run(tmp_path)
+    for block in stored.blocks(["hidden"], max_problems=10):
+        with h5py.File(_shard_of(tmp_path, stored.ids[block["row"][0]])) as shard:
+            assert len(block["hidden"]) == len(shard["problem_id"])
+            np.testing.assert_allclose(shard["hidden_sum"][...], block["hidden"].sum(0), atol=1e-4)
+
+
+def _shard_of(run_dir: Path, problem_id: str) -> Path:
+    lines = (run_dir / "manifest-0.jsonl").read_text().splitlines()
+    entry = next(e for e in map(json.loads, lines) if problem_id in e["problem_ids"])
+    return run_dir / "shards" / str(entry["name"])

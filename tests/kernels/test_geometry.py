@@ -72,6 +72,8 @@ def test_unrelated_matrices_have_no_debiased_cka() -> None:
 
 
 def test_too_few_rows_are_undefined() -> None:
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    assert debiased_hsic(x @ x.T, x @ x.T).isnan()  # not x / 0
     gram = torch.eye(3)
     assert debiased_hsic(gram, gram).isnan()
     assert cka_matrix(gram[None]).isnan().all()

@@ -43,6 +43,16 @@ def test_distances_of_near_neighbours_keep_their_digits(head: torch.Tensor, hidd
     torch.testing.assert_close(lengths.double(), exact.diagonal(1), rtol=2e-5, atol=0)
 
 
+def test_distances_within_clusters_that_lie_apart(head: torch.Tensor, hidden: torch.Tensor) -> None:
+    """Centring does not help here; only taking differences first does."""
+    side = 20.0 * (torch.arange(N) % 2 * 2 - 1)[:, None]
+    near = side + 1e-2 * torch.randn(N, D, generator=torch.Generator().manual_seed(5))
+    x = logits_of(near, head)
+    exact = (x[:, None] - x[None, :]).norm(dim=-1)
+    apart = ~torch.eye(N, dtype=torch.bool)
+    assert ((LogitGeometry(head).distances(near).double() - exact).abs() / exact)[apart].max() < 1e-3
+
+
 def test_distances_to_others(head: torch.Tensor, hidden: torch.Tensor) -> None:
     x = logits_of(hidden, head)
     found = LogitGeometry(head).distances(hidden[:5], hidden[5:])

@@ -71,3 +71,27 @@ def test_the_tail_is_drawn_as_often_as_it_should(device: torch.device) -> None:
 def test_a_row_without_candidates_gives_none(device: torch.device) -> None:
     x = torch.full((2, 300), -math.inf, device=device)
     assert gumbel_argmax(x, counters(2).to(device), temperature=1.0, seed=0, lanes=1024).tolist() == [-1, -1]
+
+
+def test_without_heat_the_first_of_the_largest_candidates_is_drawn(device: torch.device) -> None:
+    """Equal keys: in one lane (33068 = 300 + 32768), in two lanes, and in two parts of a word."""
+    x = torch.zeros(4, 40000)
+    ties = ([300, 33068], [300, 301, 5000], [9000, 32768, 39990], [17, 600])
+    for row, ids in enumerate(ties):
+        x[row, ids] = 4.0
+    x[:, 17] = 9.0  # never to be drawn
+    options = {"temperature": 0.0, "seed": 1, "exclude_id": 17, "n_candidates": 39995}
+    expected = [300, 300, 9000, 600]
+    assert gumbel.gumbel_argmax(x, counters(4), **options).tolist() == expected  # type: ignore[arg-type]
+    for exact in (False, True):
+        drawn = gumbel_argmax(x.to(device), counters(4).to(device), lanes=1024, exact=exact, **options)  # type: ignore[arg-type]
+        assert drawn.tolist() == expected
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_largest_word_is_noise_too(device: torch.device, exact: bool) -> None:
+    """Where u is within float32's rounding of 1 a token can still be drawn; here the word is 2^32 - 20."""
+    rare = torch.tensor([[46296814, 0, 0]])
+    assert gumbel.token_noise(rare, vocabulary=1, seed=0).item() == pytest.approx(-math.log(19.5 / 2**32))
+    x = torch.zeros(1, 1, device=device)
+    assert gumbel_argmax(x, rare.to(device), temperature=1.0, seed=0, exact=exact, lanes=1024).tolist() == [0]

@@ -9,7 +9,8 @@ import torch
 
 from diffengine.kernels import reference
 from diffengine.kernels.launch import Tiles, logit_stats
-from diffengine.kernels.reference import STATUS_EMPTY, STATUS_NOT_FINITE, LogitStats, Previous
+from diffengine.kernels.previous import Previous
+from diffengine.kernels.reference import STATUS_EMPTY, STATUS_NOT_FINITE, LogitStats
 
 FEW = Tiles(lanes=128)
 WIDE = Tiles(lanes=16384)
@@ -60,6 +61,9 @@ def test_every_statistic(device: torch.device, vocabulary: int, tiles: Tiles, dt
     options = {"topk": 5, "exclude_id": 1, "n_candidates": max(1, vocabulary - 115)} if vocabulary > 2 else {"topk": 5}
     found = logit_stats(x, targets, previous=y, reverse=True, tiles=tiles, **options)  # type: ignore[arg-type]
     assert_close(found, truth(x, targets, previous=y, reverse=True, **options))
+    options["topk"] = 0
+    alone = logit_stats(x, targets, tiles=tiles, **options)  # another loop: four logits a turn, not two pairs
+    assert_close(alone, truth(x, targets, **options))
     assert found.topk_logit.dtype == dtype
     assert torch.equal(x.gather(1, found.topk_id), found.topk_logit)
     assert all(len(set(ids)) == len(ids) for ids in found.topk_id.tolist())
@@ -106,6 +110,15 @@ def test_adversarial_rows(device: torch.device, parts: int) -> None:
     assert found.top1_id[-4:].tolist() == [-1] * 4
 
 
+@pytest.mark.parametrize("tiles", [FEW, Tiles(128, 4, 3)])
+def test_equal_logits_among_the_largest_come_by_id(device: torch.device, tiles: Tiles) -> None:
+    x = torch.linspace(0, 1, 1500).repeat(2, 1)
+    x[0, [1400, 5, 130, 133]] = 5.0  # 5 and 133 share a lane of 128
+    x[1, [7, 900]], x[1, 450] = 5.0, 6.0
+    found = logit_stats(x.to(device), topk=4, tiles=tiles).topk_id
+    assert found.tolist() == [[5, 130, 133, 1400], [450, 7, 900, 1499]]
+
+
 def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
     x = rows(300, 4, dtype=torch.float32).to(device)
     same = logit_stats(x, previous=x, reverse=True, tiles=FEW)
@@ -120,6 +133,10 @@ def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
     missing = torch.full_like(x, math.nan)
     assert logit_stats(x, previous=missing, tiles=FEW).kl.isnan().all()
     assert logit_stats(x, tiles=FEW).kl.isnan().all()
+    nothing = torch.full_like(x, -math.inf)  # no distribution, so none to compare with
+    for undefined in (logit_stats(x, previous=nothing, reverse=True, tiles=FEW),
+                      logit_stats(nothing, previous=x, reverse=True, tiles=FEW)):  # fmt: skip
+        assert undefined.kl.isnan().all() and undefined.kl_reverse.isnan().all()
     assert (logit_stats(x, previous=x.flip(0), tiles=FEW).kl > 0).all()
 
 
@@ -195,3 +212,14 @@ def test_offsets_of_rows_do_not_overflow(device: torch.device) -> None:
     lazy.copy_(values)
     assert 4 * stride > 2**31
     assert torch.equal(logit_stats(lazy, tiles=FEW).top1_id.cpu(), values.argmax(-1))
+
+
+@pytest.mark.gpu
+def test_more_rows_than_int32_offsets_reach() -> None:
+    x = torch.randn(17000, 126464, dtype=torch.bfloat16, device="cuda")
+    assert x.numel() > 2**31
+    found = logit_stats(x, topk=4)
+    some = torch.tensor([0, 16980, 16981, 16999], device="cuda")
+    few = logit_stats(x[some], topk=4, tiles=Tiles(parts=1))
+    for whole, part in zip(found, few, strict=True):
+        assert torch.equal(whole[some].nan_to_num(-1), part.nan_to_num(-1))

@@ -64,8 +64,10 @@ def _one_problem(index: int, shape: Shape, *, bf16: bool, extras: bool) -> dict[
     values.update(_canvas(values["prediction"], rng.permutation(p), shape))
     values.update(_scalars(index, rng, shape))
     model = bfloat16_bits if bf16 else (lambda array: np.ascontiguousarray(array, np.float32))
-    for name in ("state_masked", "state_answer"):
-        values[name] = model(rng.normal(size=(s, shape.features)).astype(np.float32))
+    names = ("state_masked", "state_answer")
+    states = {name: rng.normal(size=(s, shape.features)).astype(np.float32) for name in names}
+    states["state_masked"][0] = hidden[0].mean(0)  # everything is masked at the first step
+    values |= {name: model(state) for name, state in states.items()}
     values["topk_logit"] = model(values["topk_logit"])
     if extras:
         values.update(hidden=model(hidden), logits=model(logits))
@@ -90,6 +92,7 @@ def _statistics(logits: np.ndarray, answer: np.ndarray, shape: Shape) -> dict[st
         "logit_mean": logits.mean(-1),
         "logit_std": logits.std(-1),
         "answer_logprob": np.where(padded >= 0, logp[..., padded], np.nan),
+        "null_answer_logprob": np.where(padded >= 0, logp[0][..., padded] - 1, np.nan),
     }
     return {name: value.astype(np.float32) for name, value in floats.items()} | {
         "prediction": order[..., 0].astype(np.int32),

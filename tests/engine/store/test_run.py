@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffengine.engine.store import DamagedRun, NotARun, Run, open_run, write_shard
+from diffengine.engine.store import DamagedRun, NotARun, NotStored, Run, open_run, verify_run, write_shard
+from diffengine.engine.store.schema import VARIABLES
 
 
 def test_rows_are_in_problem_order_whatever_the_shards(stored: Path, samples: SimpleNamespace) -> None:
@@ -241,3 +242,24 @@ def test_as_xarray(stored: Path) -> None:
     )
     np.testing.assert_array_equal(dataset["entropy"].sel(problem=3, step=2).values, run["entropy"][3, 2])
     assert "hidden_sum" not in dataset
+
+
+def test_a_run_begun_by_an_older_version_lacks_what_came_later(run_dir: Path, samples: SimpleNamespace) -> None:
+    """Its newer shards may hold `null_answer_logprob`; the run as a whole does not, and stays readable and whole."""
+    old, new = samples.columns([0, 1]), samples.columns([2, 3])
+    assert "null_answer_logprob" in new and VARIABLES["null_answer_logprob"].since == "1.1"
+    del old["null_answer_logprob"]
+    for columns in (old, new):
+        write_shard(run_dir, columns, attrs=samples.attrs)
+    with open_run(run_dir) as run:
+        assert run.ids == ["p0000", "p0001", "p0002", "p0003"]
+        assert "null_answer_logprob" not in run and "null_answer_logprob" not in run.variables
+        assert run["answer_logprob"].shape[0] == 4
+        with pytest.raises(NotStored, match="was not stored"):
+            run["null_answer_logprob"]
+    assert verify_run(run_dir).ok
+    del new["topk_id"], new["topk_logit"], new["problem_id"]
+    new["problem_id"] = ["p0004", "p0005"]
+    write_shard(run_dir, new, attrs=samples.attrs)
+    with pytest.raises(DamagedRun, match="differ in what they store: topk_id, topk_logit"):
+        open_run(run_dir)

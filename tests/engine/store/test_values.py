@@ -53,6 +53,7 @@ def recommit(arrays: Arrays) -> None:
         (spoil("n_masked", (2, 3), 17), "n_masked disagrees"),
         (spoil("logprob", (0, 1, 2), 0.1), "logprob is above 0"),
         (spoil("answer_logprob", (0, 1, 2, 0), 0.1), "answer_logprob is above 0"),
+        (spoil("null_answer_logprob", (0, 2, 0), 0.1), "null_answer_logprob is above 0"),
         (spoil("entropy", (0, 1, 2), -0.01), "entropy is below 0"),
         (spoil("kl", (0, 1, 2), -0.01), "kl is below 0"),
         (spoil("margin", (0, 1, 2), -1e-6), "margin is below 0"),
