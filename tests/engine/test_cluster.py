@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffengine.engine import cluster, writer
+from diffengine.engine import cluster, one_device, writer
 from diffengine.engine.canvas import Canvas, Row, Update
 from diffengine.engine.cluster_worker import Report, Worker
 from diffengine.engine.models.loading import MaskedDiffusionModel
@@ -77,7 +77,7 @@ class Forgetful(Worker):
     """Runs out of memory at the third step of its first batch, and reports the budgets of its canvases in its log."""
 
     def start(self) -> Report:
-        steps, real_apply, real_init = [0], Canvas.apply, Canvas.__init__
+        steps, real_apply, real_set_up = [0], Canvas.apply, one_device.set_up
 
         def apply(self: Canvas, update: Update) -> list[Row]:
             steps[0] += 1
@@ -85,11 +85,11 @@ class Forgetful(Worker):
                 raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
             return real_apply(self, update)
 
-        def init(self: Canvas, **arguments: Any) -> None:
-            logging.getLogger("diffengine").info("canvas of %d tokens", arguments["token_budget"])
-            real_init(self, **arguments)
+        def set_up(*arguments: Any, **more: Any) -> Any:
+            logging.getLogger("diffengine").info("canvas of %d tokens", more["budget"])
+            return real_set_up(*arguments, **more)
 
-        Canvas.apply, Canvas.__init__ = apply, init  # type: ignore[method-assign]
+        Canvas.apply, one_device.set_up = apply, set_up  # type: ignore[method-assign]
         return super().start()
 
 
