@@ -31,7 +31,8 @@ def exercise(device: torch.device) -> Iterator[dict[str, Any]]:
     """One row for each shape and dtype: the largest error of each result, and whether all are within tolerance."""
     from ..kernels import gumbel_kernel, launch
 
-    for rows, vocabulary in SHAPES:
+    for wanted, vocabulary in SHAPES:
+        rows = wanted if device.type == "cuda" else min(wanted, 33)  # the interpreter takes its time for each row
         for dtype in (torch.bfloat16, torch.float32):
             x, y = (like_llada(rows, vocabulary, dtype=dtype, device=device, seed=seed) for seed in (1, 2))
             options: dict[str, Any] = {"topk": min(4, vocabulary), "reverse": True}
