@@ -134,8 +134,9 @@ def _suite(gpu: bool) -> Plan:
         # The machine code for absent GPUs is the part `aot`.
         tests = [sys.executable, "-m", "pytest", "-q"]
         kernels = [*tests, "tests/kernels", "-k", "not machine_code"]
-        steps = [*tests, "-m", "gpu", "tests/engine/test_no_waiting.py", "tests/analysis/test_neighbors.py"]
-        return Plan((kernels, steps) if gpu else (kernels,), lacks)
+        others = ("engine/test_no_waiting.py", "engine/test_transfer.py", "analysis/test_neighbors.py")
+        marked = [*tests, "-m", "gpu", *(f"tests/{name}" for name in others)]
+        return Plan((kernels, marked) if gpu else (kernels,), lacks)
     lacks = "; ".join(filter(None, [lacks, "pytest: diffengine.bench.exercise ran instead of tests/kernels"]))
     return Plan(([sys.executable, "-m", "diffengine.bench.exercise"],), lacks, {} if gpu else {"TRITON_INTERPRET": "1"})
 

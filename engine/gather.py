@@ -89,6 +89,8 @@ class Gathering:
         """Publish what is pending, whatever its size."""
         pending, taken = self._pending, self._sum
         self._pending, self._size, self._sum = [], 0, None
+        for one in pending:
+            one.ready()
         if pending:
             self._put(_shard_columns(pending, taken, self._config))
 

@@ -39,18 +39,17 @@ class Phases:
         self.forwards, self.tokens, self.rows = self.forwards + 1, self.tokens + tokens, self.rows + rows
         self.flops += flops
 
-    def settle(self) -> None:
-        """Read the events; only where the host has just waited for the device anyway."""
-        if len(self._events) < 2:
-            return
-        self._events[-1][1].synchronize()
-        for (_, before), (name, after) in zip(self._events, self._events[1:], strict=False):
+    def settle(self, *, wait: bool = False) -> None:
+        """Read the events that the device has reached; with `wait` all of them."""
+        while len(self._events) > 1 and (wait or self._events[1][1].query()):
+            (_, before), (name, after) = self._events[:2]
+            after.synchronize()
             self.seconds[name] += before.elapsed_time(after) / 1000
-        del self._events[:-1]
+            del self._events[0]
 
     def as_dict(self, *, gemm_rate: float) -> dict[str, Any]:
         """Plain values for the run record. `gemm_rate` in FLOPs a second is the ceiling that the MFU is a share of."""
-        self.settle()
+        self.settle(wait=True)
         seconds = sum(self.seconds.values())
         return {
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},

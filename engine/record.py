@@ -8,6 +8,7 @@ Shapes: S steps, G positions, D features, A answer tokens, K top logits.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .problems import Problem
 from .store.schema import VERDICTS
+from .transfer import HostCopies, at_once, host_array, on_device
 
 FLOATS = {
     "logprob": "",
@@ -37,10 +39,14 @@ FLOATS = {
 
 
 class Finished(NamedTuple):
-    """One finished problem: its columns (a value or an array each, no problem dimension) as the shard stores them."""
+    """One finished problem: its columns (a value or an array each, no problem dimension) as the shard stores them.
+
+    Values are there at once, arrays once `ready()` has returned.
+    """
 
     problem: Problem
     columns: dict[str, Any]
+    ready: Callable[[], None] = at_once
 
 
 class Recorder:
@@ -75,6 +81,7 @@ class Recorder:
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}
         self._sum: Tensor | None = None
+        self._copies = HostCopies(device)
 
     def admit(self, canvas: Canvas) -> None:
         """Empty the slots of rows that have just entered, so that none meets its predecessor's trajectory."""
@@ -125,24 +132,29 @@ class Recorder:
         self._last_step[slots] = steps
 
     def finish(self, row: Row) -> Finished:
-        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host."""
+        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host.
+
+        Waits for the row's tokens alone, which grading needs; the arrays follow while the next step runs.
+        """
         seconds = time.perf_counter() - row.entered
         slot = {name: values[row.slot] for name, values in self._slots.items()}
-        ids = slot["token"][slot["token"][:, 0] >= 0][-1].tolist()
-        text, verdict = self._grade(row, ids)
+        token, to_host = host_array(slot.pop("token")), self._copies.array
+        walked = token[:, 0] >= 0
+        text, verdict = self._grade(row, token[walked][-1].tolist())
         answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
         seen, hidden = slot.pop("seen_masked"), slot.pop("hidden")
         performed = ~hidden[:, 0, 0].isnan()
-        columns: dict[str, Any] = {name: host_array(values) for name, values in slot.items()}
-        columns["token"] = _carry_forward(columns["token"], columns["token"][:, 0] >= 0, self.model.token_ids.mask)
-        columns |= {name: host_array(v) for name, v in self._geometry_of(hidden, seen, performed).items()}
-        columns |= {name: host_array(v.to(hidden.dtype)) for name, v in _states(hidden, seen, answer).items()}
+        columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
+        columns["token"] = _carry_forward(token, walked, self.model.token_ids.mask)
+        at = on_device(np.flatnonzero(walked).tolist(), hidden.device)
+        columns |= {name: to_host(v) for name, v in self._geometry_of(hidden, seen, at).items()}
+        columns |= {name: to_host(v.to(hidden.dtype)) for name, v in _states(hidden, seen, answer).items()}
         columns |= verdict | {
             "generated_text": text,
-            "performed": host_array(performed.to(torch.uint8)),
-            "n_masked": host_array(torch.where(performed, seen.sum(-1), -1).int()),
-            "answer_token_id": host_array(self._targets[row.slot].int()),
-            "null_answer_logprob": host_array(self.null.of(self._targets[row.slot])),
+            "performed": to_host(performed.to(torch.uint8)),
+            "n_masked": to_host(torch.where(performed, seen.sum(-1), -1).int()),
+            "answer_token_id": to_host(self._targets[row.slot].int()),
+            "null_answer_logprob": to_host(self.null.of(self._targets[row.slot])),
             "prompt_length": np.int32(row.prompt_length),
             "n_forwards": np.int32(row.n_forwards),
             "seconds": np.float32(seconds),
@@ -150,13 +162,13 @@ class Recorder:
             "index": np.int32(row.prompt.place),
         }
         if self.config.save_logits == "hidden":
-            columns["hidden"] = host_array(hidden)
+            columns["hidden"] = to_host(hidden)
         if self.config.save_logits == "full":
-            columns["logits"] = host_array(hidden @ self.model.head_weight.T)
+            columns["logits"] = to_host(hidden @ self.model.head_weight.T)
         if self.config.mean_hidden:
             # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
             self._sum = hidden.to(torch.float32, copy=True) if self._sum is None else self._sum + hidden
-        return Finished(row.prompt.problem, columns)
+        return Finished(row.prompt.problem, columns, self._copies.ready())
 
     def take_hidden_sum(self) -> np.ndarray | None:
         """Sum of hidden states [S, G, D] over the problems finished since the last call, in float32."""
@@ -179,9 +191,9 @@ class Recorder:
             "answer_end": np.int32(end),
         }
 
-    def _geometry_of(self, hidden: Tensor, seen: Tensor, performed: Tensor) -> dict[str, Tensor]:
+    def _geometry_of(self, hidden: Tensor, seen: Tensor, at: Tensor) -> dict[str, Tensor]:
+        """CKA between the performed steps, whose numbers are `at`."""
         steps = len(hidden)
-        at = performed.nonzero().squeeze(1)
         matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
         masked, committed = (matrix.new_full((steps,), float("nan")) for _ in range(2))
         grams = self.geometry.centred_grams(hidden[at])
@@ -205,9 +217,3 @@ def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np
     last = np.where(performed, np.arange(len(token)), -1)
     last = np.maximum.accumulate(last)
     return np.where((last >= 0)[:, None], token[last.clip(0)], np.int32(mask_id)).astype(np.int32)
-
-
-def host_array(tensor: Tensor) -> np.ndarray:
-    """A copy on the host as the store takes it: numpy, bfloat16 as its uint16 bits."""
-    host = tensor.detach().cpu()
-    return host.view(torch.uint16).numpy().copy() if host.dtype == torch.bfloat16 else host.numpy().copy()

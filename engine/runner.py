@@ -22,7 +22,6 @@ from .one_device import Device, Execution, token_budget
 from .plan import BUNDLED, Plan, Source, chosen_problems, default_model, default_out, plan_run, prompts_of
 from .problems import Problem
 from .prompts import Prompt
-from .record import host_array
 from .run_info import enter_run, replace_file
 from .status import Session, write_phases
 from .stopping import stopping
@@ -30,6 +29,7 @@ from .store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_
 from .store.disk import write_file
 from .store.head import write_head
 from .store.process import this_process
+from .transfer import host_array
 from .writer import ShardWriter, merge_token_files
 
 __all__ = ["BUNDLED", "Execution", "Progress", "RunResult", "default_model", "default_out", "estimate_run", "run"]

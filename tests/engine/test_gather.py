@@ -55,6 +55,17 @@ def test_a_light_problem_waits_until_the_sum_is_a_small_part() -> None:
     assert [i for s in shards for i in s["problem_id"]] == [p.problem.id for p in problems]
 
 
+def test_a_shard_is_made_of_arrays_that_are_there() -> None:
+    """On CUDA they arrive while the next step runs: until `ready()` has returned they hold anything."""
+    late = finished("late")
+    states = late.columns["state_masked"]
+    states.fill(np.nan)
+    shards, gathering = gathered(Limits(10, 10**9, 60.0), [late._replace(ready=lambda: states.fill(7))])
+    assert np.isnan(states).all()
+    gathering.flush()
+    assert (shards[0]["state_masked"] == 7).all()
+
+
 def test_a_number_that_was_asked_for_is_kept() -> None:
     problems = [finished(f"p{i}") for i in range(5)]
     assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0, exact=True), problems)[0]] == [2, 2]
