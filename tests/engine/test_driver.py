@@ -39,19 +39,18 @@ def _wait_for_shards(running: subprocess.Popen[str], out: Path, count: int = 2) 
         time.sleep(0.05)
 
 
-def _left_over(out: Path) -> list[str]:
-    """Processes of Ray in a folder of ours, and workers of the run, that still live."""
+def _left_over(out: Path, driver: int) -> list[str]:
+    """Processes of the Ray that `driver` started, by its folder, and workers of the run, that still live."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             command = path.read_text()
-            if int(path.parent.name) in _workers(out) or ("de-ray-" in command):
+            if int(path.parent.name) in _workers(out) or f"de-ray-{driver}-" in command:
                 found.append(command)
     return found
 
 
 def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_path: Path) -> None:
-    before = set(_left_over(tmp_path))
     running = _start(tmp_path, "--workers", "2")
     _wait_for_shards(running, tmp_path)
     second = _start(tmp_path)
@@ -61,9 +60,9 @@ def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_pat
     running.kill()
     running.communicate()
     deadline = time.monotonic() + 30
-    while set(_left_over(tmp_path)) - before and time.monotonic() < deadline:
+    while _left_over(tmp_path, running.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert set(_left_over(tmp_path)) - before == set()
+    assert _left_over(tmp_path, running.pid) == []
     stored = len(open_run(tmp_path))
     assert 0 < stored < 400
     left = [path for path in Path(tempfile.gettempdir()).glob(f"de-ray-{running.pid}-*")]
@@ -75,7 +74,7 @@ def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_pat
     assert running.returncode == 130, err
     assert "Traceback" not in err
     assert not any(path.exists() for path in left)
-    assert set(_left_over(tmp_path)) - before == set()
+    assert _left_over(tmp_path, running.pid) == []
     assert stored < len(open_run(tmp_path)) < 400
     running = _start(tmp_path)  # and one device finishes what two began
     running.communicate(timeout=300)

@@ -52,6 +52,16 @@ def test_max_t_by_hand() -> None:
     assert max_t(values)[0] == 0.25
 
 
+def test_a_noisy_step_has_no_more_say_than_a_quiet_one() -> None:
+    """Scaling or shifting one step's statistic changes no p-value; else the loudest step alone would set the bar."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(100, 4))
+    values[0] += [0.0, 3.5, 2.0, 3.0]
+    scaled = values * [1000.0, 1.0, 0.01, 7.0] + [5.0, 0.0, -1.0, 0.1]
+    np.testing.assert_allclose(max_t(scaled), max_t(values))
+    assert max_t(values)[1] <= 0.05 < max_t(values)[0]
+
+
 def test_a_p_value_is_never_zero_nor_lost() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(200, 6))
