@@ -11,14 +11,14 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from .config import ConfigError
-from .likelihood import likelihood_bound, sequential_logprob
+from .likelihood import Bound, likelihood_bound, posterior, sequential_logprob
 from .models.loading import MaskedDiffusionModel
 from .problems import Problem
 from .prompts import PromptError, build_prompt, problem_key
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 KINDS = ("bound", "sequential")
 CONTEXTS = ("prompt", "generation")
-COLUMNS = ("problem_id", "index", "tokens", "log_likelihood_nats", "standard_error_nats", "skipped")
+COLUMNS = (
+    "problem_id", "index", "tokens", "log_likelihood_nats", "standard_error_nats", "distractors", "posterior", "skipped"
+)  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -45,13 +47,18 @@ class Case(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One row of the journal, in nats; NaN where skipped, or where there is no error (sequential, a single draw)."""
+    """One row of the journal, in nats; NaN where skipped, or where there is no error (sequential, a single draw).
+
+    `posterior`: probability of the gold answer given that it is the gold one or one of so many `distractors`.
+    """
 
     problem_id: str
     place: int
     tokens: int
     nats: float
     stderr: float
+    distractors: int
+    posterior: float
     skipped: str
 
 
@@ -101,18 +108,34 @@ def _tokens(
     return answer, prompt.token_ids, ""
 
 
-def measure(model: MaskedDiffusionModel, case: Case, *, kind: str, draws: int, seed: int) -> Line:
-    """The likelihood of one case. A problem's draws depend on its id and `seed`, not on its place or neighbours."""
+def measure(
+    model: MaskedDiffusionModel,
+    case: Case,
+    *,
+    kind: str,
+    draws: int,
+    seed: int,
+    distractors: Sequence[tuple[int, ...]] = (),
+) -> Line:
+    """The likelihood of one case, and its posterior among `distractors`, token ids as many as the gold answer's.
+
+    A problem's draws depend on its id and `seed`, not on its place or neighbours; all its answers have the same ones.
+    """
     if case.skipped:
-        return Line(case.problem_id, case.place, 0, math.nan, math.nan, case.skipped)
+        return Line(case.problem_id, case.place, 0, math.nan, math.nan, 0, math.nan, case.skipped)
     canvas = torch.tensor(case.canvas, device=model.device)
-    asked = (model, canvas, list(case.positions), list(case.answer))
-    if kind == "sequential":
-        nats, stderr = sequential_logprob(*asked), math.nan
-    else:
-        found = likelihood_bound(*asked, draws=draws, seed=problem_key(case.problem_id) ^ seed)
-        nats, stderr = found.nats, found.stderr
-    return Line(case.problem_id, case.place, len(case.answer), nats, stderr, "")
+
+    def of(answer: tuple[int, ...]) -> Bound:
+        asked = (model, canvas, list(case.positions), list(answer))
+        if kind == "sequential":
+            return Bound(sequential_logprob(*asked), math.nan, 1)
+        return likelihood_bound(*asked, draws=draws, seed=problem_key(case.problem_id) ^ seed)
+
+    gold = of(case.answer)
+    among = posterior([gold.nats, *(of(answer).nats for answer in distractors)])[0] if distractors else math.nan
+    return Line(
+        case.problem_id, case.place, len(case.answer), gold.nats, gold.stderr, len(distractors), among, ""
+    )
 
 
 class Journal:
@@ -164,8 +187,8 @@ def _whole_lines(path: Path) -> list[Line]:
     if tuple(next(rows, ())) != COLUMNS:
         raise ConfigError(f"{path}: not a file of likelihoods; move it away or give another --out")
     return [
-        Line(name, int(index), int(tokens), _number(nats), _number(stderr), skipped)
-        for name, index, tokens, nats, stderr, skipped in rows
+        Line(name, int(index), int(tokens), _number(nats), _number(stderr), int(others), _number(among), skipped)
+        for name, index, tokens, nats, stderr, others, among, skipped in rows
     ]
 
 
@@ -195,9 +218,10 @@ def _hdf5(lines: list[Line], settings: dict[str, Any]) -> bytes:
             file.attrs[key] = value
         for name in ("problem_id", "skipped"):
             file.create_dataset(name, data=[str(text) for text in columns[name]], dtype=h5py.string_dtype())
-        for name, units in (("index", "1"), ("tokens", "tokens")):
+        for name, units in (("index", "1"), ("tokens", "tokens"), ("distractors", "1")):
             file.create_dataset(name, data=columns[name], dtype="int32").attrs["units"] = units
         for name in ("log_likelihood_nats", "standard_error_nats"):
             dataset = file.create_dataset(name.removesuffix("_nats"), data=columns[name], dtype="float64")
             dataset.attrs["units"] = "nats"
+        file.create_dataset("posterior", data=columns["posterior"], dtype="float64").attrs["units"] = "probability"
     return image.getvalue()

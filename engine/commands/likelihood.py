@@ -15,6 +15,9 @@ import click
 if TYPE_CHECKING:
     from ..likelihood_run import Case, Line
     from ..models.loading import MaskedDiffusionModel
+    from ..problems import Problem
+
+    Prepared = tuple[Iterator[Case], list[Problem], MaskedDiffusionModel, dict[str, Any], Path]
 
 
 @click.command()
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     "--context",
     type=click.Choice(["prompt", "generation"]),
     help="Behind the prompt alone, or in the finished text of a run.  [default: generation for a run, else prompt]",
+)
+@click.option(
+    "--distractors",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Also the posterior of the gold answer among N others: gold answers of other problems, as many tokens long.",
 )
 @click.option("--draws", type=click.IntRange(1), default=128, show_default=True, help="Draws of the bound.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the draws.")
@@ -54,10 +64,12 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
     `skipped`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from ..distractors import Distractors
     from ..likelihood_run import Journal, measure
     from ..store import RunLock
 
-    cases, model, settings, out = _prepare(source, options)
+    cases, problems, model, settings, out = _prepare(source, options)
+    pool, number, seed = Distractors(problems, model), options["distractors"], options["seed"]
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out):
         journal = Journal(out, f"{settings['kind']}-{settings['context']}", settings)
@@ -66,15 +78,20 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
         for case in cases:
             if case.problem_id in done:
                 continue
-            line = measure(model, case, kind=settings["kind"], draws=options["draws"], seed=options["seed"])
-            journal.add(line)
+            others = pool.draw(case.problem_id, case.answer, number, seed=seed)
+            journal.add(
+                measure(
+                    model, case, kind=settings["kind"], draws=options["draws"], seed=seed, distractors=others
+                )
+            )
             if not as_json and sys.stderr.isatty():
                 click.echo(f"\r{len(journal.lines)} problems", err=True, nl=False)
         file = journal.finish()
     _say(journal.lines, before, journal.path, file, as_json=as_json)
 
 
-def _prepare(source: str, options: dict[str, Any]) -> tuple[Iterator[Case], MaskedDiffusionModel, dict[str, Any], Path]:
+def _prepare(source: str, options: dict[str, Any]) -> Prepared:
+    """(cases, the problems whose answers are distractors, model, settings, directory)."""
     is_run = (Path(source) / "run.json").is_file()
     context = options["context"] or ("generation" if is_run else "prompt")
     if context == "generation" and not is_run:
@@ -82,9 +99,7 @@ def _prepare(source: str, options: dict[str, Any]) -> tuple[Iterator[Case], Mask
     return _of_run(Path(source), context, options) if is_run else _of_problems(source, options)
 
 
-def _of_run(
-    path: Path, context: str, options: dict[str, Any]
-) -> tuple[Iterator[Case], MaskedDiffusionModel, dict[str, Any], Path]:
+def _of_run(path: Path, context: str, options: dict[str, Any]) -> Prepared:
     from ..config import ConfigError
     from ..likelihood_run import cases_after_prompt, cases_in_generation
     from ..store import open_run
@@ -104,12 +119,11 @@ def _of_run(
         else cases_after_prompt([stored[name] for name in run.ids], model, style=style)
     )
     settings = _settings(options, context, style, model, str(run.info["fingerprint"]))
-    return _first(cases, options["limit"]), model, settings, options["out"] or path / "likelihood"
+    out = options["out"] or path / "likelihood"
+    return _first(cases, options["limit"]), run.problems, model, settings, out
 
 
-def _of_problems(
-    source: str, options: dict[str, Any]
-) -> tuple[Iterator[Case], MaskedDiffusionModel, dict[str, Any], Path]:
+def _of_problems(source: str, options: dict[str, Any]) -> Prepared:
     from ..likelihood_run import cases_after_prompt
     from ..problems import read_problems
     from ..runner import default_model
@@ -119,7 +133,8 @@ def _of_problems(
     style = options["prompt_style"] or "chat"
     settings = _settings(options, "prompt", style, model, problems.sha256)
     out = options["out"] or Path("likelihood") / Path(source.replace(":", "-")).stem
-    return _first(cases_after_prompt(problems.problems, model, style=style), options["limit"]), model, settings, out
+    cases = cases_after_prompt(problems.problems, model, style=style)
+    return _first(cases, options["limit"]), problems.problems, model, settings, out
 
 
 def _model(path: Path, device: str | None, dtype: str | None) -> MaskedDiffusionModel:
@@ -139,7 +154,8 @@ def _settings(
         "kind": options["kind"],
         "context": context,
         "draws": options["draws"] if bound else 0,
-        "seed": options["seed"] if bound else 0,
+        "seed": options["seed"] if bound or options["distractors"] else 0,
+        "distractors": options["distractors"],
         "prompt_style": style,
         "dtype": str(model.dtype).removeprefix("torch."),
         "model": model.fingerprint,
@@ -156,22 +172,34 @@ def _first(cases: Iterator[Case], limit: int | None) -> Iterator[Case]:
 def _say(lines: list[Line], before: int, path: Path, file: Path, *, as_json: bool) -> None:
     known = [line for line in lines if not line.skipped]
     mean, stderr = _mean([line.nats for line in known])
+    held = [line for line in known if line.distractors]
+    among, among_stderr = _mean([line.posterior for line in held])
     if as_json:
         facts = {
             "csv": str(path), "hdf5": str(file), "done": len(lines) - before, "resumed": before, "measured": len(known),
             "skipped": len(lines) - len(known), "mean_nats": mean, "standard_error_nats": stderr,
+            "with_distractors": len(held), "mean_posterior": among, "standard_error_posterior": among_stderr,
         }  # fmt: skip
         click.echo(json.dumps({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in facts.items()}))
         return
     resumed = f" ({before} from before)" if before else ""
     click.echo(f"{len(lines)} problems{resumed}: {len(known)} measured, {len(lines) - len(known)} skipped")
     if known:
-        error = f" +- {stderr:.2g}" if len(known) > 1 else " (n = 1, no interval)"
+        error = _error(stderr, len(known))
         tokens = sum(line.tokens for line in known)
         per_token = sum(line.nats for line in known) / tokens
         click.echo(f"mean log-likelihood of the gold answer {mean:.4g}{error} nats (n = {len(known)}), "
                    f"{per_token:.4g} nats per token")  # fmt: skip
+    if held:
+        chance = sum(1 / (1 + line.distractors) for line in held) / len(held)
+        error = _error(among_stderr, len(held))
+        click.echo(f"mean posterior of the gold answer among its distractors {among:.4g}{error} probability "
+                   f"(n = {len(held)}, chance {chance:.3g})")  # fmt: skip
     click.echo(f"written: {path}, {file}")
+
+
+def _error(stderr: float, n: int) -> str:
+    return f" +- {stderr:.2g}" if n > 1 else " (n = 1, no interval)"
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

@@ -97,6 +97,34 @@ def test_in_the_generation_it_stands_where_the_answer_was_found(made: Path, bund
                                           abs=1e-4)  # fmt: skip
 
 
+@torch.inference_mode()
+def test_the_posterior_is_the_share_of_the_gold_answers_likelihood(bundled_model) -> None:
+    case = next(cases_after_prompt(PROBLEMS[:1], bundled_model, style="raw"))
+    others = [tuple(bundled_model.tokenizer.encode(text, add_special_tokens=False)) for text in ("3", "9")]
+    line = measure(bundled_model, case, kind="sequential", draws=1, seed=0, distractors=others)
+    prompt = list(case.canvas[: case.positions[0]])
+    answers, at = [list(answer) for answer in (case.answer, *others)], list(case.positions)
+    nats = [surest_first(bundled_model, prompt + answer, at, answer) for answer in answers]
+    expected = math.exp(nats[0]) / sum(math.exp(value) for value in nats)
+    assert line.posterior == pytest.approx(expected, rel=1e-4) and line.distractors == 2
+    assert line.nats == pytest.approx(nats[0], abs=1e-4)
+    bound = measure(bundled_model, case, kind="bound", draws=4, seed=0, distractors=[case.answer])
+    assert bound.posterior == 0.5  # the same draws for all answers, so equal ones are equally probable
+
+
+def test_distractors_from_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("generated:12", "--draws", "2", "--model", "bundled", "--distractors", "2", "--out", tmp_path)
+    assert command(capsys, *arguments, "--limit", "2")[0] == 0
+    code, out, _ = command(capsys, *arguments)
+    assert code == 0 and "mean posterior of the gold answer among its distractors" in out and "2 from before" in out
+    rows = rows_of(tmp_path / "bound-prompt.csv")
+    held = [row for row in rows if int(row["distractors"])]
+    assert len(rows) == 12 and held and all(0 <= float(row["posterior"]) <= 1 for row in held)
+    with h5py.File(tmp_path / "bound-prompt.h5") as file:
+        assert file["posterior"].attrs["units"] == "probability" and file.attrs["distractors"] == 2
+        assert file["distractors"][...].tolist() == [int(row["distractors"]) for row in rows]
+
+
 def test_draws_do_not_depend_on_the_company(bundled_model) -> None:
     first, second = list(cases_after_prompt(PROBLEMS[:2], bundled_model, style="raw"))
     alone = next(cases_after_prompt(PROBLEMS[1:2], bundled_model, style="raw"))
@@ -177,6 +205,6 @@ def test_a_foreign_file_is_not_taken_for_a_journal(tmp_path: Path) -> None:
 
 
 def test_a_reason_with_commas_and_lines_survives(tmp_path: Path) -> None:
-    Journal(tmp_path, "y", {}).add(Line("p", 3, 0, math.nan, math.nan, 'too "long",\nmuch'))
+    Journal(tmp_path, "y", {}).add(Line("p", 3, 0, math.nan, math.nan, 0, math.nan, 'too "long",\nmuch'))
     (line,) = Journal(tmp_path, "y", {}).lines
     assert (line.problem_id, line.place, line.skipped) == ("p", 3, 'too "long", much') and math.isnan(line.nats)
