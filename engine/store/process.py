@@ -53,4 +53,13 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _waits_to_be_reaped(pid)
+
+
+def _waits_to_be_reaped(pid: int) -> bool:
+    """Whether the process has ended and only its parent has not looked yet: it holds no file and no lock any more."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]

@@ -100,3 +100,16 @@ def test_without_kernel_locks_the_text_decides(
 def test_process_names_survive_being_written() -> None:
     assert parse_process(str(this_process())) == this_process() and parse_process("nonsense") is None
     assert not this_process().surely_dead and this_process().pid == os.getpid()
+
+
+def test_a_killed_process_is_dead_before_its_parent_has_looked() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    name = this_process()._replace(pid=child.pid)
+    assert not name.surely_dead
+    child.kill()
+    deadline = time.monotonic() + 20
+    while not name.surely_dead and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert name.surely_dead and child.returncode is None
+    child.wait()
+    assert name.surely_dead
