@@ -43,6 +43,12 @@ def default_model() -> Path:
     return SEED_CHECKPOINT if SEED_CHECKPOINT.is_dir() else BUNDLED
 
 
+def checkpoint_path(model: str | Path | None) -> Path:
+    """Where the checkpoint lies that somebody called `model`: a directory, `bundled`, or the default."""
+    path = default_model() if model is None else Path(model)
+    return BUNDLED if path == Path("bundled") and not path.exists() else path
+
+
 def default_out(problems: ProblemSet, fingerprint: str) -> Path:
     """runs/<problems>-<fingerprint>: the same problems and settings always lead to the same directory."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(problems.source).stem).strip("-") or "problems"
@@ -101,9 +107,7 @@ def _loaded(
 ) -> MaskedDiffusionModel:
     if isinstance(model, MaskedDiffusionModel):
         return model
-    path = default_model() if model is None else Path(model)
-    path = BUNDLED if path == Path("bundled") and not path.exists() else path
-    return load_model(path, device=device, dtype=dtype, weights=weights)
+    return load_model(checkpoint_path(model), device=device, dtype=dtype, weights=weights)
 
 
 def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:

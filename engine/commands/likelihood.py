@@ -126,10 +126,9 @@ def _of_run(path: Path, context: str, options: dict[str, Any]) -> Prepared:
 def _of_problems(source: str, options: dict[str, Any]) -> Prepared:
     from ..likelihood_run import cases_after_prompt
     from ..problems import read_problems
-    from ..runner import default_model
 
     problems = read_problems([source])
-    model = _model(options["model"] or default_model(), options["device"], options["dtype"])
+    model = _model(options["model"], options["device"], options["dtype"])
     style = options["prompt_style"] or "chat"
     settings = _settings(options, "prompt", style, model, problems.sha256)
     out = options["out"] or Path("likelihood") / Path(source.replace(":", "-")).stem
@@ -137,12 +136,11 @@ def _of_problems(source: str, options: dict[str, Any]) -> Prepared:
     return _first(cases, options["limit"]), problems.problems, model, settings, out
 
 
-def _model(path: Path, device: str | None, dtype: str | None) -> MaskedDiffusionModel:
+def _model(path: Path | None, device: str | None, dtype: str | None) -> MaskedDiffusionModel:
     from ..models.loading import load_model
-    from ..runner import BUNDLED
+    from ..plan import checkpoint_path
 
-    path = BUNDLED if path == Path("bundled") and not path.exists() else path
-    return load_model(path, device=device, dtype=dtype)
+    return load_model(checkpoint_path(path), device=device, dtype=dtype)
 
 
 def _settings(
