@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,14 +32,17 @@ def decode(
     prompts: Iterator[Prompt],
     phases: Phases | None = None,
     stop: Stop | None = None,
+    between_steps: Callable[[], None] = lambda: None,
 ) -> Iterator[Finished]:
     """Denoise every prompt; yields each problem as it finishes, in no particular order.
 
+    `between_steps` is called before each step, when every finished problem has been passed on.
     Raises KeyboardInterrupt between two steps once `stop` is asked.
     """
     phases, stop = phases or Phases(model.device), stop or Stop()
     while canvas.fill(prompts):
         stop.end_if_asked()
+        between_steps()
         phases.mark("between")
         for row in decode_step(model, canvas, head, policy, recorder, phases):
             finished = recorder.finish(row)

@@ -20,6 +20,7 @@ from .models.loading import MaskedDiffusionModel
 from .one_device import Execution, by_length, set_up, token_budget
 from .phases import Phases
 from .prompts import Prompt
+from .store.hidden_sums import SUM_RATIO
 from .store.schema import VARIABLES
 
 LARGEST_PROBLEM = 1 << 30
@@ -34,7 +35,7 @@ STORED_SHARE = {
     "n_masked": 0.33,
     "hidden": 0.93,
     "logits": 0.93,
-    "hidden_sum": 0.93,
+    "hidden_sum": 1.0,
 }
 """Stored bytes per raw byte, as measured on float32 runs of the bundled model; whatever is not listed: OTHER_SHARE."""
 OTHER_SHARE = 0.78
@@ -101,12 +102,15 @@ def disk_need(
         for name in _stored(config)
     }
     of_problem = sum(size for name, size in raw.items() if not VARIABLES[name].per_shard)
-    n_shards = _shards(n_problems, of_problem, sum_bytes(config, width), limits, workers=workers, seconds=seconds)
+    n_shards = _shards(n_problems, of_problem, limits, workers=workers, seconds=seconds)
+    n_sums = _sums(n_problems, of_problem, sum_bytes(config, width), n_shards, workers=workers)
     chunks = len(raw) + (config.steps if config.save_logits in ("hidden", "full") else 0)
     factors, rest = [], n_problems * chunks * CHUNK_OVERHEAD + n_shards * SHARD_OVERHEAD
     for name, size in raw.items():
         row, share = VARIABLES[name], STORED_SHARE.get(name, OTHER_SHARE)
-        times, what = (n_shards, "shards") if row.per_shard else (n_problems, "problems")
+        times, what = (n_problems, "problems")
+        if row.per_shard:
+            times, what = (n_sums, "groups of shards") if name == "hidden_sum" else (n_shards, "shards")
         if len(row.dims) < 3 and "feature" not in row.dims:
             rest += int(share * times * size)
             continue
@@ -116,12 +120,20 @@ def disk_need(
     return [*factors, Factor("all else", rest, f"numbers by step and position, texts, indices of {n_shards} shards")]
 
 
-def _shards(n_problems: int, problem_bytes: int, summed: int, limits: Limits, *, workers: int, seconds: float) -> int:
+def _shards(n_problems: int, problem_bytes: int, limits: Limits, *, workers: int, seconds: float) -> int:
     if not n_problems:
         return 0
-    full = n_problems / limits.problems_per_shard(problem_bytes=problem_bytes, sum_bytes=summed)
-    aged = workers * seconds / limits.longest_wait(problem_bytes=problem_bytes, sum_bytes=summed)
+    full = n_problems / limits.problems_per_shard(problem_bytes)
+    aged = workers * seconds / limits.seconds
     return min(n_problems, max(math.ceil(full), math.ceil(aged), workers))
+
+
+def _sums(n_problems: int, problem_bytes: int, summed: int, n_shards: int, *, workers: int) -> int:
+    """How many groups of shards get a sum of their own: as many as outweigh it, one at least for each worker."""
+    if not (n_shards and summed):
+        return 0
+    groups = math.ceil(n_problems * problem_bytes / (SUM_RATIO * summed))
+    return min(n_shards, max(groups, workers))
 
 
 def _stored(config: RunConfig) -> list[str]:

@@ -1,8 +1,8 @@
-"""Finished problems gather here until they are worth a shard: when one is full, or old, and not mostly overhead.
+"""Finished problems gather here until they make a shard: enough of them, or the first has waited long enough, so that
+what is finished is on the disk within about a minute at any shape.
 
-A shard also holds the sum of its problems' hidden states, which is as large for one problem as for a thousand; at
-LLaDA-8B's shape 268 MB. So a shard waits until its problems outweigh their sum, or have waited ten times as long.
-Knows columns and sizes, not files.
+The sum of their hidden states goes with them; the writer keeps it in a file of its own. Knows columns and sizes, not
+files.
 """
 
 from __future__ import annotations
@@ -17,36 +17,21 @@ from .config import RunConfig
 from .record import Finished
 from .store.schema import VARIABLES
 
-SUM_RATIO = 4
-"""How many times the bytes of the sum a shard's problems should have."""
-PATIENCE = 10
-"""How many times as long a shard may wait for that."""
-
 
 class Limits(NamedTuple):
-    """When a shard is full or old: problems, bytes before compression, seconds.
-
-    `exact`: so many problems make a shard, however large the sum beside them.
-    """
+    """When a shard is full or old: problems, bytes before compression, seconds."""
 
     problems: int
     bytes: int
     seconds: float
-    exact: bool = False
 
     def reached(self, *, problems: int, size: int, age: float) -> bool:
         """Whether `problems` problems of `size` bytes that began to gather `age` seconds ago fill a shard."""
         return problems >= self.problems or size >= self.bytes or age > self.seconds
 
-    def problems_per_shard(self, *, problem_bytes: float, sum_bytes: int) -> float:
+    def problems_per_shard(self, problem_bytes: float) -> float:
         """How many problems a shard gets where they come fast enough never to be old."""
-        full = max(1.0, min(float(self.problems), self.bytes / problem_bytes))
-        return full if self.exact else max(full, SUM_RATIO * sum_bytes / problem_bytes)
-
-    def longest_wait(self, *, problem_bytes: float, sum_bytes: int) -> float:
-        """Seconds after which a shard is written however few its problems; an estimate needs it for slow runs."""
-        is_light = self.exact or self.problems * problem_bytes >= SUM_RATIO * sum_bytes
-        return self.seconds if is_light else PATIENCE * self.seconds
+        return max(1.0, min(float(self.problems), self.bytes / problem_bytes))
 
 
 class Gathering:
@@ -64,21 +49,16 @@ class Gathering:
             self._since = time.monotonic()
         self._pending.append(one)
         self._size += sum(v.nbytes for v in one.columns.values() if isinstance(v, np.ndarray))
-        if self._limits.reached(problems=len(self._pending), size=self._size, age=self._age) and self.is_worth_it:
+        self.publish_if_due(take_sum)
+
+    def publish_if_due(self, take_sum: Callable[[], np.ndarray | None]) -> None:
+        """Publish what is pending if that is a full shard or old. Asked between steps too: the next may finish late."""
+        if not self._pending:
+            return
+        age = time.monotonic() - self._since
+        if self._limits.reached(problems=len(self._pending), size=self._size, age=age):
             self.add_sum(take_sum())
             self.flush()
-
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether what is pending outweighs its sum, or has waited too long for that."""
-        if not self._pending or self._limits.exact:
-            return bool(self._pending)
-        summed = sum_bytes(self._config, self._pending[0].columns["state_masked"].shape[-1])
-        return self._size >= SUM_RATIO * summed or self._age > PATIENCE * self._limits.seconds
-
-    @property
-    def _age(self) -> float:
-        return time.monotonic() - self._since
 
     def add_sum(self, part: np.ndarray | None) -> None:
         """The hidden states of pending problems, summed [S, G, D] by whoever decoded them."""

@@ -60,8 +60,7 @@ class Execution:
 
     @property
     def limits(self) -> Limits:
-        exact = self.shard_problems is not None
-        return Limits(self.shard_problems or SHARD_PROBLEMS, self.shard_bytes, self.flush_seconds, exact=exact)
+        return Limits(self.shard_problems or SHARD_PROBLEMS, self.shard_bytes, self.flush_seconds)
 
     @property
     def on_gpu(self) -> bool:
@@ -146,8 +145,10 @@ class Device:
         self._halved = False
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        """Decode all prompts and pass each finished problem on; shards go to `put` when full, and at the end where the
-        rest is worth one."""
+        """Decode all prompts and pass each finished problem on; shards go to `put` when full or old.
+
+        What is left at the end goes with the next batch or `flush`.
+        """
         left = by_length(prompts)
         while left:
             done: set[str] = set()
@@ -156,8 +157,6 @@ class Device:
                     for one in stream:
                         done.add(one.problem.id)
                         yield one
-                if self._gathering.is_worth_it:
-                    self.flush()
                 return
             except torch.OutOfMemoryError as error:
                 left = [p for p in left if p.problem.id not in done]
@@ -187,8 +186,17 @@ class Device:
             ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
         )
         try:
-            for one in decode(self._model, *desk, iter(ordered), self._phases, self._stop):
-                self._gathering.add(one, desk.recorder.take_hidden_sum)
+            take_sum = desk.recorder.take_hidden_sum
+            stream = decode(
+                self._model,
+                *desk,
+                iter(ordered),
+                self._phases,
+                self._stop,
+                between_steps=lambda: self._gathering.publish_if_due(take_sum),
+            )
+            for one in stream:
+                self._gathering.add(one, take_sum)
                 yield one
         finally:
             self._gathering.add_sum(desk.recorder.take_hidden_sum())

@@ -21,6 +21,7 @@ import numpy as np
 from .run_info import replace_file
 from .store import StorageError, write_shard
 from .store.disk import write_file
+from .store.hidden_sums import GroupSum
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class ShardWriter:
         """`before_each` is called right before a shard is written; whoever may no longer write does not return."""
         self._before_each = before_each
         self._out, self._attrs, self._worker = out, attrs, worker
+        self._sums = GroupSum(out, attrs, worker)
         # Two workers never write one file; `merge_token_files` brings their tables together.
         self._tokens = TokenTable(out / ("tokens.json" if worker == "0" else f"tokens-{worker}.json"), token_text)
         self.seconds = 0.0
@@ -102,11 +104,19 @@ class ShardWriter:
             self._error = error
 
     def _publish(self, columns: dict[str, Any]) -> None:
+        hidden_sum = columns.pop("hidden_sum", None)
         for wait in (*BACK_OFF_SECONDS, None):
             self._before_each()
             try:
                 self._tokens.save()
-                write_shard(self._out, columns, attrs=self._attrs, worker=self._worker)
+                write_shard(
+                    self._out,
+                    columns,
+                    attrs=self._attrs,
+                    worker=self._worker,
+                    sums=self._sums,
+                    hidden_sum=hidden_sum,
+                )
                 return
             except StorageError as error:
                 if wait is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -19,7 +19,7 @@ from .columns import dims_of
 from .element import read_block
 from .errors import DamagedRun
 from .header import Header, read_header, structure_faults
-from .sums import sum_faults
+from .sums import sum_faults, sum_file_faults
 from .values import Facts, facts_of, value_faults
 
 HEAD = "head.h5"
@@ -41,10 +41,13 @@ class ShardCheck(NamedTuple):
 
 
 def check_shard(path: Path, info: Mapping[str, Any]) -> ShardCheck:
-    """Open one shard, read all of it, and judge its values by the facts in run.json (`info`). Also takes head.h5."""
+    """Open one shard, read all of it, and judge its values by the facts in run.json (`info`). Also takes head.h5 and
+    the files in sums/."""
     try:
         if path.name == HEAD:
             return ShardCheck(path.name, _head_faults(path), [], [])
+        if path.parent.name == "sums":
+            return ShardCheck(path.name, sum_file_faults(path, info.get("sound_shards", ())), [], [])
         header = read_header(path)
         with h5py.File(path, "r") as file:
             faults = _content_faults(file, header, info)

@@ -13,6 +13,7 @@ from .deep import ShardCheck
 from .errors import DamagedRun
 from .guard import checked_shards
 from .header import shard_paths
+from .hidden_sums import shards_in_sums, sweep_sums
 from .manifest import read_manifests
 from .repair import adopt, quarantine, superfluous
 from .shard import shards_dir
@@ -66,15 +67,21 @@ class Repeats(NamedTuple):
 
 
 def set_aside_repeats(run_dir: str | Path) -> Repeats:
-    """Quarantine shards that repeat problems of others, as a worker leaves that was given up but lived on.
+    """Quarantine shards that repeat problems of others, as a worker leaves that was given up but lived on, and delete
+    the sums that wider ones replace.
 
     Only for the holder of the run's lock; shards without a manifest line are not looked at.
     """
     path = Path(run_dir)
     entries = read_manifests(path).entries
-    names = superfluous(((name, e.problem_ids) for name, e in entries.items()), lambda name: _has_sums(path, name))
+    summed = shards_in_sums(path)
+    names = superfluous(
+        ((name, e.problem_ids) for name, e in entries.items()),
+        lambda name: name in summed or _has_sums(path, name),
+    )
     if names:
         quarantine(path, names)
+    sweep_sums(path, {shard.name for shard in shard_paths(path)})
     kept = {one for name, entry in entries.items() if name not in names for one in entry.problem_ids}
     return Repeats(names, {one for name in names for one in entries[name].problem_ids} - kept)
 

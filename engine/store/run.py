@@ -20,6 +20,7 @@ from .columns import dims_of
 from .element import memory_dtype
 from .errors import DamagedRun, NotARun, NotStored
 from .header import VERIFY, Header, read_headers
+from .hidden_sums import SumFile, in_force, read_sum, read_sum_file, sum_paths
 from .lazy import LazyArray
 from .open_files import OpenFiles
 from .schema import VARIABLES
@@ -85,7 +86,13 @@ class Run:
         return len(self.ids)
 
     def __contains__(self, variable: object) -> bool:
-        return variable in self._stored
+        return variable in self._stored or (variable == "hidden_sum" and bool(self._sum_files))
+
+    @cached_property
+    def _sum_files(self) -> list[SumFile]:
+        """The files of sums that count, each over some of the shards."""
+        names = [header.path.name for header in self._headers]
+        return in_force([read_sum_file(path) for path in sum_paths(self.path)], names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.variables)
@@ -116,24 +123,38 @@ class Run:
             yield {**block, "row": rows}
 
     def shard_sum(self, name: str) -> tuple[np.ndarray, int]:
-        """Sum of a per-shard variable over the shards (float64), and the number of problems in it.
+        """Sum of a per-shard variable over all problems (float64), and their number.
 
-        Raises DamagedRun where a problem lies in two shards: a sum that counts it once cannot be had from shard sums.
+        Raises DamagedRun where a problem lies in two shards, since no sum over shards counts it once, and where some
+        shard is in no sum.
         """
         self._check_stored(name)
         if not VARIABLES[name].per_shard:
             raise NotStored(f"{name} has one value for each problem; use run[{name!r}]")
         kept = np.bincount(self._places[:, 0], minlength=len(self._headers))
-        total = np.zeros([self.sizes[dim] for dim in dims_of(name)], np.float64)
-        for number in np.flatnonzero(kept):
-            header = self._headers[number]
+        total = np.zeros([self._length(dim) for dim in dims_of(name)], np.float64)
+        apart = {shard: file for file in self._sum_files for shard in file.shards}
+        for number, header in enumerate(self._headers):
+            if not kept[number] and header.path.name not in apart:
+                continue
             if kept[number] != len(header.problem_ids):
                 raise DamagedRun(
                     f"shard {header.path} repeats problems of an earlier one, so {name} counts them twice; {VERIFY}"
                 )
-            with self._files.open(int(number)) as file:
-                total += file[name][...]
+            if name in header.stored:
+                with self._files.open(number) as file:
+                    total += file[name][...]
+            elif header.path.name not in apart:
+                raise DamagedRun(
+                    f"no file in {self.path / 'sums'} is over shard {header.path.name}, so {name} lacks its "
+                    f"{len(header.problem_ids)} problems; copy the directory sums again"
+                )
+        for file in self._sum_files:
+            total += read_sum(file.path)
         return total, int(kept.sum())
+
+    def _length(self, dim: str) -> int:
+        return max(header.sizes[dim] for header in self._headers)
 
     def to_xarray(self) -> xarray.Dataset:
         """All variables as one lazy xarray.Dataset. Needs the package xarray; a clear ImportError without it."""

@@ -13,12 +13,15 @@ import importlib.metadata
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from .columns import Column, check_columns
 from .disk import fsync_directory, storage_error, write_file
 from .errors import ColumnsError, StorageError
+from .hidden_sums import GroupSum
 from .image import shard_image
 from .manifest import ShardEntry, append_entry
 from .process import this_process
@@ -30,13 +33,22 @@ _numbers = itertools.count()
 
 
 def write_shard(
-    run_dir: Path, columns: Mapping[str, Column], *, attrs: Mapping[str, str | int | float], worker: str = "0"
+    run_dir: Path,
+    columns: Mapping[str, Column],
+    *,
+    attrs: Mapping[str, str | int | float],
+    worker: str = "0",
+    sums: GroupSum | None = None,
+    hidden_sum: np.ndarray | None = None,
 ) -> ShardEntry:
     """Publish one shard and append its manifest line; both are on the disk when this returns.
 
     `columns`: see `schema`; `attrs`: root attributes, at least `run_id` and `fingerprint`. Peak memory is the columns
-    plus the compressed file. Raises ColumnsError before anything is written, StorageError if the disk refuses: the
-    shard is then gone without a trace and everything published before stays.
+    plus the compressed file. `hidden_sum` [step, position, feature], of this shard's problems, goes to the file of
+    `sums`, the group that the shard belongs to.
+
+    Raises ColumnsError before anything is written, StorageError if the disk refuses: the shard is then gone without a
+    trace and everything published before stays.
     """
     checked = check_columns(columns)
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", worker):
@@ -46,7 +58,15 @@ def write_shard(
     run_dir = Path(run_dir)
     image = shard_image(checked, _root_attrs(attrs, len(checked.problem_ids))).getbuffer()
     digest = hashlib.sha256(image).hexdigest()
-    name = publish(shards_dir(run_dir, create=True), image, worker=worker, digest=digest)
+    sum_path: Path | None = None
+
+    def write_sum(name: str) -> None:
+        nonlocal sum_path
+        if sums is not None and hidden_sum is not None:
+            sum_path = sums.write(name, hidden_sum)
+
+    directory = shards_dir(run_dir, create=True)
+    name = publish(directory, image, worker=worker, digest=digest, before_naming=write_sum)
     fingerprint = str(attrs["fingerprint"])
     entry = ShardEntry(name, len(image), digest, tuple(checked.problem_ids), fingerprint, SCHEMA_VERSION)
     try:
@@ -55,6 +75,8 @@ def write_shard(
         with contextlib.suppress(OSError):  # all or nothing, so that whoever tries again makes no duplicate
             (shards_dir(run_dir) / name).unlink()
         raise
+    if sums is not None and hidden_sum is not None and sum_path is not None:
+        sums.add(name, hidden_sum, size=len(image), path=sum_path)
     return entry
 
 
@@ -70,8 +92,17 @@ def shards_dir(run_dir: Path, *, create: bool = False) -> Path:
     return path
 
 
-def publish(directory: Path, image: memoryview, *, worker: str, digest: str) -> str:
+def publish(
+    directory: Path,
+    image: memoryview,
+    *,
+    worker: str,
+    digest: str,
+    before_naming: Callable[[str], None] = lambda name: None,
+) -> str:
     """Write the image under a temporary name, flush it, and give it its final name, which must be free.
+
+    `before_naming` hears the final name while nothing bears it yet.
 
     Names are `<worker>-<number>-<first 8 digits of the sha256>.h5`, so that no name ever means two contents.
     """
@@ -79,7 +110,10 @@ def publish(directory: Path, image: memoryview, *, worker: str, digest: str) -> 
     write_file(temporary, image)
     try:
         name = f"{worker}-{_next_number(directory, worker):06d}-{digest[:8]}.h5"
+        before_naming(name)
         _give_name(temporary, directory / name)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error(error, temporary, needed=len(image)) from error
     finally:

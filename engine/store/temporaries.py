@@ -9,6 +9,7 @@ import contextlib
 import time
 from pathlib import Path
 
+from .hidden_sums import sums_dir
 from .process import parse_process
 from .shard import shards_dir
 
@@ -17,7 +18,9 @@ OLD_SECONDS = 3600.0
 
 def temporaries(run_dir: Path) -> list[Path]:
     """All temporary files of a run, of living and dead writers."""
-    return sorted([*shards_dir(run_dir).glob(".*.tmp"), *run_dir.glob(".manifest-*.tmp")])
+    directories = (shards_dir(run_dir), sums_dir(run_dir))
+    inside = [path for directory in directories for path in directory.glob(".*.tmp")]
+    return sorted([*inside, *run_dir.glob(".manifest-*.tmp")])
 
 
 def sweep_temporaries(run_dir: str | Path) -> list[Path]:

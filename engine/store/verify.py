@@ -15,11 +15,14 @@ from .audit import Audit, audit_files
 from .deep import HEAD, ShardCheck
 from .guard import checked_shards
 from .header import shard_paths
+from .hidden_sums import quarantine_sums, shards_in_sums, sum_paths, sweep_sums
 from .lock import RunLock
 from .manifest import Manifests, read_manifests
 from .repair import adopt, quarantine, superfluous
 from .run import read_info, stored_problems
 from .temporaries import is_stale, sweep_temporaries, temporaries
+
+SUMS = "sums"
 
 Severity = Literal["error", "warning", "note"]
 
@@ -72,6 +75,7 @@ def verify_run(path: str | Path, *, quick: bool = False, repair: bool = False) -
         found = [*_file_findings(audit, manifests), *_leftovers(run_dir), *_head_findings(run_dir, info, quick)]
         order = {problem.id: place for place, problem in enumerate(stored_problems(run_dir))}
         found += _content_findings(opened, audit, info, order)
+        found += [] if quick else _sum_findings(run_dir, opened, info)
         stored = _stored_ids(opened, audit, quick)
         found += _unknown_ids(stored, order)
         repaired = _repair(run_dir, found, opened, audit, manifests) if repair else []
@@ -106,6 +110,22 @@ def _head_findings(run_dir: Path, info: dict[str, Any], quick: bool) -> Iterable
         yield from (Finding(HEAD, fault, "error") for check in checks for fault in check.faults)
     elif (info.get("config") or {}).get("save_logits") == "hidden" and shard_paths(run_dir):
         yield Finding(HEAD, "is missing, so logits cannot be rebuilt from the hidden states", "error")
+
+
+def _sum_findings(run_dir: Path, opened: list[ShardCheck], info: dict[str, Any]) -> Iterable[Finding]:
+    """Sums of hidden states that are damaged or not of their shards, and shards that no sum is over."""
+    sound = [check.name for check in opened if not check.faults]
+    checks = list(checked_shards(sum_paths(run_dir), {**info, "sound_shards": sound}))
+    for check in checks:
+        yield from (Finding(f"{SUMS}/{check.name}", fault, "error") for fault in check.faults)
+
+    if not (info.get("config") or {}).get("mean_hidden"):
+        return
+    summed = shards_in_sums(run_dir, without={check.name for check in checks if check.faults})
+    for check in opened:
+        if not (check.faults or check.has_shard_sums or check.name in summed):
+            what = f"no sum of hidden states is over its {len(check.problem_ids)} problems"
+            yield Finding(check.name, f"{what}, so nothing averaged over the run can be had", "warning")
 
 
 def _leftovers(run_dir: Path) -> Iterable[Finding]:
@@ -172,11 +192,16 @@ def _repair(
     run_dir: Path, found: list[Finding], opened: list[ShardCheck], audit: Audit, manifests: Manifests
 ) -> list[str]:
     bad = {finding.shard for finding in found if finding.severity == "error" and finding.shard.endswith(".h5")} - {HEAD}
-    sums = {check.name for check in opened if check.has_shard_sums}
+    bad_sums = {name for name in bad if name.startswith(f"{SUMS}/")}
+    bad -= bad_sums
+    sums = {check.name for check in opened if check.has_shard_sums} | shards_in_sums(run_dir)
     bad |= set(superfluous(((c.name, c.problem_ids) for c in opened if c.name not in bad), sums.__contains__))
     if bad or manifests.unreadable:
         quarantine(run_dir, bad)
     done = [f"{name}: {'forgotten' if name in audit.missing else 'moved to quarantine/'}" for name in sorted(bad)]
+    quarantine_sums(run_dir, bad_sums)
+    sweep_sums(run_dir, {path.name for path in shard_paths(run_dir)})
+    done += [f"{name}: moved to quarantine/" for name in sorted(bad_sums)]
     orphans = {path.name for path in audit.orphans} - bad
     for check in opened:
         if check.name in orphans:

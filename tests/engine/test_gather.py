@@ -42,17 +42,13 @@ def gathered(limits: Limits, problems: list[Finished]) -> tuple[list[dict[str, A
     return shards, gathering
 
 
-def test_a_light_problem_waits_until_the_sum_is_a_small_part() -> None:
+def test_a_shard_is_full_or_old_however_large_its_sum() -> None:
+    """At LLaDA-8B's shape the sum outweighs sixty problems; they wait for no more than a minute all the same."""
     assert sum_bytes(CONFIG, WIDTH) == SUM
-    problems = [finished(f"p{i}", weight=SUM) for i in range(9)]
-    shards, gathering = gathered(Limits(1, 10**9, 60.0), problems)
-    sizes = [len(s["problem_id"]) for s in shards]
-    assert sizes == [4, 4] or sizes == [3, 3, 3]
-    weights = [sum(v.nbytes for v in p.columns.values() if isinstance(v, np.ndarray)) for p in problems]
-    assert sizes[0] == next(n for n in range(1, 9) if sum(weights[:n]) >= gather.SUM_RATIO * SUM)
-    assert not gathering.is_worth_it
-    gathering.flush()
-    assert [i for s in shards for i in s["problem_id"]] == [p.problem.id for p in problems]
+    light = [finished(f"p{i}") for i in range(5)]
+    assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0), light)[0]] == [2, 2]
+    heavy = [finished(f"p{i}", weight=5 * SUM) for i in range(5)]
+    assert [len(s["problem_id"]) for s in gathered(Limits(99, 11 * SUM, 60.0), heavy)[0]] == [2, 2]
 
 
 def test_a_shard_is_made_of_arrays_that_are_there() -> None:
@@ -66,32 +62,25 @@ def test_a_shard_is_made_of_arrays_that_are_there() -> None:
     assert (shards[0]["state_masked"] == 7).all()
 
 
-def test_a_number_that_was_asked_for_is_kept() -> None:
-    problems = [finished(f"p{i}") for i in range(5)]
-    assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0, exact=True), problems)[0]] == [2, 2]
-
-
-def test_problems_and_bytes_make_a_shard_where_they_outweigh_their_sum() -> None:
-    heavy = [finished(f"p{i}", weight=5 * SUM) for i in range(5)]
-    assert [len(s["problem_id"]) for s in gathered(Limits(2, 10**9, 60.0), heavy)[0]] == [2, 2]
-    assert [len(s["problem_id"]) for s in gathered(Limits(99, 11 * SUM, 60.0), heavy)[0]] == [2, 2]
-
-
-def test_old_problems_wait_ten_times_as_long_for_company_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_finished_is_published_within_a_minute_though_nobody_else_finishes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [1000.0]
     monkeypatch.setattr(gather.time, "monotonic", lambda: now[0])
     shards: list[dict[str, Any]] = []
     gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
-    for age, expected in ((0.0, 0), (599.0, 0), (601.0, 1)):
+    gathering.publish_if_due(one)  # nothing is pending
+    gathering.add(finished("a"), one)
+    for age, expected in ((0.0, 0), (59.0, 0), (61.0, 1), (200.0, 1)):
         now[0] = 1000.0 + age
-        gathering.add(finished(f"p{age}"), one)
+        gathering.publish_if_due(one)
         assert len(shards) == expected
     now[0] = 5000.0
-    gathering.add(finished("heavy", weight=5 * SUM), one)  # its age counts from its own entering
+    gathering.add(finished("b"), one)  # its age counts from its own entering
     assert len(shards) == 1
     now[0] = 5061.0
-    gathering.add(finished("last", weight=5 * SUM), one)
-    assert [s["problem_id"] for s in shards] == [["p0.0", "p599.0", "p601.0"], ["heavy", "last"]]
+    gathering.add(finished("c"), one)
+    assert [s["problem_id"] for s in shards] == [["a"], ["b", "c"]]
 
 
 def test_a_shard_has_the_sum_of_its_own_problems_and_of_no_others() -> None:

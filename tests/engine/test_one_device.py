@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from diffengine.engine.canvas import Canvas, Row, Update
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runner import Execution, run
 from diffengine.engine.store import open_run, verify_run
+from diffengine.engine.store.hidden_sums import read_sum, read_sum_file, sum_paths
 
 SHORT: dict[str, Any] = {"steps": 8, "gen_length": 8, "block_length": 4}
 
@@ -87,13 +87,17 @@ def test_a_shards_sum_is_of_its_own_problems(
     execution = Execution(token_budget=150, shard_problems=shard_problems)
     run("samples", out=tmp_path, model=bundled_model, execution=execution, save_logits="hidden", **SHORT)
     stored = open_run(tmp_path)
-    for block in stored.blocks(["hidden"], max_problems=10):
-        with h5py.File(_shard_of(tmp_path, stored.ids[block["row"][0]])) as shard:
-            assert len(block["hidden"]) == len(shard["problem_id"])
-            np.testing.assert_allclose(shard["hidden_sum"][...], block["hidden"].sum(0), atol=1e-4)
+    counted: list[str] = []
+    for path in sum_paths(tmp_path):
+        rows = [stored.row(i) for name in read_sum_file(path).shards for i in _ids_of(tmp_path / "shards" / name)]
+        np.testing.assert_allclose(read_sum(path), stored["hidden"][np.array(rows)].sum(0), atol=1e-4)
+        counted += [stored.ids[row] for row in rows]
+    assert sorted(counted) == sorted(stored.ids)
+    total, n_problems = stored.shard_sum("hidden_sum")
+    assert n_problems == len(stored)
+    np.testing.assert_allclose(total, stored["hidden"][...].sum(0), atol=1e-4)
 
 
-def _shard_of(run_dir: Path, problem_id: str) -> Path:
-    lines = (run_dir / "manifest-0.jsonl").read_text().splitlines()
-    entry = next(e for e in map(json.loads, lines) if problem_id in e["problem_ids"])
-    return run_dir / "shards" / str(entry["name"])
+def _ids_of(shard: Path) -> list[str]:
+    with h5py.File(shard) as file:
+        return list(file["problem_id"].asstr()[...])
