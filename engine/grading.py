@@ -3,7 +3,8 @@ r"""Whether a generated text gives the gold answer: which characters are its ans
 The answer is taken from the last `\boxed{}`, else the last `####`, else the last "answer is" or "answer:", else, for a
 numeric gold, the last number. Numbers compare exactly as fractions, anything else as normalised text; a word of the
 text that happens to equal the gold never counts. A text without an answer is a verdict of its own, not "wrong".
-A gold answer that is no number and not met as text is put to Math-Verify where that is installed (`symbolic`).
+Where either answer is no number that can be read exactly, and they differ as text, Math-Verify is asked where it is
+installed (`symbolic`), whichever of the two it is.
 Knows nothing of tokens, nor of number words.
 """
 
@@ -13,7 +14,7 @@ import re
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from .answer_values import numbers, parse_value, same_text
+from .answer_values import MOST_DIGITS, numbers, parse_value, same_text
 from .problem_formats import last_boxed
 from .symbolic import same_expression
 
@@ -25,6 +26,8 @@ _ANSWER_IS = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _HEADING = re.compile(r"\d+[.):]\s+[^\W\d]|(?:step|part|problem|case)\b", re.IGNORECASE)
 _CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.,:;)]|\s*$|\s+(?:because|since)\b)")
+_FORMULA = re.compile(r"\$((?:\\.|[^$\\\n])+)\$|\\\(((?:(?!\\\)).)+)\\\)")
+_LATEX = re.compile(r"\^|\\(?:[dtc]?frac|sqrt|pi|cdot|times|binom|log|ln|sin|cos|tan|infty|pm)(?![A-Za-z])")
 _OPERAND = re.compile(r"(?:[^=.;,\n(]|[.,](?=\d)|\((?=[\d\s+*/.-]*\)))*")
 
 
@@ -105,8 +108,22 @@ def _segment_answer(text: str, segment: _Span, *, numeric: bool, choice: bool) -
             return _Span(*letter.span(letter.lastindex or 0))
         return segment if segment.start < segment.end else None
     begin = _right_hand_side(text, segment)
+    if formula := _unread_formula(text, begin, segment.end):
+        return formula
     first = next(iter(numbers(text[begin : segment.end], leading_minus_is_sign=True)), None)
     return _shift(first, begin) if first else None
+
+
+def _unread_formula(text: str, begin: int, end: int) -> _Span | None:
+    r"""The formula (`$...$`, `\(...\)`) that opens a segment, where it is no plain number: all of it is the answer."""
+    formula = _FORMULA.match(text, begin, end)
+    if formula is None:
+        return None
+    span = _stripped(text, *formula.span(formula.lastindex or 0))
+    inner = text[span.start : span.end]
+    if _LATEX.search(inner) is None or len(inner) > MOST_DIGITS or parse_value(inner) is not None:
+        return None
+    return span
 
 
 def _right_hand_side(text: str, segment: _Span) -> int:
@@ -147,7 +164,7 @@ def _compare(extracted: str, gold: str) -> tuple[bool, str]:
         return found.value == wanted.value, "number"
     if same_text(extracted, gold):
         return True, "text"
-    if wanted is not None or _is_choice(gold):
+    if _is_choice(gold):
         return False, "text"
     outcome = same_expression(gold, extracted)
     return outcome == "same", {"same": "math_verify", "different": "math_verify"}.get(outcome, f"text,{outcome}")

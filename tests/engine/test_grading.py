@@ -138,7 +138,7 @@ def test_verdicts_are_the_ones_that_shards_store():
 
 @pytest.mark.parametrize("text, gold, rule", [
     ("#### 72.0", "72", "hashes:number"), ("#### x", "x", "hashes:text"), ("7", "7", "last_number:number"),
-    (r"\boxed{5x}", "5", "boxed:text"), ("Answer: 7", None, "answer_is"),
+    (r"\boxed{5x}", "5", "boxed:math_verify"), ("#### B", "A", "hashes:text"), ("Answer: 7", None, "answer_is"),
 ])
 def test_the_rule_tells_how(text, gold, rule):
     assert grade(text, gold).rule == rule
