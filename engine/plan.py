@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "models" / "bundled" / "checkpoint"
 SEED_CHECKPOINT = Path("llada-8b")
+
+MOST_ALIKE = 3
+"""Problems named one by one in the log that fail for the same reason."""
 
 Source = str | Path | Sequence[str | Path] | ProblemSet
 
@@ -93,12 +97,18 @@ def prompts_of(
 ) -> tuple[list[Prompt], dict[str, str]]:
     """Prompts of problems with their places, and the reasons of those that cannot be decoded."""
     prompts, failed = [], {}
+    reasons: Counter[str] = Counter()
     for index, problem in todo:
         try:
             prompts.append(build_prompt(problem, index, model, style=config.prompt_style, gen_length=config.gen_length))
         except PromptError as error:
             failed[problem.id] = str(error)
-            logger.warning("problem %s: %s", problem.id, error)
+            reasons[str(error)] += 1
+            if reasons[str(error)] <= MOST_ALIKE:
+                logger.warning("problem %s: %s", problem.id, error)
+    for reason, count in reasons.items():
+        if count > MOST_ALIKE:
+            logger.warning("and %d more problems: %s", count - MOST_ALIKE, reason)
     return prompts, failed
 
 

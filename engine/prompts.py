@@ -7,18 +7,16 @@ reason that the run records for that problem.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from .chat_template import PromptError, render_chat
 from .models.loading import MaskedDiffusionModel
 from .problems import Problem
 
 MAX_ANSWER_TOKENS = 32
 RAW_SUFFIX = " Answer:"
 
-
-class PromptError(ValueError):
-    """A problem that cannot be turned into a prompt; the message says why."""
+__all__ = ["MAX_ANSWER_TOKENS", "RAW_SUFFIX", "Prompt", "PromptError", "build_prompt", "problem_key", "prompt_text"]
 
 
 class Prompt(NamedTuple):
@@ -32,17 +30,19 @@ class Prompt(NamedTuple):
 
 
 def prompt_text(problem: Problem, tokenizer: Any, *, style: str) -> str:
-    """The text the model sees. `chat`: the checkpoint's template; `raw`: the question followed by " Answer:"."""
+    """The text the model sees. `chat`: the checkpoint's template; `raw`: the question followed by " Answer:".
+
+    Raises PromptError, and TemplateError (a CheckpointError) where the template itself is at fault.
+    """
     if style == "raw":
         return problem.question + RAW_SUFFIX
     if tokenizer.chat_template is None:
         raise PromptError("the checkpoint has no chat template; use --prompt-style raw")
-    messages: Iterable[Any] = problem.messages or [{"role": "user", "content": problem.question}]
-    return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+    return render_chat(tokenizer, problem.messages or [{"role": "user", "content": problem.question}])
 
 
 def build_prompt(problem: Problem, index: int, model: MaskedDiffusionModel, *, style: str, gen_length: int) -> Prompt:
-    """Tokenise one problem; raises PromptError if it is too long or holds a mask token."""
+    """Tokenise one problem; raises PromptError if it is too long or holds a mask token, and as `prompt_text` does."""
     text = prompt_text(problem, model.tokenizer, style=style)
     # The template already holds the start token.
     ids = model.tokenizer.encode(text, add_special_tokens=False)

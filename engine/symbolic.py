@@ -12,12 +12,12 @@ import functools
 import importlib.util
 import json
 import logging
-import subprocess
 import sys
 import threading
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Literal
+
+from .line_process import EndedError, LineProcess
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +38,25 @@ class SymbolicWorker:
         self._command = command or [sys.executable, "-P", script]
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: Queue[str] = Queue()
+        self._process: LineProcess | None = None
 
     def ask(self, gold: str, answer: str) -> Outcome:
         """Whether `answer` equals `gold` by Math-Verify, or why it could not be told."""
         with self._lock:
-            fresh = self._process is None
+            seconds = self._timeout
             if self._process is None:
-                self._process = self._start()
+                self._process = LineProcess(self._command)
+                seconds += START_SECONDS
             try:
-                assert self._process.stdin is not None
-                self._process.stdin.write(json.dumps([gold, answer]) + "\n")
-                self._process.stdin.flush()
-                line = self._answers.get(timeout=self._timeout + (START_SECONDS if fresh else 0.0))
-            except Empty:
+                line = self._process.ask(json.dumps([gold, answer]), seconds=seconds)
+            except TimeoutError:
                 self._stop()
                 return "math_verify_timeout"
-            except OSError:
+            except EndedError:
                 line = ""
+            except BaseException:
+                self._stop()  # interrupted: the answer to this question must not be taken for the next one's
+                raise
             if line not in ("same", "different"):
                 self._stop()
                 return "math_verify_failed"
@@ -67,22 +67,9 @@ class SymbolicWorker:
         with self._lock:
             self._stop()
 
-    def _start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8",
-        )  # fmt: skip
-        self._answers = Queue()
-        threading.Thread(target=_forward, args=(process, self._answers), daemon=True).start()
-        return process
-
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    _close_quietly(pipe)
+            self._process.stop()
             self._process = None
 
 
@@ -106,20 +93,3 @@ def _say_absent() -> None:
         "Math-Verify is not installed: gold answers that are no numbers compare as text, so that an equal expression "
         "written differently counts as wrong; pip install math-verify, then run again in a new directory"
     )
-
-
-def _forward(process: subprocess.Popen[str], answers: Queue[str]) -> None:
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            answers.put(line.strip())
-    except ValueError:  # closed while it was read
-        logger.debug("the pipe of the worker was closed")
-    answers.put("")
-
-
-def _close_quietly(pipe: object) -> None:
-    try:
-        pipe.close()  # type: ignore[attr-defined]
-    except OSError:
-        logger.debug("a pipe of the dead worker could not be flushed")
