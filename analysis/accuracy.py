@@ -8,7 +8,7 @@ import numpy as np
 
 from .results import Quantity
 
-WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER = range(4)
+WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS = range(5)
 """Values of the recorded variable `verdict`."""
 
 
@@ -19,11 +19,13 @@ class Counts(NamedTuple):
     correct: int
     unextracted: int
     no_gold: int
+    ambiguous: int = 0
 
     @property
     def graded(self) -> int:
-        """Problems with a gold answer; one without an extracted answer counts, as not correct."""
-        return self.wrong + self.correct + self.unextracted
+        """Problems with a gold answer; one without an extracted answer, or with a number that two
+        conventions read differently, counts as not correct."""
+        return self.wrong + self.correct + self.unextracted + self.ambiguous
 
 
 class Interval(NamedTuple):
@@ -35,7 +37,8 @@ class Interval(NamedTuple):
 
 def count(verdict: np.ndarray) -> Counts:
     """Counts of `verdict` [problem]."""
-    return Counts(*(int(np.sum(verdict == code)) for code in (WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER)))
+    codes = (WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS)
+    return Counts(*(int(np.sum(verdict == code)) for code in codes))
 
 
 def accuracy(counts: Counts) -> Quantity:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .accuracy import CORRECT, Counts, wilson
+from .accuracy import AMBIGUOUS, CORRECT, Counts, wilson
 from .slot import SLOT_STATUS
 from .trajectories import Trajectories, steps_of
 
@@ -27,6 +27,7 @@ def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarra
         "n_wrong": counts.wrong,
         "n_unextracted": counts.unextracted,
         "n_no_gold": counts.no_gold,
+        "n_ambiguous": counts.ambiguous,
         "steps": steps_of(run),
         "gen_length": int(config["gen_length"]),
         "block_length": int(config["block_length"]),
@@ -107,6 +108,11 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
         (too_long, "problems: the gold answer does not fit between its start and the end of the canvas; no slot"),
         (other_length, "problems: gold and extracted answer differ in length; the slot is as long as gold"),
         (unseen, "problems are correct, but not in gold's own tokens at the slot: never hit in the emergence numbers"),
+        (
+            int((columns["verdict"] == AMBIGUOUS).sum()),
+            "problems: the answer is a number that two conventions read differently (`12,5`), right in one of them; "
+            "counted as not correct, the verdict is `ambiguous`",
+        ),
         (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
     ]
     warnings = [f"{number} {text}" for number, text in found if number] + _ungraded(grade_rules(run))

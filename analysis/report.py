@@ -35,7 +35,7 @@ MAX_CELLS = 6_000_000
 
 ROWS_AT_ONCE = 16
 NO_VALUE = 255
-VERDICTS = ("wrong", "correct", "unextracted", "ungraded")
+VERDICTS = ("wrong", "correct", "unextracted", "ungraded", "ambiguous")
 
 _VALUES = (
     "token",

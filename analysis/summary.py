@@ -65,7 +65,8 @@ def _dataset(analysis: Analysis) -> list[str]:
         f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
         f"blocks of {info['block_length']}",
         f"{info['n_correct']} correct, {info['n_wrong']} wrong, {info['n_unextracted']} without an extracted answer, "
-        f"{info['n_no_gold']} without a gold answer",
+        f"{info['n_no_gold']} without a gold answer"
+        + (f", {info['n_ambiguous']} with a number that can be read two ways" if info.get("n_ambiguous") else ""),
     ]
     accuracy, (low, high) = analysis["accuracy"], info["accuracy_interval"]
     if accuracy.ok:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from .number_forms import (
     FRACTION,
+    GROUP_SIGNS,
     MOST_DIGITS,
     PLAIN,
     ROOT,
@@ -29,7 +30,7 @@ NUMBER = re.compile(
     # The sign may stand before or after the currency; a minus between two operands is not a sign.
     rf"(?:(?<![\w)\]}}.%])(?P<sign>[-−–])\s{{0,2}})?(?:{_MONEY})?(?:(?<=[$€£])(?P<inner>[-−–]))?"
     rf"(?>(?P<form>(?={FRACTION}|{ROOT}|(?<!\w)[{VULGAR}]))"
-    rf"|(?<![\w\\^])(?<!\d[.,])(?<!\^[{{-])(?P<body>{PLAIN})"
+    rf"|(?<![\w\\^])(?<!\d[.,])(?<!\^[{{-])(?!(?<=\d[{GROUP_SIGNS}])\d{{3}}(?!\d))(?P<body>{PLAIN})"
     r"(?:(?P<exponent>[eE][+-]?\d{1,3})(?!\w)"
     r"|(?:[ ](?P<mixed>\d+))?/(?P<over>\d+)(?![\d/]))?)"
     # Not a part of a longer number, an ordinal, a multiple of an unknown, or a name such as 3D.
@@ -41,7 +42,7 @@ _GOES_ON = re.compile(
     rf"|\s?(?:\\[,;:! ])?(?:{FRACTION}|{ROOT}|[{VULGAR}])"
 )
 _TEXT_UNIT = r"\\(?:text|textbf|textrm|mathrm|mbox|operatorname)\s*\{[^{}\d]*\}"
-_UNIT = re.compile(
+UNIT = re.compile(
     r"(?:\s|\\[ ,;:!%$]|[~%°.$€£]|\^\s*\{?\s*\\circ\s*\}?|\\(?:circ|degree|percent|right)(?![A-Za-z])|\\[)\]]"
     rf"|/?{_TEXT_UNIT}(?:\s*\^\s*(?:\{{\s*-?\d\s*\}}|-?\d))?"
     r"|(?<=[\s\d/}])(?!(?:pi|sqrt|i)\b)(?:[^\W\d_]{2,}|[gmshlLCFK]\b)[/-]?(?:\^?(?:[23²³]|\{[23]\})(?!\d))?)*"
@@ -80,12 +81,12 @@ def parse_value(text: str) -> Number | None:
     begin = text.rfind("=") + 1
     first = next(iter(numbers(text[begin:], leading_minus_is_sign=True)), None)
     if first is not None and not text[begin : begin + first.start].strip(" \t\n\\$€£(*"):
-        if _UNIT.fullmatch(text[begin + first.end :].rstrip(" \n)*")):
+        if UNIT.fullmatch(text[begin + first.end :].rstrip(" \n)*")):
             return Number(begin + first.start, begin + first.end, first.value)
     opening = _OPENING.match(text, begin)
     start = opening.end() if opening else begin
     whole = read_quotient(text, start)
-    if whole is None or not _UNIT.fullmatch(text[whole.end :].rstrip(" \n*")):
+    if whole is None or not UNIT.fullmatch(text[whole.end :].rstrip(" \n*")):
         return None
     return Number(start, whole.end, whole.value)
 

@@ -4,7 +4,8 @@ The answer is taken from the last `\boxed{}`, else the last `####`, else the las
 numeric gold, the last number. Numbers compare exactly as fractions, anything else as normalised text; a word of the
 text that happens to equal the gold never counts. A text without an answer is a verdict of its own, not "wrong".
 Where either answer is no number that can be read exactly, and they differ as text, Math-Verify is asked where it is
-installed (`symbolic`), whichever of the two it is.
+installed (`symbolic`), whichever of the two it is. A number that two conventions read differently (`12,5`), and that
+is right in one of them, is a verdict of its own too.
 Knows nothing of tokens, nor of number words.
 """
 
@@ -14,11 +15,12 @@ import re
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from .ambiguous_numbers import Ambiguous, ambiguous_numbers, readings
 from .answer_values import MOST_DIGITS, numbers, parse_value, same_text
 from .problem_formats import last_boxed
 from .symbolic import same_expression
 
-Verdict = Literal["wrong", "correct", "no_answer_extracted", "no_gold_answer"]
+Verdict = Literal["wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous"]
 
 _ANSWER_IS = re.compile(
     r"\banswers?\b[*_]*(?:\s*\([^()\n]*\))?\s*(?:(?:is|are)\b(?!\s*not\b)|:|=)[\s:*_]*", re.IGNORECASE
@@ -54,7 +56,7 @@ class _Span(NamedTuple):
 
 def grade(text: str, gold: str | None) -> Grade:
     """Grade one generated text (special tokens removed) against the gold answer, or only find its answer if None."""
-    numeric = gold is None or parse_value(gold) is not None
+    numeric = gold is None or parse_value(gold) is not None or bool(readings(gold))
     found, rule = _extract(text, numeric=numeric, choice=gold is not None and _is_choice(gold))
     extracted = text[found.start : found.end] if found else ""
     start, end = found or (-1, -1)
@@ -63,8 +65,8 @@ def grade(text: str, gold: str | None) -> Grade:
     strict, flexible = lm_eval_strict(text, gold), lm_eval_flexible(text, gold)
     if found is None:
         return Grade("no_answer_extracted", extracted, start, end, rule, strict, flexible)
-    correct, comparison = _compare(extracted, gold)
-    return Grade("correct" if correct else "wrong", extracted, start, end, f"{rule}:{comparison}", strict, flexible)
+    verdict, comparison = _compare(extracted, gold)
+    return Grade(verdict, extracted, start, end, f"{rule}:{comparison}", strict, flexible)
 
 
 def lm_eval_strict(text: str, gold: str) -> bool:
@@ -97,8 +99,9 @@ def _extract(text: str, *, numeric: bool, choice: bool) -> tuple[_Span | None, s
         for segment in reversed(candidates):
             if answer := _segment_answer(text, segment, numeric=numeric, choice=choice):
                 return answer, rule
-    found = list(numbers(text)) if numeric else []
-    return (_shift(found[-1], 0), "last_number") if found else (None, "")
+    candidates_in_text = [*numbers(text), *ambiguous_numbers(text)] if numeric else []
+    last = max(candidates_in_text, key=lambda number: (number[1], -number[0]), default=None)
+    return (_shift(last, 0), "last_number") if last else (None, "")
 
 
 def _segment_answer(text: str, segment: _Span, *, numeric: bool, choice: bool) -> _Span | None:
@@ -110,8 +113,17 @@ def _segment_answer(text: str, segment: _Span, *, numeric: bool, choice: bool) -
     begin = _right_hand_side(text, segment)
     if formula := _unread_formula(text, begin, segment.end):
         return formula
-    first = next(iter(numbers(text[begin : segment.end], leading_minus_is_sign=True)), None)
+    rest = text[begin : segment.end]
+    first: tuple[int, int, object] | None = next(iter(numbers(rest, leading_minus_is_sign=True)), None)
+    ambiguous = next(iter(ambiguous_numbers(rest) + _opening_spaced(rest)), None)
+    if ambiguous is not None and (first is None or ambiguous.start <= first[0]):
+        first = ambiguous
     return _shift(first, begin) if first else None
+
+
+def _opening_spaced(rest: str) -> list[Ambiguous]:
+    """`1 234` with an ordinary space, where it opens a segment; further in two numbers stand beside each other."""
+    return [number for number in ambiguous_numbers(rest, spaced=True)[:1] if not rest[: number.start].strip(" $*:\t")]
 
 
 def _unread_formula(text: str, begin: int, end: int) -> _Span | None:
@@ -158,16 +170,21 @@ def _after_answer_is(text: str) -> list[_Span]:
     return spans
 
 
-def _compare(extracted: str, gold: str) -> tuple[bool, str]:
+def _compare(extracted: str, gold: str) -> tuple[Verdict, str]:
     found, wanted = parse_value(extracted), parse_value(gold)
     if found is not None and wanted is not None:
-        return found.value == wanted.value, "number"
+        return "correct" if found.value == wanted.value else "wrong", "number"
     if same_text(extracted, gold):
-        return True, "text"
+        return "correct", "text"
     if _is_choice(gold):
-        return False, "text"
+        return "wrong", "text"
+    may_be = frozenset((found.value,)) if found else readings(extracted)
+    may_be_wanted = frozenset((wanted.value,)) if wanted else readings(gold)
+    if may_be and may_be_wanted:
+        return "ambiguous" if may_be & may_be_wanted else "wrong", "ambiguous_number"
     outcome = same_expression(gold, extracted)
-    return outcome == "same", {"same": "math_verify", "different": "math_verify"}.get(outcome, f"text,{outcome}")
+    rule = {"same": "math_verify", "different": "math_verify"}.get(outcome, f"text,{outcome}")
+    return "correct" if outcome == "same" else "wrong", rule
 
 
 def _is_choice(gold: str) -> bool:

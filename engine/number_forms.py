@@ -18,9 +18,12 @@ MOST_DIGITS = 400
 DEEPEST = 12
 """Nested braces, roots and fractions."""
 
-GROUP = r"(?:,|\{,\}|\\,|\\!,|,\\!|\\[;: ]|~|['’_\u2009\u00a0\u202f\u2008\u2007]|\\_|\{\\,\}|\{ \})"
-"""What stands between groups of three digits: ISO 80000's thin spaces, and comma, apostrophe and underscore."""
-GROUPED = rf"[1-9]\d{{0,2}}(?:{GROUP}\d{{3}})+(?!\d)"
+GROUP_SIGNS = "'’_\u2009\u00a0\u202f\u2008\u2007"
+"""What stands between groups of three digits besides the comma: ISO 80000's thin spaces, apostrophe and underscore."""
+_COMMA = r"(?:,|\{,\}|\\!,|,\\!)"
+_OTHER = rf"(?:[{GROUP_SIGNS}]|\\[,!;: _]|~|\{{\\,\}}|\{{ \}})"
+GROUPED = rf"[1-9]\d{{0,2}}(?:(?:{_COMMA}\d{{3}})+|(?P<group>{_OTHER})\d{{3}}(?:(?P=group)\d{{3}})*)(?!\d)"
+"""One kind of separator throughout: `1 234,567` has a decimal comma."""
 PLAIN = rf"(?:{GROUPED}|\d+)(?:\.\d+)?|\.\d+"
 VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"

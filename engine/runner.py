@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from .cluster_worker import Job
 from .estimate import Estimate, estimate, refuse_if_too_large
+from .gold_answers import gold_warnings
 from .models.loading import MaskedDiffusionModel
 from .one_device import Device, Execution, token_budget
 from .plan import BUNDLED, Plan, Source, chosen_problems, default_model, default_out, plan_run, prompts_of
@@ -84,6 +85,8 @@ def run(
     refuse_if_too_large(
         plan.config, plan.model, n_problems=len(plan.problems), out=plan.out, limits=execution.limits
     )
+    for warning in gold_warnings(problem.answer for problem in plan.problems):
+        logger.warning(warning)
     plan.out.mkdir(parents=True, exist_ok=True)
     with RunLock(plan.out):
         info, known = enter_run(plan.out, plan.info, plan.problems)

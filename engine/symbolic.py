@@ -8,18 +8,14 @@ the worker is killed when it does not answer in time, and started again for the 
 from __future__ import annotations
 
 import atexit
-import functools
 import importlib.util
 import json
-import logging
 import sys
 import threading
 from pathlib import Path
 from typing import Literal
 
 from .line_process import EndedError, LineProcess
-
-logger = logging.getLogger(__name__)
 
 Outcome = Literal["same", "different", "math_verify_absent", "math_verify_timeout", "math_verify_failed"]
 
@@ -77,19 +73,15 @@ _WORKER = SymbolicWorker()
 atexit.register(_WORKER.close)
 
 
+def available() -> bool:
+    """Whether Math-Verify is installed. Without it the run says so before it starts (`gold_answers`)."""
+    return importlib.util.find_spec("math_verify") is not None
+
+
 def same_expression(gold: str, answer: str) -> Outcome:
     """`SymbolicWorker.ask` of this process's worker; "math_verify_absent" without the package."""
-    if importlib.util.find_spec("math_verify") is None:
-        _say_absent()
+    if not available():
         return "math_verify_absent"
     if max(len(gold), len(answer)) > LONGEST:
         return "math_verify_failed"
     return _WORKER.ask(gold, answer)
-
-
-@functools.cache
-def _say_absent() -> None:
-    logger.warning(
-        "Math-Verify is not installed: gold answers that are no numbers compare as text, so that an equal expression "
-        "written differently counts as wrong; pip install math-verify, then run again in a new directory"
-    )

@@ -3,7 +3,7 @@
 const page = JSON.parse(document.getElementById("page-data").textContent);
 page.starts = page.blocks.flatMap((block, step) => (step && block !== page.blocks[step - 1] ? [step] : []));
 const byId = (id) => document.getElementById(id);
-const VERDICT = { correct: ["✓", "correct"], wrong: ["✗", "wrong"], unextracted: ["✗", "no answer found"], ungraded: ["–", "no gold answer"] };
+const VERDICT = { correct: ["✓", "correct"], wrong: ["✗", "wrong"], unextracted: ["✗", "no answer found"], ungraded: ["–", "no gold answer"], ambiguous: ["?", "a number that can be read two ways"] };
 const MEASURE = { confidence: "confidence", entropy: "entropy", kl: "KL" };
 const CIVIDIS = [[0, 34, 78], [26, 56, 111], [67, 78, 108], [97, 101, 111], [125, 124, 120], [155, 148, 118], [188, 174, 108], [222, 201, 88], [254, 232, 56]];
 const state = { filter: "all", measure: "confidence", step: 0, problem: null, cells: [], gold: null, timer: null };
@@ -69,12 +69,12 @@ function segments(root, name, options, onChange) {
 function header() {
   byId("run").textContent = page.run;
   byId("about").textContent = [page.model, page.architecture, page.source, page.created].filter(Boolean).join(" · ");
-  const { correct, wrong, unextracted, no_gold: ungraded } = page.counts, percent = (share) => (100 * share).toFixed(1);
+  const { correct, wrong, unextracted, no_gold: ungraded, ambiguous } = page.counts, percent = (share) => (100 * share).toFixed(1);
   const interval = page.interval ? `95 %: ${percent(page.interval[0])} to ${percent(page.interval[1])}, n = ${page.graded}` : "nothing graded";
   const tiles = [
     ["Accuracy", page.graded ? percent(correct / page.graded) + " %" : "–", interval],
     ["Problems", String(page.n_stored), page.n_missing ? `${page.n_missing} more are not done yet` : "all done"],
-    ["Verdicts", `${correct} ✓  ${wrong + unextracted} ✗`, `${unextracted} without an answer, ${ungraded} without gold`],
+    ["Verdicts", `${correct} ✓  ${wrong + unextracted + ambiguous} ✗`, `${unextracted} without an answer, ${ambiguous} ambiguous, ${ungraded} without gold`],
     ["Canvas", `${page.positions} positions`, `${page.steps} steps, blocks of ${page.block_length}`],
   ];
   for (const [name, value, small] of tiles) {
@@ -100,7 +100,7 @@ function curves() {
 function listed() {
   const wanted = byId("search").value.trim().toLowerCase();
   return page.problems.filter((problem) => {
-    const wrong = problem.verdict === "wrong" || problem.verdict === "unextracted";
+    const wrong = ["wrong", "unextracted", "ambiguous"].includes(problem.verdict);
     if (state.filter === "correct" ? problem.verdict !== "correct" : state.filter === "wrong" && !wrong) return false;
     return [problem.id, problem.question, problem.answer || "", problem.generated_text].some((text) => text.toLowerCase().includes(wanted));
   });

@@ -56,6 +56,7 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
         "n_wrong": "wrong",
         "n_unextracted": "no answer found",
         "n_no_gold": "no gold answer",
+        "n_ambiguous": "ambiguous number",
     }
     yield "Problems", str(int(info.get("n_problems", 0)))
     yield "Graded", ", ".join(f"{int(info[key])} {word}" for key, word in graded.items() if info.get(key)) or "none"

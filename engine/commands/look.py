@@ -32,6 +32,7 @@ def inspect(path: Path, as_json: bool) -> None:
         "wrong": verdicts.count(0),
         "no_answer_extracted": verdicts.count(2),
         "no_gold_answer": verdicts.count(3),
+        "ambiguous": verdicts.count(4),
         "problem_seconds": round(float(seconds), 1),
         "shard_bytes": sum(f.stat().st_size for f in (path / "shards").glob("*.h5")),
         "config": run.info["config"],

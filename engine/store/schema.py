@@ -32,7 +32,7 @@ class Variable(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
-VERDICTS = ("wrong", "correct", "no_answer_extracted", "no_gold_answer")
+VERDICTS = ("wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous")
 
 _AT = ("step", "position")
 

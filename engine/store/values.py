@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .schema import VERDICTS
+
 ROUNDING = 1e-4
 """Absolute slack in nats and bits for float32 arithmetic over a vocabulary."""
 
@@ -94,7 +96,7 @@ def _bounds(arrays: Arrays, facts: Facts) -> list[str]:
     faults += _where("logit_std is below 0", arrays["logit_std"] < 0)
     for name in ("performed", "committed"):
         faults += _where(f"{name} is neither 0 nor 1", arrays[name] > 1)
-    return faults + _where("verdict has no meaning", arrays["verdict"] > 3)
+    return faults + _where("verdict has no meaning", arrays["verdict"] >= len(VERDICTS))
 
 
 def _recorded_where_promised(arrays: Arrays, facts: Facts) -> list[str]:

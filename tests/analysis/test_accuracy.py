@@ -11,15 +11,21 @@ from diffengine.engine.store.schema import VERDICTS
 
 
 def test_codes_are_those_of_the_schema() -> None:
-    assert VERDICTS == ("wrong", "correct", "no_answer_extracted", "no_gold_answer")
+    assert VERDICTS == ("wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous")
 
 
 def test_counts() -> None:
     counts = count(np.array([0, 1, 1, 2, 3, 3, 1], np.uint8))
-    assert counts == (1, 3, 1, 2) and counts.graded == 5
+    assert counts == (1, 3, 1, 2, 0) and counts.graded == 5
     found = accuracy(counts)
     assert float(found.values) == 0.6 and found.n == 5 and found.ok
     assert found.stderr is not None and float(found.stderr) == pytest.approx((0.6 * 0.4 / 5) ** 0.5)
+
+
+def test_an_ambiguous_number_counts_as_not_correct() -> None:
+    counts = count(np.array([0, 1, 4, 3], np.uint8))
+    assert counts == (1, 1, 0, 1, 1) and counts.graded == 3
+    assert float(accuracy(counts).values) == pytest.approx(1 / 3)
 
 
 def test_nothing_to_grade() -> None:

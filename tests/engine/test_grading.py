@@ -132,7 +132,7 @@ def test_without_gold_the_answer_is_still_found(text, extracted):
 
 
 def test_verdicts_are_the_ones_that_shards_store():
-    cases = [("#### 1", "2"), ("#### 1", "1"), ("", "1"), ("", None)]
+    cases = [("#### 1", "2"), ("#### 1", "1"), ("", "1"), ("", None), ("#### 1,5", "1.5")]
     assert tuple(grade(*case).verdict for case in cases) == VERDICTS
 
 

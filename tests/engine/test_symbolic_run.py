@@ -19,18 +19,18 @@ WRONG_GOLD = r"\frac{\sqrt{2}}{7}"
 
 
 def math_style(path: Path) -> list[dict[str, str]]:
-    """Six word problems as MATH records: the gold stands in the solution's box, its square under a root."""
+    """Six word problems as MATH records: the gold stands in the solution's box, times and over a root of two."""
     records = []
     for number, record in generated("generated:6"):
         assert isinstance(record, dict)
-        gold = rf"\sqrt{{{int(record['answer']) ** 2}}}" if number < 6 else WRONG_GOLD
+        gold = rf"\frac{{{record['answer']}\sqrt{{2}}}}{{\sqrt{{2}}}}" if number < 6 else WRONG_GOLD
         records.append({"problem": record["question"], "solution": rf"Therefore it is $\boxed{{{gold}}}$."})
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return records
 
 
 def test_symbolic_gold_is_graded_by_the_worker(tmp_path: Path) -> None:
-    """The model writes 60, gold says the root of 3600: the same, and no comparison of texts or numbers says so."""
+    """The model writes 60, gold 60 times and over the root of two: no comparison of texts or numbers finds them equal."""
     assert symbolic.importlib.util.find_spec("math_verify") is not None, "the extra `test` brings math-verify"
     math_style(tmp_path / "math.jsonl")
     run(tmp_path / "math.jsonl", out=tmp_path / "run", model="bundled")
@@ -55,10 +55,10 @@ def test_without_the_package_the_run_and_its_summary_say_so(
 ) -> None:
     math_style(tmp_path / "math.jsonl")
     monkeypatch.setattr(symbolic.importlib.util, "find_spec", lambda name: None)
-    symbolic._say_absent.cache_clear()
     with caplog.at_level(logging.WARNING):
         run(tmp_path / "math.jsonl", out=tmp_path / "run", model="bundled")
-    assert caplog.text.count("Math-Verify is not installed") == 1 and "pip install math-verify" in caplog.text
+    assert caplog.text.count("Math-Verify is not installed: 6 of 6 gold answers") == 1
+    assert "pip install math-verify" in caplog.text
     stored = open_run(tmp_path / "run")
     assert stored["verdict"][...].tolist() == [0] * 6
     assert all(rule.endswith("text,math_verify_absent") for rule in stored["grade_rule"][...].tolist())
