@@ -84,7 +84,7 @@ def test_no_spelling_of_the_other_convention_is_read_silently():
         head = len(whole) % 3 or 3
         groups = [whole[:head], *(whole[at : at + 3] for at in range(head, len(whole), 3))]
         written = rng.choice([".", "'", THIN, NARROW, ""]).join(groups) + "," + decimals
-        field = len(decimals) == 3 and whole == written.partition(",")[0] and len(whole) <= 3 and whole != "0"  # 12,345 is twelve thousand there
+        field = len(decimals) == 3 and len(whole) <= 3 and whole != "0"  # 12,345 is twelve thousand there
         if field:
             assert parse_value(written).value == int(whole + decimals)
         else:

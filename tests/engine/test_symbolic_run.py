@@ -30,7 +30,7 @@ def math_style(path: Path) -> list[dict[str, str]]:
 
 
 def test_symbolic_gold_is_graded_by_the_worker(tmp_path: Path) -> None:
-    """The model writes 60, gold 60 times and over the root of two: no comparison of texts or numbers finds them equal."""
+    """The model writes 60, gold 60 times and over the root of two: nothing but Math-Verify finds them equal."""
     assert symbolic.importlib.util.find_spec("math_verify") is not None, "the extra `test` brings math-verify"
     math_style(tmp_path / "math.jsonl")
     run(tmp_path / "math.jsonl", out=tmp_path / "run", model="bundled")
