@@ -166,6 +166,7 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(worker, monkeypat
     monkeypatch.setattr(asked, "ask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         worker.render("b", USER, {}, file="")
+    monkeypatch.undo()
     assert worker.render("c", USER, {}, file="") == "c"
 
 
