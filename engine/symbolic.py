@@ -57,6 +57,9 @@ class SymbolicWorker:
                 return "math_verify_timeout"
             except OSError:
                 line = ""
+            if line.startswith("broken "):
+                _say_broken(line.removeprefix("broken "))
+                return "math_verify_absent"
             if line not in ("same", "different"):
                 self._stop()
                 return "math_verify_failed"
@@ -98,6 +101,15 @@ def same_expression(gold: str, answer: str) -> Outcome:
     if max(len(gold), len(answer)) > LONGEST:
         return "math_verify_failed"
     return _WORKER.ask(gold, answer)
+
+
+@functools.cache
+def _say_broken(why: str) -> None:
+    logger.warning(
+        "Math-Verify is installed but does not import (%s): gold answers that are no numbers compare as text, so that "
+        "an equal expression written differently counts as wrong; mend it, then run again in a new directory",
+        why,
+    )
 
 
 @functools.cache
