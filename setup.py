@@ -47,7 +47,7 @@ setup(
     extras_require={
         # Apart, so that what keeps one from installing (cuML's CUDA 13, faiss-gpu's CUDA 12) does not lose the other.
         # cuML and numba by version: a numba before 0.64 does not say which numpy it stands, so that a resolver takes a
-        # beta of it with numpy 2.5, which does not import, or cuML 0.0.0a0, an empty folder. openTSNE stands in for cuML.
+        # beta of it with numpy 2.5, which does not import, or cuML 0.0.0a0, an empty folder. openTSNE stands in for it.
         "faiss-gpu": FAISS_GPU,
         "cuml": CUML,
         "gpu": [*FAISS_GPU, *CUML],

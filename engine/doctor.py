@@ -92,7 +92,7 @@ def _clashes(owners: Mapping[str, list[str]]) -> list[Condition]:
         both = " and ".join(sorted(set(owners["faiss"])))
         found.append(Condition("note", "faiss", f"{both} write the same folder; uninstall both, then install one"))
     if _release("triton") < (3, 7) and _release("numpy") >= (2, 4):
-        why = "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4 alone; a GPU does not mind"
+        why = "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a GPU does not mind"
         found.append(Condition("note", "triton, numpy", why))
     return found
 
