@@ -9,6 +9,10 @@ PARTS = ["engine", "kernels", "analysis", "bench"]
 VERSION = re.search(r'__version__ = "(.+)"', Path(".src/diffengine/__init__.py").read_text(encoding="utf-8"))
 assert VERSION is not None
 
+TSNE = ["openTSNE", "scikit-learn"]
+FAISS_GPU = ["faiss-gpu"]
+CUML = ["cuml-cu13>=26.6", "numba>=0.64", *TSNE]
+
 setup(
     name="diffengine",
     version=VERSION[1],
@@ -25,7 +29,8 @@ setup(
         "diffengine.engine.models.bundled": ["*.md", "*.jsonl", "checkpoint/*"],
         "diffengine.analysis": ["assets/*"],
     },
-    # Lower bounds, because GPU machines bring their own torch; the exact versions tried are in constraints.txt.
+    # Lower bounds, because GPU machines bring their own torch; the exact versions tried are in
+    # constraints.txt and, for torch 2.11, constraints-device.txt.
     install_requires=[
         "torch>=2.11",
         "transformers>=5.17",
@@ -40,8 +45,14 @@ setup(
         "ray",
     ],
     extras_require={
-        "gpu": ["faiss-gpu", "cuml-cu13"],
-        "cpu": ["faiss-cpu", "openTSNE", "scikit-learn"],
+        # Apart, so that what keeps one from installing (cuML's CUDA 13, faiss-gpu's CUDA 12) does not lose the other.
+        # cuML and numba by version: a numba before 0.64 does not say which numpy it stands, so that a resolver takes a
+        # beta of it with numpy 2.5, which does not import, or cuML 0.0.0a0, an empty folder. openTSNE stands in for it.
+        "faiss-gpu": FAISS_GPU,
+        "cuml": CUML,
+        "gpu": [*FAISS_GPU, *CUML],
+        "tsne": TSNE,
+        "cpu": ["faiss-cpu", *TSNE],
         "math": ["math-verify"],
         "xarray": ["xarray", "h5netcdf"],
         "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf", "math-verify"],

@@ -5,6 +5,8 @@ The place where the parts meet; computes nothing itself. Needs no model, no GPU,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -66,13 +68,15 @@ def analyze_run(
     k: int = 3,
     mutual_information: bool = False,
     tsne: bool = False,
+    save: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
     """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read from.
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the seed's averaged KL
     and CKA; `answer_position` looks for the answer at one fixed position in every problem. The slow parts are asked
-    for: `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Raises ValueError for an unknown name,
-    thresholds out of order, or an averaged form that was not recorded.
+    for: `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Before each of them `save` is handed
+    what there is, with `info["unfinished"]` naming what is to come, so that hours of work outlive a crash in the next.
+    Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not recorded.
     """
     settings = Settings(
         confidence_method,
@@ -98,28 +102,61 @@ def analyze_run(
     signs = Signs(confidence, entropy, kl, cka, gain, found["z"], settings.spike_threshold, curve.s_curve, counts, seed)
     info = facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
     quantities = _quantities(run, trajectories, counts, curve, settings)
-    if mutual_information:
-        from . import mutual_information as information
-        from .beyond_first_step import beyond_first_step
-
-        made = information.mutual_information(run, seed=seed, k=k, n_bins=n_bins)
-        quantities |= made.quantities
-        info["mutual_information"] = made.info
-        more = beyond_first_step(run, seed=seed)
-        quantities |= more.quantities
-        info["mutual_information"] |= {"beyond_first_step": more.info}
-        info["warnings"] += made.warnings + more.warnings
     if answer_position is not None:
         info["warnings"].append(f"fixed slot: the answer is looked for at position {answer_position} in every problem")
-    if tsne:
-        info |= _map(run)
-    return Analysis(
+    analysis = Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in found.items()},
         s_curve=curve.s_curve,
         patterns=judge_patterns(signs),
         problems=_problem_columns(run, trajectories, confidence),
         info=info,
+    )
+    parts = _slow_parts(run, settings, mutual_information=mutual_information, tsne=tsne)
+    for done, (_, add) in enumerate(parts):
+        if save is not None:
+            save(_unfinished(analysis, [name for name, _ in parts[done:]]))
+        add(analysis)
+    return analysis
+
+
+def _slow_parts(
+    run: Run, settings: Settings, *, mutual_information: bool, tsne: bool
+) -> list[tuple[str, Callable[[Analysis], None]]]:
+    """What takes long, by name; each puts its results into an analysis that has the rest."""
+
+    def information(analysis: Analysis) -> None:
+        from . import mutual_information as estimates
+
+        made = estimates.mutual_information(run, seed=settings.analysis_seed, k=settings.k, n_bins=settings.n_bins)
+        analysis.quantities.update(made.quantities)
+        analysis.info["mutual_information"] = made.info
+        analysis.info["warnings"] += made.warnings
+
+    def beyond(analysis: Analysis) -> None:
+        from .beyond_first_step import beyond_first_step
+
+        more = beyond_first_step(run, seed=settings.analysis_seed)
+        analysis.quantities.update(more.quantities)
+        analysis.info["mutual_information"] |= {"beyond_first_step": more.info}
+        analysis.info["warnings"] += more.warnings
+
+    def embedding(analysis: Analysis) -> None:
+        made = _map(run)
+        analysis.info["warnings"] += made["tsne"].pop("warnings")
+        analysis.info.update(made)
+
+    parts = [("mutual information", information), ("information beyond the first step", beyond)]
+    return [*(parts if mutual_information else []), *([("the t-SNE map", embedding)] if tsne else [])]
+
+
+def _unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
+    """A copy of what there is, which says what was still to come when it was saved."""
+    said = f"unfinished: {', '.join(to_come)} had not been computed when this was saved; run `diffengine analyze` again"
+    return replace(
+        analysis,
+        quantities=dict(analysis.quantities),
+        info=analysis.info | {"unfinished": to_come, "warnings": [said, *analysis.info["warnings"]]},
     )
 
 

@@ -4,16 +4,18 @@ Fitted once on all rows together, so that steps can be compared; maps that are f
 first (by the Gram matrix where there are more features than rows: the same thing), PCA initialisation, learning rate
 n / 12 (Kobak and Berens 2019). Distances between clusters and cluster sizes in such a map mean nothing; how many true
 neighbours it keeps is measured and printed. openTSNE does it on CPU. With a GPU and cuML, cuML does; that path has not
-been run by us on a GPU.
+been run by us on a GPU. A tool that does not import or fails at work gives way to the next with a warning.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..engine.optional_parts import in_short, optional_part, warn_failed_use
 from .similarity import read_states
 
 if TYPE_CHECKING:
@@ -27,13 +29,18 @@ NEIGHBOURS = 10
 MIN_ROWS = 100
 SEED = 42
 MISSING = "insufficient: openTSNE is not installed; pip install openTSNE (or the extra `cpu`)"
+WITHOUT_CUML = "openTSNE draws the map on the CPU"
+WITHOUT_OPEN_TSNE = "there is no t-SNE map"
+
+Fit = Callable[[np.ndarray, float, int], np.ndarray]
+"""From PCA coordinates [row, component], perplexity and seed to the points [row, 2] of a map."""
 
 
 class Embedding(NamedTuple):
     """`points` [row, 2], `step` and `problem` [row] (number among the chosen problems), `centroid` [step, 2].
 
     `kept`: share of the 10 nearest neighbours among the PCA coordinates that are still among the 10 nearest on the map.
-    `chance`: the same for a map that knows nothing, 10 / (n - 1).
+    `chance`: the same for a map that knows nothing, 10 / (n - 1). `warnings`: the tools that failed, and why.
     """
 
     points: np.ndarray
@@ -46,6 +53,7 @@ class Embedding(NamedTuple):
     state: str
     tool: str
     status: str
+    warnings: tuple[str, ...] = ()
 
 
 def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROWS) -> Embedding:
@@ -62,18 +70,19 @@ def embed(
     rows: np.ndarray, step: np.ndarray, problem: np.ndarray, *, steps: int, seed: int = SEED, state: str = ""
 ) -> Embedding:
     """t-SNE of `rows` [row, feature]."""
-    fit, tool = _fitter()
-    if fit is None:
-        return _nothing(steps, MISSING)
     reduced = pca(rows, PCA_DIMENSIONS)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    points = fit(reduced, perplexity, seed)
+    points, tool, failures = _fit_with_the_first(reduced, perplexity, seed)
+    if points is None:
+        status = f"insufficient: {'; '.join(failures)}" if failures else MISSING
+        return _nothing(steps, status)._replace(warnings=failures)
     centroid = np.full((steps, 2), np.nan)
     for each in np.unique(step):
         centroid[each] = points[step == each].mean(axis=0)
     kept = neighbours_kept(reduced, points)
     return Embedding(
-        points, step, problem, centroid, kept, NEIGHBOURS / (len(rows) - 1), perplexity, state, tool, "ok")  # fmt: skip
+        points, step, problem, centroid, kept, NEIGHBOURS / (len(rows) - 1), perplexity, state, tool, "ok",
+        failures)  # fmt: skip
 
 
 def pca(rows: np.ndarray, dimensions: int) -> np.ndarray:
@@ -117,33 +126,58 @@ def _rows(states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return step[known], problem[known], flat[known]
 
 
-def _fitter() -> tuple[Any, str]:
-    if _has("cuml") and _cuda():
-        return _cuml, "cuML"
-    return (_open_tsne, "openTSNE") if _has("openTSNE") else (None, "")
+def _fit_with_the_first(
+    rows: np.ndarray, perplexity: float, seed: int
+) -> tuple[np.ndarray | None, str, tuple[str, ...]]:
+    """The points [row, 2] by the first tool that works, its name, and what the tools before it failed of."""
+    failures: list[str] = []
+    for tool, instead, load in _tools():
+        fit, failure = load()
+        if fit is None:
+            failures += [failure] if failure else []
+            continue
+        try:
+            points = fit(rows, perplexity, seed)
+            if points.shape != (len(rows), 2) or not np.isfinite(points).all():
+                raise ValueError(f"a map of shape {points.shape} with {np.isnan(points).sum()} NaN")
+        except Exception as error:  # an hour of analysis must not end in the traceback of a picture's tool
+            failures.append(warn_failed_use(tool, error, instead=instead))
+            continue
+        return points, tool, tuple(failures)
+    return None, "", tuple(failures)
 
 
-def _open_tsne(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    from openTSNE import TSNE
+def _tools() -> Iterator[tuple[str, str, Callable[[], tuple[Fit | None, str]]]]:
+    """Name, what is done without it, and a function that loads it; the best first."""
+    if _cuda():
+        yield "cuML", WITHOUT_CUML, functools.partial(_load, "cuml.manifold", _cuml, WITHOUT_CUML)
+    yield "openTSNE", WITHOUT_OPEN_TSNE, functools.partial(_load, "openTSNE", _open_tsne, WITHOUT_OPEN_TSNE)
 
-    fitted = TSNE(
+
+def _load(module: str, fit: Callable[..., np.ndarray], instead: str) -> tuple[Fit | None, str]:
+    """`fit` with the class TSNE of `module`, or None and, where the package is there but unusable, why."""
+    part = optional_part(module, instead=instead)
+    if part.module is None:
+        return None, f"{module} {part.reason}; {instead}" if part.installed else ""
+    try:
+        return functools.partial(fit, part.module.TSNE), ""
+    except Exception as error:  # a lazy package raises here
+        return None, f"{module} has no TSNE ({in_short(error)}); {instead}"
+
+
+def _open_tsne(tsne: Callable[..., Any], rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    fitted = tsne(
         perplexity=perplexity, initialization="pca", learning_rate="auto", random_state=seed, n_jobs=2
     ).fit(rows)  # fmt: skip
     return np.asarray(fitted, np.float64)
 
 
-def _cuml(rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    from cuml.manifold import TSNE
-
-    fitted = TSNE(
+def _cuml(tsne: Callable[..., Any], rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    fitted = tsne(
         perplexity=perplexity, init="pca", random_state=seed, learning_rate_method="none",
         learning_rate=max(len(rows) / 12, 200.0), n_neighbors=int(3 * perplexity), output_type="numpy",
     ).fit_transform(rows.astype(np.float32))  # fmt: skip
     return np.asarray(fitted, np.float64)
-
-
-def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def _cuda() -> bool:

@@ -83,7 +83,7 @@ def grade_rules(run: Run) -> dict[str, int]:
 def _ungraded(rules: dict[str, int]) -> list[str]:
     """Answers that were to be compared as expressions and were compared as text."""
     reasons = {
-        "math_verify_absent": "Math-Verify was not installed (extra `math`)",
+        "math_verify_absent": "Math-Verify was not installed or did not import (extra `math`)",
         "math_verify_timeout": "Math-Verify took too long",
         "math_verify_failed": "Math-Verify could not read them",
     }

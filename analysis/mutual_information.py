@@ -13,7 +13,6 @@ are kept together in folds, permutations and splits.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..engine.optional_parts import optional_part
 from .accuracy import CORRECT, WRONG
 from .information.sample import NATS, label_entropy
 from .information.significance import max_t
@@ -131,10 +131,9 @@ def workers() -> Iterator[ThreadPoolExecutor]:
     Without threadpoolctl, which comes with scikit-learn, BLAS keeps its threads and the results are the same.
     """
     limit: AbstractContextManager[Any] = nullcontext()
-    if importlib.util.find_spec("threadpoolctl"):
-        import threadpoolctl
-
-        limit = threadpoolctl.threadpool_limits(1, user_api="blas")
+    controls = optional_part("threadpoolctl", instead="BLAS keeps its threads").module
+    if controls is not None:
+        limit = controls.threadpool_limits(1, user_api="blas")
     with limit, ThreadPoolExecutor(max(1, min(MOST_WORKERS, os.cpu_count() or 1))) as pool:
         yield pool
 

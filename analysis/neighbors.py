@@ -7,15 +7,18 @@ A point is never its own neighbour: it is excluded by id, because among duplicat
 `BACKENDS`: `kdtree` (scipy, exact in float64), `torch` (blocks of distances, exact in float64, any device), `faiss`
 (METRIC_Linf in float32, candidates ranked again in float64). `auto` takes faiss on a GPU that faiss can see; without
 one the k-d tree up to `TREE_COLUMNS` columns and torch above, because that is faster there: for 10 000 points in 2, 10
-and 20 columns on two cores .01, .3 and 1.5 s (tree), .9, 1.1 and 1.4 s (torch), .7, 1.8 and 3.5 s (faiss-cpu).
+and 20 columns on two cores .01, .3 and 1.5 s (tree), .9, 1.1 and 1.4 s (torch), .7, 1.8 and 3.5 s (faiss-cpu). Where
+`auto` chose a GPU and it fails, by faiss or by torch, the same is done on the CPU, with a warning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..engine.optional_parts import optional_part, warn_failed_use
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +31,8 @@ SPARE = 8
 
 BLOCK_ENTRIES = 2**22
 """Distances that one block of the torch backend holds at a time (32 MiB)."""
+
+WITHOUT_FAISS = "scipy and torch find the neighbours"
 
 GPU_POINTS = 5000
 """Below so many points a GPU does not pay."""
@@ -42,7 +47,14 @@ def nearest(points: np.ndarray, k: int, *, backend: str = "auto") -> np.ndarray:
     points = _columns(points)
     if not 1 <= k < len(points):
         raise ValueError(f"k is {k}; with {len(points)} points it must be between 1 and {len(points) - 1}")
-    return _search(_chosen(backend, points))(points, k)
+    chosen = _chosen(backend, points)
+    if backend == "auto" and chosen == "faiss":
+        try:
+            return _nearest_faiss(points, k)
+        except Exception as error:  # a driver that does not fit, a full GPU: faiss raises what CUDA told it
+            chosen = _twin(points)
+            warn_failed_use("faiss on the GPU", error, instead=f"{chosen} finds the neighbours")
+    return _search(chosen)(points, k)
 
 
 def distances_to(points: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -66,18 +78,18 @@ def count_within(points: np.ndarray, radius: np.ndarray, *, closed: bool = False
 
 
 def faiss_module() -> Any:
-    """The module faiss, or None where it is not installed or, without CUDA's libraries, does not load."""
-    try:
-        import faiss
-    except (ImportError, RuntimeError):
-        return None
-    return faiss
+    """The module faiss, or None where it is not installed or, without CUDA's libraries say, does not load."""
+    return optional_part("faiss", instead=WITHOUT_FAISS).module
 
 
 def faiss_on_gpu() -> bool:
     """Whether faiss sees a GPU. Asked before its GPU search is called, which aborts the process where there is none."""
     faiss = faiss_module()
-    return faiss is not None and hasattr(faiss, "knn_gpu") and faiss.get_num_gpus() > 0
+    try:
+        return faiss is not None and hasattr(faiss, "knn_gpu") and faiss.get_num_gpus() > 0
+    except Exception as error:
+        warn_failed_use("faiss on the GPU", error, instead=WITHOUT_FAISS)
+        return False
 
 
 def distinct_in_float32(points: np.ndarray) -> bool:
@@ -96,6 +108,11 @@ def _chosen(backend: str, points: np.ndarray) -> str:
         return backend
     if len(points) >= GPU_POINTS and points.shape[1] > 2 and faiss_on_gpu() and distinct_in_float32(points):
         return "faiss"
+    return _twin(points)
+
+
+def _twin(points: np.ndarray) -> str:
+    """What searches without faiss."""
     return "kdtree" if points.shape[1] <= TREE_COLUMNS else "torch"
 
 
@@ -113,9 +130,11 @@ def _nearest_tree(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def _nearest_faiss(points: np.ndarray, k: int) -> np.ndarray:
-    faiss = faiss_module()
+    part = optional_part("faiss", instead=WITHOUT_FAISS)
+    faiss = part.module
     if faiss is None:
-        raise ValueError("backend faiss is not installed; pip install faiss-cpu, or use backend='torch'")
+        remedy = "mend it" if part.installed else "pip install faiss-cpu"
+        raise ValueError(f"backend faiss {part.reason}; {remedy}, or use backend='torch'")
     if not distinct_in_float32(points):
         raise ValueError("faiss works in float32, where rows of these points coincide; use backend='torch' or 'kdtree'")
     single = np.ascontiguousarray(points, np.float32)
@@ -128,10 +147,14 @@ def _nearest_faiss(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def _nearest_torch(points: np.ndarray, k: int) -> np.ndarray:
+    return _where_it_works(points, lambda device: _nearest_on(device, points, k))
+
+
+def _nearest_on(device: str, points: np.ndarray, k: int) -> np.ndarray:
     import torch
 
     ids = np.empty((len(points), k), np.int64)
-    for first, distance in _blocks(points):
+    for first, distance in _blocks(points, device):
         rows = torch.arange(len(distance), device=distance.device)
         distance[rows, first + rows] = torch.inf
         ids[first : first + len(distance)] = distance.topk(k, largest=False).indices.cpu().numpy()
@@ -197,10 +220,14 @@ def _count_tree(points: np.ndarray, radius: np.ndarray, closed: bool) -> np.ndar
 
 
 def _count_torch(points: np.ndarray, radius: np.ndarray, closed: bool) -> np.ndarray:
+    return _where_it_works(points, lambda device: _count_on(device, points, radius, closed))
+
+
+def _count_on(device: str, points: np.ndarray, radius: np.ndarray, closed: bool) -> np.ndarray:
     import torch
 
     counts = np.empty(len(points), np.int64)
-    for first, distance in _blocks(points):
+    for first, distance in _blocks(points, device):
         reach = torch.as_tensor(radius[first : first + len(distance), None], device=distance.device)
         near = distance <= reach if closed else distance < reach
         rows = torch.arange(len(distance), device=distance.device)
@@ -209,12 +236,23 @@ def _count_torch(points: np.ndarray, radius: np.ndarray, closed: bool) -> np.nda
     return counts
 
 
-def _blocks(points: np.ndarray) -> Any:
-    """(first row, distances [rows, n]) in blocks, on the GPU where there is one and it pays."""
+def _where_it_works(points: np.ndarray, compute: Callable[[str], np.ndarray]) -> np.ndarray:
+    """`compute` on the GPU where there is one and it pays, on the CPU otherwise and where the GPU fails."""
     import torch
 
-    on_gpu = len(points) >= GPU_POINTS and torch.cuda.is_available()
-    everyone: torch.Tensor = torch.as_tensor(points, device="cuda" if on_gpu else "cpu")
+    if len(points) >= GPU_POINTS and torch.cuda.is_available():
+        try:
+            return compute("cuda")
+        except RuntimeError as error:  # another process may hold the GPU's memory
+            warn_failed_use("torch on the GPU", error, instead="distances are computed on the CPU")
+    return compute("cpu")
+
+
+def _blocks(points: np.ndarray, device: str) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first row, distances [rows, n]) in blocks on `device`."""
+    import torch
+
+    everyone = torch.as_tensor(points, device=device)
     size = max(1, BLOCK_ENTRIES // len(points))
     for first in range(0, len(points), size):
         yield first, torch.cdist(everyone[first : first + size], everyone, p=torch.inf)

@@ -128,6 +128,25 @@ def save_analysis(analysis: Analysis, path: str | Path) -> None:
     publish(path, _image(analysis))
 
 
+def save_unfinished(analysis: Analysis, path: str | Path) -> None:
+    """`save_analysis`, except that a finished analysis at `path` stays: half of a new one is worth less than it.
+
+    Unfinished is one whose `info["unfinished"]` names what was still to come. Raises OSError as `save_analysis` does.
+    """
+    if not _is_finished(Path(path)):
+        save_analysis(analysis, path)
+
+
+def _is_finished(path: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return not json.loads(file["records"][()])["info"].get("unfinished")
+    except (OSError, KeyError, ValueError):  # none, or nothing that can be read
+        return False
+
+
 def load_analysis(path: str | Path) -> Analysis:
     """Read what `save_analysis` wrote, bit for bit.
 

@@ -114,13 +114,14 @@ def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -
 def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     from ..analysis.analyze import analyze_run
     from ..analysis.dashboard import draw_all, draw_dashboard
-    from ..analysis.results import save_analysis
+    from ..analysis.results import save_analysis, save_unfinished
     from ..analysis.seed_results import write_seed_results
     from ..analysis.summary import summarise, write_summary
     from .store import open_run
 
-    analysis = analyze_run(open_run(path), **settings)
-    save_analysis(analysis, path / "analysis.h5")
+    saved = path / "analysis.h5"
+    analysis = analyze_run(open_run(path), save=lambda part: save_unfinished(part, saved), **settings)
+    save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
     write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
     dashboard = draw_dashboard(analysis, path / "comprehensive_dashboard.png")

@@ -7,31 +7,50 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .doctor_imports import import_failures
+
+
+class Package(NamedTuple):
+    """What a package is for, and the module of it that we use: an `__init__` alone may load nothing that breaks."""
+
+    why: str
+    module: str
+
+
 NEEDED = {
-    "torch": "the model runs on it",
-    "transformers": "model classes and tokenizers",
-    "numpy": "",
-    "h5py": "the store",
-    "scipy": "S-curve fits",
-    "matplotlib": "the dashboard",
-    "click": "the command line",
-    "safetensors": "checkpoints",
-    "ray": "several devices or machines",
+    "torch": Package("the model runs on it", "torch"),
+    "transformers": Package("model classes and tokenizers", "transformers.models.llama.modeling_llama"),
+    "numpy": Package("", "numpy"),
+    "h5py": Package("the store", "h5py"),
+    "scipy": Package("S-curve fits", "scipy.optimize"),
+    "matplotlib": Package("the dashboard", "matplotlib.figure"),
+    "click": Package("the command line", "click"),
+    "safetensors": Package("checkpoints", "safetensors.torch"),
+    "ray": Package("several devices or machines", "ray"),
 }
 OPTIONAL = {
-    "triton": "fused kernels on a GPU",
-    "xarray": "open_run(...).to_xarray()",
-    "faiss": "neighbours for mutual information",
-    "cuml": "t-SNE on a GPU",
-    "openTSNE": "t-SNE on a CPU",
+    "triton": Package("fused kernels on a GPU", "triton.language"),
+    "xarray": Package("open_run(...).to_xarray()", "xarray"),
+    "faiss": Package("neighbours for mutual information", "faiss"),
+    "cuml": Package("t-SNE on a GPU", "cuml.manifold"),
+    "openTSNE": Package("t-SNE on a CPU", "openTSNE"),
+    "math_verify": Package("equality of symbolic answers", "math_verify"),
+    "threadpoolctl": Package("one BLAS thread per step of mutual information", "threadpoolctl"),
+}
+REMEDIES = {
+    "cuml": "t-SNE falls back to openTSNE; cuML needs numba 0.64 or newer and a numpy below 2.5: install the extra "
+    "`cuml` under constraints.txt",
+    "faiss": "neighbours are found without it; faiss-gpu needs CUDA 12 libraries beside torch's CUDA 13",
+    "openTSNE": "there is no t-SNE map on a CPU",
 }
 
 
 class Condition(NamedTuple):
-    """One line of the doctor's report; `state` is ok, missing or note."""
+    """One line of the doctor's report; `state` is ok, missing, broken (there, but does not import) or note."""
 
     state: str
     what: str
@@ -39,18 +58,51 @@ class Condition(NamedTuple):
 
 
 def diagnose() -> list[Condition]:
-    """Everything worth knowing before a run, most important first."""
+    """Everything worth knowing before a run, most important first. Imports in a process of its own what it calls ok."""
+    known = NEEDED | OPTIONAL
+    there = [name for name in known if importlib.util.find_spec(name) is not None]
+    failures = import_failures([known[name].module for name in there])
+    owners = importlib.metadata.packages_distributions()
     found = [Condition("ok", "python", platform.python_version())]
-    found += [_package(name, why, "missing") for name, why in NEEDED.items()]
-    found += [_package(name, why, "note") for name, why in OPTIONAL.items()]
-    return [*found, *_gpus(), *_machine()]
+    for name, package in known.items():
+        if name not in there:
+            absent = "missing" if name in NEEDED else "note"
+            found.append(Condition(absent, name, f"not installed ({package.why})"))
+        elif failure := failures.get(package.module):
+            remedy = f"; {REMEDIES[name]}" if name in REMEDIES else ""
+            found.append(Condition("broken", name, f"{_versions(name, owners)} does not import: {failure}{remedy}"))
+        else:
+            found.append(Condition("ok", name, _versions(name, owners)))
+    return [*found, *_clashes(owners), *_gpus(), *_machine()]
 
 
-def _package(name: str, why: str, absent: str) -> Condition:
-    if importlib.util.find_spec(name) is None:
-        return Condition(absent, name, f"not installed ({why})")
-    owners = importlib.metadata.packages_distributions().get(name, [name])
-    return Condition("ok", name, importlib.metadata.version(owners[0]))
+def _versions(name: str, owners: Mapping[str, list[str]]) -> str:
+    """The version; where the distribution is called otherwise (faiss-gpu, cuml-cu13), its name as well."""
+    known = sorted(set(owners.get(name, [])))
+    many = [f"{owner} {importlib.metadata.version(owner)}" for owner in known]
+    if known and known[0].lower().replace("-", "_") == name.lower() and len(known) == 1:
+        return importlib.metadata.version(known[0])
+    return ", ".join(many) or "of unknown version"
+
+
+def _clashes(owners: Mapping[str, list[str]]) -> list[Condition]:
+    """What is installed and does not go together, though each imports."""
+    found = []
+    if len(set(owners.get("faiss", []))) > 1:
+        both = " and ".join(sorted(set(owners["faiss"])))
+        found.append(Condition("note", "faiss", f"{both} write the same folder; uninstall both, then install one"))
+    if _release("triton") < (3, 7) and _release("numpy") >= (2, 4):
+        why = "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a GPU does not mind"
+        found.append(Condition("note", "triton, numpy", why))
+    return found
+
+
+def _release(name: str) -> tuple[int, ...]:
+    """Major and minor version; one above any where the package is not installed."""
+    try:
+        return tuple(int(part) for part in importlib.metadata.version(name).split(".")[:2])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return (999,) if name == "triton" else (0,)
 
 
 def _gpus() -> list[Condition]:

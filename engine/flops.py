@@ -1,7 +1,8 @@
 """How much arithmetic a forward pass is, and how much of it the device could do: the two sides of an MFU.
 
 Counted are the matrix products of network and head, attention included, over rows that somebody reads; padding is not,
-nor anything elementwise. One multiply-add is two FLOPs. Knows shapes, not what they mean.
+nor anything elementwise, the angles of the rotary embedding among it: an outer product that transformers 5.17 writes as
+a matrix product and 5.23 as what it is. One multiply-add is two FLOPs. Knows shapes, not what they mean.
 """
 
 from __future__ import annotations

@@ -43,7 +43,13 @@ def started_ray(address: str | None, *, workers: int, gpu: bool) -> Iterator[Any
         os.environ.setdefault(name, value)
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    import ray
+    try:
+        import ray
+    except Exception as error:  # absent, or beside a package that does not fit it
+        raise ClusterError(
+            f"several workers need the package ray, whose import gives {type(error).__name__}: {error}; "
+            "type `pip install ray`, or run on one device"
+        ) from error
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
     with contextlib.ExitStack() as stack:

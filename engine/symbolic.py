@@ -8,14 +8,18 @@ the worker is killed when it does not answer in time, and started again for the 
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib.util
 import json
+import logging
 import sys
 import threading
 from pathlib import Path
 from typing import Literal
 
 from .line_process import EndedError, LineProcess
+
+logger = logging.getLogger(__name__)
 
 Outcome = Literal["same", "different", "math_verify_absent", "math_verify_timeout", "math_verify_failed"]
 
@@ -53,6 +57,9 @@ class SymbolicWorker:
             except BaseException:
                 self._stop()  # interrupted: the answer to this question must not be taken for the next one's
                 raise
+            if line.startswith("broken "):
+                _say_broken(line.removeprefix("broken "))
+                return "math_verify_absent"
             if line not in ("same", "different"):
                 self._stop()
                 return "math_verify_failed"
@@ -85,3 +92,12 @@ def same_expression(gold: str, answer: str) -> Outcome:
     if max(len(gold), len(answer)) > LONGEST:
         return "math_verify_failed"
     return _WORKER.ask(gold, answer)
+
+
+@functools.cache
+def _say_broken(why: str) -> None:
+    logger.warning(
+        "Math-Verify is installed but does not import (%s): gold answers that are no numbers compare as text, so that "
+        "an equal expression written differently counts as wrong; mend it, then run again in a new directory",
+        why,
+    )

@@ -1,5 +1,6 @@
-"""The worker behind `symbolic`: reads [gold, answer] lines of JSON, says "same", "different" or "failed" for each.
+"""The worker behind `symbolic`: reads [gold, answer] lines of JSON, says one word for each.
 
+That is "same", "different" or "failed", or "broken" and why, where Math-Verify does not import.
 Run as a script; imports nothing of ours. Math-Verify's own timeouts are off: whoever asks keeps the time.
 """
 
@@ -11,8 +12,10 @@ import sys
 
 def verdict(gold: str, answer: str) -> str:
     """Math-Verify's judgement of two LaTeX or plain expressions; order matters, gold comes first."""
-    from math_verify import parse, verify
-
+    try:
+        from math_verify import parse, verify
+    except Exception as error:  # the package is there, but it or what it imports does not fit: no text is to blame
+        return f"broken {type(error).__name__}: {error}".splitlines()[0]
     try:
         parsed = [parse(f"${text}$", parsing_timeout=None) or parse(text, parsing_timeout=None)
                   for text in (gold, answer)]  # fmt: skip

@@ -6,8 +6,10 @@ package of that name which transformers imports; so the root comes off again, he
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not torch.cuda.is_available():
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`planted(faiss="raise OSError('...')")` puts packages of that source before the installed ones."""
+    from diffengine.engine import optional_parts
+
+    folder = tmp_path / "planted"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or a source planted in the same second is not seen
+
+    def plant(**sources: str) -> None:
+        for name, source in sources.items():
+            package = folder / name.replace(".", "/")
+            package.mkdir(parents=True, exist_ok=True)
+            (package / "__init__.py").write_text(source)
+            top = name.partition(".")[0]
+            for module in [module for module in sys.modules if module.partition(".")[0] == top]:
+                monkeypatch.delitem(sys.modules, module)
+        importlib.invalidate_caches()
+        optional_parts.forget()
+
+    yield plant
+    for module in [name for name, loaded in sys.modules.items() if _lies_in(loaded, folder)]:
+        del sys.modules[module]
+    optional_parts.forget()
+
+
+def _lies_in(module: Any, folder: Path) -> bool:
+    return str(getattr(module, "__file__", None) or "").startswith(str(folder))

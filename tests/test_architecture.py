@@ -25,7 +25,7 @@ MAY_PRINT = {"engine/cli.py", "engine/console.py"}
 ALLOWED = {
     "kernels": ((), ()),
     "engine": (("kernels",), ("analysis", "bench")),
-    "analysis": (("kernels", "engine.store", "engine.problems", "engine.grading"), ()),
+    "analysis": (("kernels", "engine.store", "engine.problems", "engine.grading", "engine.optional_parts"), ()),
     "bench": (PARTS, ()),
 }
 

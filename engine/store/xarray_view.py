@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def dataset_of(run: Run) -> xarray.Dataset:
     """All variables with `problem_id` and the index as coordinates; values are read when asked for.
 
-    Raises ImportError saying what to install where xarray is not there.
+    Raises ImportError saying what to install where xarray is not there or does not import.
     """
     try:
         import xarray
-    except ImportError as error:
+    except Exception as error:  # a pandas that does not fit raises anything
         raise ImportError(
-            "run.to_xarray() needs the package xarray; type `pip install xarray`, or use run[name] without it"
+            f"run.to_xarray() needs the package xarray, whose import gives {type(error).__name__}: {error}; type "
+            "`pip install xarray`, or use run[name] without it"
         ) from error
     names = [name for name in run.variables if not VARIABLES[name].per_shard or name == "block"]
     variables = {name: xarray.Variable(dims_of(name), _lazy(run[name]), run[name].attrs) for name in names}

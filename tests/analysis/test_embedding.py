@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffengine.analysis import embedding
+from diffengine.engine.optional_parts import Part
 
 
 def test_pca_both_ways_agree_and_keep_distances() -> None:
@@ -32,7 +33,8 @@ def test_neighbours_kept_by_hand() -> None:
 
 
 def test_without_a_tool_it_says_what_to_install(make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_has", lambda module: False)
+    monkeypatch.setattr(embedding, "optional_part", lambda *_, **__: Part(None, False, "is not installed"))
+    monkeypatch.setattr(embedding, "_cuda", lambda: True)
     found = embedding.embed_run(make_run(40, 8, 8), steps=8)
     assert "pip install openTSNE" in found.status and found.centroid.shape == (8, 2)
 
@@ -43,7 +45,8 @@ def test_few_rows_are_insufficient(make_run: Callable[..., Any]) -> None:
 
 
 def test_rows_are_problems_and_steps(make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_fitter", lambda: (lambda rows, perplexity, seed: rows[:, :2], "first two"))
+    first_two = ("first two", "", lambda: (lambda rows, perplexity, seed: rows[:, :2], ""))
+    monkeypatch.setattr(embedding, "_tools", lambda: iter([first_two]))
     run = make_run(40, 8, 8)
     run["state_answer"][:, 3] = np.nan
     found = embedding.embed_run(run, steps=8, max_rows=160)
@@ -67,3 +70,58 @@ def test_the_map_separates_what_is_separate_and_repeats_itself() -> None:
     assert apart.min() > 2 * own.mean() and found.kept > 5 * found.chance
     again = embedding.embed(rows, step, np.tile(np.arange(60), 3), steps=3)
     np.testing.assert_array_equal(found.points, again.points)
+
+
+WORKING = """
+import numpy
+class TSNE:
+    def __init__(self, **options):
+        pass
+    def fit(self, rows):
+        return rows[:, :2]
+    fit_transform = fit
+"""
+FAILING = """
+class TSNE:
+    def __init__(self, **options):
+        pass
+    def fit(self, rows):
+        raise RuntimeError('cudaErrorInsufficientDriver')
+    fit_transform = fit
+"""
+BROKEN = {
+    "attribute": "raise AttributeError(\"module 'numpy' has no attribute 'row_stack'\")",
+    "import": "raise ImportError('libcuml++.so: cannot open shared object file')",
+    "os": "raise OSError('libnvrtc.so.13: cannot open shared object file')",
+    "runtime": "raise RuntimeError('no CUDA-capable device is detected')",
+    "no class": "",
+    "fails at work": FAILING,
+    "gives NaN": WORKING.replace("rows[:, :2]", "rows[:, :2] * numpy.nan"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_cuml_gives_way_to_open_tsne(
+    how: str, planted: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    planted(cuml="", **{"cuml.manifold": BROKEN[how]}, openTSNE=WORKING)
+    monkeypatch.setattr(embedding, "_cuda", lambda: True)
+    rows = np.random.default_rng(0).normal(size=(120, 4))
+    found = embedding.embed(rows, np.zeros(120, int), np.arange(120), steps=1)
+    assert (found.tool, found.status) == ("openTSNE", "ok") and np.isfinite(found.points).all()
+    (warning,) = found.warnings
+    assert warning.lower().startswith("cuml") and "openTSNE draws the map on the CPU" in warning
+    if how in ("attribute", "import", "os", "runtime"):
+        assert "cuml.manifold is installed but does not import" in caplog.text
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_without_any_tool_that_works_there_is_no_map(
+    how: str, planted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(openTSNE=BROKEN[how])
+    monkeypatch.setattr(embedding, "_cuda", lambda: False)
+    rows = np.random.default_rng(0).normal(size=(120, 4))
+    found = embedding.embed(rows, np.zeros(120, int), np.arange(120), steps=2)
+    assert found.status.startswith("insufficient: openTSNE") and "there is no t-SNE map" in found.status
+    assert found.warnings == (found.status.removeprefix("insufficient: "),) and found.centroid.shape == (2, 2)

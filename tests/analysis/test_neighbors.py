@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from diffengine.analysis import neighbors
 from diffengine.analysis.neighbors import count_within, distances_to, distinct_in_float32, nearest
+from diffengine.engine.optional_parts import Part
 
 BACKENDS = list(neighbors.BACKENDS)
 
@@ -78,23 +82,72 @@ def test_faiss_refuses_what_float32_cannot_tell_apart() -> None:
     np.testing.assert_array_equal(nearest(points, 3, backend="kdtree"), nearest(points, 3, backend="torch"))
 
 
-def test_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An absent package raises ImportError, one whose CUDA libraries are absent RuntimeError; neither ends it."""
-    import builtins
-
-    real = builtins.__import__
-
-    def fails(name: str, *arguments: object, **keywords: object) -> object:
-        if name == "faiss":
-            raise RuntimeError("libcudart.so.12: cannot open shared object file")
-        return real(name, *arguments, **keywords)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", fails)
+@pytest.mark.parametrize("error", ["ImportError", "RuntimeError", "OSError", "AttributeError"])
+def test_a_faiss_that_does_not_import(
+    error: str, planted: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without CUDA's libraries it raises RuntimeError or OSError; neither ends an analysis."""
+    planted(faiss=f"raise {error}('libcudart.so.12: cannot open shared object file')")
     points = np.random.default_rng(0).normal(size=(50, 2))
     assert neighbors.faiss_module() is None and not neighbors.faiss_on_gpu()
     assert nearest(points, 3).shape == (50, 3)
-    with pytest.raises(ValueError, match="faiss is not installed"):
+    assert caplog.text.count("faiss is installed but does not import") == 1 and "libcudart" in caplog.text
+    with pytest.raises(ValueError, match=rf"faiss does not import \({error}: libcudart.*use backend='torch'"):
         nearest(points, 3, backend="faiss")
+
+
+def test_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "optional_part", lambda *_, **__: Part(None, False, "is not installed"))
+    assert neighbors.faiss_module() is None and not neighbors.faiss_on_gpu()
+    with pytest.raises(ValueError, match="faiss is not installed; pip install faiss-cpu"):
+        nearest(np.zeros((50, 2)), 3, backend="faiss")
+
+
+FAILING_GPU = """
+METRIC_Linf = 0
+def get_num_gpus():
+    return 1
+class StandardGpuResources:
+    pass
+def knn_gpu(*arguments, **keywords):
+    raise RuntimeError('CUDA driver version is insufficient for CUDA runtime version')
+"""
+
+
+def test_a_gpu_that_fails_gives_way_to_the_cpu(
+    planted: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    planted(faiss=FAILING_GPU)
+    monkeypatch.setattr(neighbors, "GPU_POINTS", 10)
+    points = np.random.default_rng(0).normal(size=(60, 3))
+    np.testing.assert_array_equal(nearest(points, 4), nearest(points, 4, backend="kdtree"))
+    assert "faiss on the GPU failed when it was used" in caplog.text and "driver version" in caplog.text
+    planted(faiss=FAILING_GPU.replace("return 1", "raise RuntimeError('no driver')"))
+    assert not neighbors.faiss_on_gpu() and "no driver" in caplog.text
+    with pytest.raises(RuntimeError, match="driver version"):  # asked for by name, it says what is wrong
+        planted(faiss=FAILING_GPU)
+        nearest(points, 4, backend="faiss")
+
+
+def test_torch_without_memory_on_the_gpu(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+
+    monkeypatch.setattr(neighbors, "GPU_POINTS", 10)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    real = torch.as_tensor
+
+    def full(values: Any, **keywords: Any) -> Any:
+        if keywords.get("device") == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        return real(values, **keywords)
+
+    monkeypatch.setattr(torch, "as_tensor", full)
+    points = np.random.default_rng(0).normal(size=(60, 3))
+    radius = np.full(60, 0.5)
+    np.testing.assert_array_equal(nearest(points, 4, backend="torch"), nearest(points, 4, backend="kdtree"))
+    counts = count_within(points, radius, backend="torch")
+    np.testing.assert_array_equal(counts, count_within(points, radius, backend="kdtree"))
+    assert "torch on the GPU failed when it was used (OutOfMemoryError" in caplog.text
 
 
 def test_errors() -> None:

@@ -6,12 +6,13 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diffengine.engine.ray_session import _raylet_lines_to_the_log, sweep_folders
+from diffengine.engine.ray_session import ClusterError, _raylet_lines_to_the_log, started_ray, sweep_folders
 
 FLAGS = ["--steps", "4", "--gen-length", "4", "--block-length", "4"]
 
@@ -48,3 +49,12 @@ def test_one_device_never_imports_ray(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_ray_that_does_not_import_is_one_sentence(planted: Callable[..., None]) -> None:
+    planted(ray="raise OSError('libstdc++.so.6: version GLIBCXX_3.4.30 not found')")
+    with (
+        pytest.raises(ClusterError, match="package ray.*OSError: libstdc.*run on one device"),
+        started_ray(None, workers=2, gpu=False),
+    ):
+        pass

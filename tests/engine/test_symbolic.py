@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -34,6 +35,19 @@ def test_a_hanging_worker_is_killed(monkeypatch):
 def test_a_dying_worker_is_a_failure_and_the_next_question_gets_a_new_one():
     asked = worker("import sys; sys.stdin.readline()")
     assert [asked.ask("x", "x"), asked.ask("x", "x")] == ["math_verify_failed", "math_verify_failed"]
+
+
+def test_a_math_verify_that_does_not_import_is_said_once_and_the_worker_stays(planted, monkeypatch, tmp_path, caplog):
+    """Each question would otherwise start a process and import sympy in vain."""
+    planted(math_verify="raise AttributeError('no attribute row_stack')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'planted'}:{os.environ['PYTHONPATH']}")
+    asked = SymbolicWorker()
+    symbolic._say_broken.cache_clear()
+    assert asked.ask("x", "x") == "math_verify_absent"
+    process = asked._process
+    assert asked.ask("x", "y") == "math_verify_absent" and asked._process is process is not None
+    asked.close()
+    assert caplog.text.count("installed but does not import (AttributeError: no attribute row_stack)") == 1
 
 
 def test_works_outside_the_main_thread():

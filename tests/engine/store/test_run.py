@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -242,6 +243,12 @@ def test_as_xarray(stored: Path) -> None:
     )
     np.testing.assert_array_equal(dataset["entropy"].sel(problem=3, step=2).values, run["entropy"][3, 2])
     assert "hidden_sum" not in dataset
+
+
+def test_an_xarray_that_does_not_import(stored: Path, planted: Callable[..., None]) -> None:
+    planted(xarray="raise AttributeError(\"module 'pandas' has no attribute 'Index'\")")
+    with pytest.raises(ImportError, match="gives AttributeError: module 'pandas'.*pip install xarray"):
+        open_run(stored).to_xarray()
 
 
 def test_a_run_begun_by_an_older_version_lacks_what_came_later(run_dir: Path, samples: SimpleNamespace) -> None:
