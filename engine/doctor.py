@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from .store.sizes import size_text
+
 NEEDED = {
     "torch": "the model runs on it",
     "transformers": "model classes and tokenizers",
@@ -20,6 +22,7 @@ NEEDED = {
     "click": "the command line",
     "safetensors": "checkpoints",
     "ray": "several devices or machines",
+    "tqdm": "the progress bar",
 }
 OPTIONAL = {
     "triton": "fused kernels on a GPU",
@@ -27,6 +30,7 @@ OPTIONAL = {
     "faiss": "neighbours for mutual information",
     "cuml": "t-SNE on a GPU",
     "openTSNE": "t-SNE on a CPU",
+    "pyarrow": "problems from parquet files",
 }
 
 
@@ -66,16 +70,16 @@ def _gpus() -> list[Condition]:
         )
         return [Condition("note", "gpu", f"none usable; {built}")]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [Condition("ok", f"gpu {i}", f"{d.name}, {d.total_memory / 2**30:.0f} GiB") for i, d in enumerate(devices)]
+    return [Condition("ok", f"gpu {i}", f"{d.name}, {size_text(d.total_memory)}") for i, d in enumerate(devices)]
 
 
 def _machine() -> list[Condition]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    free = shutil.disk_usage(".").free / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = shutil.disk_usage(".").free
     checkpoint = Path("llada-8b")
     here = f"{checkpoint} is here" if checkpoint.is_dir() else "no ./llada-8b here: runs use the bundled model"
     return [
-        Condition("ok", "cpu", f"{os.cpu_count()} cores, {memory:.0f} GiB memory"),
-        Condition("ok" if free > 5 else "note", "disk", f"{free:.0f} GB free in the working directory"),
+        Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory"),
+        Condition("ok" if free > 5e9 else "note", "disk", f"{size_text(free)} free in the working directory"),
         Condition("ok" if checkpoint.is_dir() else "note", "model", here),
     ]
