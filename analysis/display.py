@@ -71,7 +71,8 @@ def _number(quantity: Quantity) -> str:
 
 def _wrapped(title: str, words: list[str], *, most: int = 5) -> list[str]:
     """`title` and the words in lines of WIDTH, at most `most` of them; nothing for no words."""
-    lines, current = [], f"  {title}"
+    lines: list[str] = []
+    current = f"  {title}"
     for place, word in enumerate(words):
         more = word + (", " if place < len(words) - 1 else "")
         if len(current) + len(more) > WIDTH and current.strip():

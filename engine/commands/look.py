@@ -93,6 +93,7 @@ def list_names(as_json: bool) -> None:
     tables["architectures known, not yet supported"] = list(KNOWN)
     tables |= _analysis_tables()
     tables["problems"] = ["samples", "generated:N", "generated:N:seed=S", "FILE.jsonl", "FILE.json"]
+    tables["problems"] += ["FILE.csv", "FILE.tsv", "FILE.parquet", "FILE.jsonl.gz", "-"]
     if as_json:
         click.echo(json.dumps(tables))
         return
