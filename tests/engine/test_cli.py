@@ -166,7 +166,8 @@ def test_standard_input_resumes_and_any_accepted_answer_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = read_problems("generated:1").problems[0]
-    lines = [{"question": asked.question, "answer": answer, "level": 2} for answer in (["many", asked.answer], ["many"])]
+    answers = (["many", asked.answer], ["many"])
+    lines = [{"question": asked.question, "answer": answer, "level": 2} for answer in answers]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     for resumed in (0, 2):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
