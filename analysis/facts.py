@@ -61,12 +61,12 @@ def lm_eval_counts(run: Run) -> dict[str, int] | None:
         return None
     from ..engine.grading import lm_eval_flexible, lm_eval_strict
 
-    gold = {problem.id: problem.answer for problem in run.problems}
+    gold = {problem.id: problem.answers for problem in run.problems}
     texts = zip((gold[name] for name in run.ids), np.asarray(run["generated_text"][...]).tolist(), strict=True)
-    pairs = [(text, answer) for answer, text in texts if answer is not None]
+    pairs = [(text, answers) for answers, text in texts if answers]
     return {
-        "strict": sum(lm_eval_strict(text, answer) for text, answer in pairs),
-        "flexible": sum(lm_eval_flexible(text, answer) for text, answer in pairs),
+        "strict": sum(any(lm_eval_strict(text, answer) for answer in answers) for text, answers in pairs),
+        "flexible": sum(any(lm_eval_flexible(text, answer) for answer in answers) for text, answers in pairs),
         "n": len(pairs),
     }
 
@@ -103,6 +103,8 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
     other_length = int((defined & (length != columns["gold_length"])).sum())
     too_long = int((columns["slot_status"] == SLOT_STATUS.index("does_not_fit")).sum())
     unseen = int(((columns["verdict"] == CORRECT) & (columns["stable_hit_step"] < 0)).sum())
+    stored = set(run.ids)
+    several = sum(bool(problem.accepted) for problem in run.problems if problem.id in stored)
     found = [
         (len(run.missing), "problems are not in the run yet; results cover the stored ones only"),
         (too_long, "problems: the gold answer does not fit between its start and the end of the canvas; no slot"),
@@ -114,6 +116,8 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
             "counted as not correct, the verdict is `ambiguous`",
         ),
         (trajectories.mismatched_masks, "problems: n_masked contradicts the recorded commits; run `diffengine verify`"),
+        (several, "problems have several accepted answers: any counts as correct, but confidence, emergence and "
+         "information are those of the first"),
     ]
     warnings = [f"{number} {text}" for number, text in found if number] + _ungraded(grade_rules(run))
     if run.info["config"].get("record", "all") != "all":

@@ -235,7 +235,7 @@ def _read(run: Run, rows: list[int]) -> Iterator[dict[str, Any]]:
         yield {
             "id": problem.id,
             "question": problem.question,
-            "answer": problem.answer,
+            "answer": " or ".join(problem.answers[:3]) or None,
             "performed": columns["performed"][at],
             "shown": np.where(masked[at], columns["prediction"][at], columns["token"][at]).astype(np.int64),
             "flags": (masked[at] + 2 * (columns["committed"][at] == 1)).astype(np.uint8),

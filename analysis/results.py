@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .display import analysis_repr, quantity_repr
 from .errors import SettingError
 from .publish import publish
 
@@ -41,6 +42,9 @@ class Quantity(NamedTuple):
     def ok(self) -> bool:
         """Whether the values may be shown as a result."""
         return self.status == "ok"
+
+    def __repr__(self) -> str:
+        return quantity_repr(self)
 
 
 class Spike(NamedTuple):
@@ -91,7 +95,7 @@ class Pattern(NamedTuple):
     kind: str = "healthy"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """All results of one run. Read quantities by name: `analysis["entropy/all"]`.
 
@@ -118,6 +122,9 @@ class Analysis:
 
     def __contains__(self, name: str) -> bool:
         return name in self.quantities
+
+    def __repr__(self) -> str:
+        return analysis_repr(self)
 
 
 def save_analysis(analysis: Analysis, path: str | Path) -> None:

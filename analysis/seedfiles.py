@@ -23,6 +23,7 @@ import numpy as np
 
 from ..engine.store.disk import fsync_directory, storage_error
 from ..engine.store.errors import DamagedRun, NotStored, StorageError
+from ..engine.store.sizes import size_text
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -144,8 +145,8 @@ def _refuse_if_too_large(run: Run, source: Source, out: Path) -> None:
     if needed > free:
         each = f"{source.steps} steps x {source.positions} positions x {source.vocabulary} tokens x 4 bytes"
         raise StorageError(
-            f"the seed's files need {each} = {one / 1e9:.3g} GB a problem, x ({len(run)} problems + the mean) = "
-            f"{needed / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free at {existing}; choose another --out, or export a "
+            f"the seed's files need {each} = {size_text(one)} a problem, x ({len(run)} problems + the mean) = "
+            f"{size_text(needed)}, but {size_text(free)} are free at {existing}; choose another --out, or export a "
             "run with fewer problems (--limit)",
             errno=errno.ENOSPC,
             filename=str(existing),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
+from .config_file import config_option
 
 if TYPE_CHECKING:
     from ..analysis.results import Analysis
@@ -49,9 +50,12 @@ class LazyGroup(click.Group):
         if cmd_name in COMMANDS:
             from .registry import Registry
 
-            command: click.Command = Registry("command", COMMANDS).load(cmd_name)
-            return command
-        return super().get_command(ctx, cmd_name)
+            command: click.Command | None = Registry("command", COMMANDS).load(cmd_name)
+        else:
+            command = super().get_command(ctx, cmd_name)
+        if command is not None and not any(parameter.name == "config" for parameter in command.params):
+            command.params.append(config_option(group))
+        return command
 
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -59,17 +63,11 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    is_eager=True,
-    expose_value=False,
-    callback=lambda c, _, v: _read_config(c, v),
-    help="TOML file with a [run] table; the command line wins.",
-)
 def group() -> None:
     """When, during denoising, does a diffusion language model know the answer?"""
 
+
+group.params.append(config_option(group))
 
 RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -202,37 +200,6 @@ def analysis_tables() -> dict[str, list[str]]:
         "early-exit rules": list(registry.EXIT_RULES),
         "plots": list(PANELS),
     }
-
-
-def _read_config(context: click.Context, path: Path | None) -> None:
-    if path is None:
-        return
-    import tomllib
-
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.UsageError(f"--config {path}: {error}") from None
-    for table, values in content.items():
-        command = group.get_command(context, table)
-        if command is None or not isinstance(values, dict):
-            raise click.UsageError(f"--config {path}: [{table}] is not a command; there are: {', '.join(COMMANDS)}")
-        settings = _settings_of(command)
-        unknown = [k for k in values if k not in settings]
-        if unknown:
-            raise click.UsageError(f"--config {path}: [{table}] has no setting {', '.join(unknown)}")
-        content[table] = {settings[k]: v for k, v in values.items()}
-    context.default_map = content
-
-
-def _settings_of(command: click.Command) -> dict[str, str]:
-    """The names a setting of `command` may have in a TOML file (block-length, block_length) and its parameter's."""
-    names: dict[str, str] = {}
-    for parameter in command.params:
-        for option in (*parameter.opts, str(parameter.name)):
-            plain = option.lstrip("-")
-            names |= {plain: str(parameter.name), plain.replace("-", "_"): str(parameter.name)}
-    return names
 
 
 def main() -> None:

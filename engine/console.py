@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .store.sizes import size_text
+
 if TYPE_CHECKING:
     from .estimate import Estimate, Factor
     from .runner import Progress
@@ -90,9 +92,9 @@ def duration(seconds: float) -> str:
 
 def estimate_lines(need: Estimate) -> Iterator[str]:
     """An estimate as a table: each need's total, then its factors, the largest first."""
-    yield from _need_lines(f"disk {_size(need.disk_bytes)}, {_size(need.free_disk)} free", need.disk, _size)
+    yield from _need_lines(f"disk {size_text(need.disk_bytes)}, {size_text(need.free_disk)} free", need.disk, size_text)
     yield from _need_lines(
-        f"device memory {_size(sum(f.amount for f in need.device_memory))}", need.device_memory, _size
+        f"device memory {size_text(sum(f.amount for f in need.device_memory))}", need.device_memory, size_text
     )
     seconds = need.total_seconds
     yield from _need_lines(
@@ -104,10 +106,3 @@ def _need_lines(title: str, factors: list[Factor], form: Callable[[float], str])
     yield title
     for factor in sorted(factors, key=lambda f: -f.amount):
         yield f"  {factor.name:15} {form(factor.amount):>10}  {factor.how}"
-
-
-def _size(n_bytes: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.3g} {unit}"
-    return f"{n_bytes / 1e3:.3g} kB"

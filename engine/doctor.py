@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .doctor_imports import import_failures
+from .store.sizes import size_text
 
 
 class Package(NamedTuple):
@@ -31,6 +32,7 @@ NEEDED = {
     "click": Package("the command line", "click"),
     "safetensors": Package("checkpoints", "safetensors.torch"),
     "ray": Package("several devices or machines", "ray"),
+    "tqdm": Package("the progress bar", "tqdm.auto"),
 }
 OPTIONAL = {
     "triton": Package("fused kernels on a GPU", "triton.language"),
@@ -38,6 +40,7 @@ OPTIONAL = {
     "faiss": Package("neighbours for mutual information", "faiss"),
     "cuml": Package("t-SNE on a GPU", "cuml.manifold"),
     "openTSNE": Package("t-SNE on a CPU", "openTSNE"),
+    "pyarrow": Package("problems from parquet files", "pyarrow.parquet"),
     "math_verify": Package("equality of symbolic answers", "math_verify"),
     "threadpoolctl": Package("one BLAS thread per step of mutual information", "threadpoolctl"),
 }
@@ -118,16 +121,16 @@ def _gpus() -> list[Condition]:
         )
         return [Condition("note", "gpu", f"none usable; {built}")]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [Condition("ok", f"gpu {i}", f"{d.name}, {d.total_memory / 2**30:.0f} GiB") for i, d in enumerate(devices)]
+    return [Condition("ok", f"gpu {i}", f"{d.name}, {size_text(d.total_memory)}") for i, d in enumerate(devices)]
 
 
 def _machine() -> list[Condition]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    free = shutil.disk_usage(".").free / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = shutil.disk_usage(".").free
     checkpoint = Path("llada-8b")
     here = f"{checkpoint} is here" if checkpoint.is_dir() else "no ./llada-8b here: runs use the bundled model"
     return [
-        Condition("ok", "cpu", f"{os.cpu_count()} cores, {memory:.0f} GiB memory"),
-        Condition("ok" if free > 5 else "note", "disk", f"{free:.0f} GB free in the working directory"),
+        Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory"),
+        Condition("ok" if free > 5e9 else "note", "disk", f"{size_text(free)} free in the working directory"),
         Condition("ok" if checkpoint.is_dir() else "note", "model", here),
     ]

@@ -22,6 +22,7 @@ from .phases import Phases
 from .prompts import Prompt
 from .store.hidden_sums import SUM_RATIO
 from .store.schema import VARIABLES
+from .store.sizes import size_text
 
 LARGEST_PROBLEM = 1 << 30
 """A shard is assembled in memory, so one problem's tensors must fit there several times over."""
@@ -115,7 +116,7 @@ def disk_need(
             rest += int(share * times * size)
             continue
         product = " x ".join(f"{sizes[dim]} {_plural(dim)}" for dim in row.dims)
-        how = f"{product} x {items[row.dtype]} bytes = {gigabytes(size)}, x {times} {what}, x {share:g} compressed"
+        how = f"{product} x {items[row.dtype]} bytes = {size_text(size)}, x {times} {what}, x {share:g} compressed"
         factors.append(Factor(name, share * times * size, how))
     return [*factors, Factor("all else", rest, f"numbers by step and position, texts, indices of {n_shards} shards")]
 
@@ -233,7 +234,7 @@ def refuse_if_too_large(
     one = config.steps * config.gen_length * rows * item
     if config.save_logits == "full" and one > LARGEST_PROBLEM:
         raise ConfigError(
-            f"--save-logits full: {by_name['logits'].how}, more than {gigabytes(LARGEST_PROBLEM)} a problem; "
+            f"--save-logits full: {by_name['logits'].how}, more than {size_text(LARGEST_PROBLEM)} a problem; "
             "--save-logits hidden keeps the same logits losslessly in less room"
         )
     held = sum(path.stat().st_size for path in (out / "shards").glob("*.h5"))
@@ -246,10 +247,10 @@ def refuse_short_disk(factors: Sequence[Factor], *, free: int, out: Path, held: 
     if need <= free:
         return
     largest = sorted(factors, key=lambda f: -f.amount)[:3]
-    parts = "\n".join(f"  {f.name}: {gigabytes(f.amount)} = {f.how}" for f in largest)
-    before = f" beyond the {gigabytes(held)} that are there" if held else ""
+    parts = "\n".join(f"  {f.name}: {size_text(f.amount)} = {f.how}" for f in largest)
+    before = f" beyond the {size_text(held)} that are there" if held else ""
     raise ConfigError(
-        f"this run needs {gigabytes(need)} of disk{before}, but {gigabytes(free)} are free at {_existing(out)}; "
+        f"this run needs {size_text(need)} of disk{before}, but {size_text(free)} are free at {_existing(out)}; "
         f"the largest parts:\n{parts}\nuse --limit, another --out, or keep less (--save-logits topk or none, "
         "--no-mean-hidden)"
     )
@@ -266,8 +267,3 @@ def _existing(out: Path) -> Path:
 
 def _plural(dim: str) -> str:
     return {"vocabulary": "vocabulary", "k": "logits"}.get(dim, f"{dim.replace('_', ' ')}s")
-
-
-def gigabytes(n_bytes: float) -> str:
-    """Decimal gigabytes, three digits."""
-    return f"{n_bytes / 1e9:.3g} GB"

@@ -1,6 +1,7 @@
-"""Where problems come from: raw records, with line numbers, out of a file, the bundled samples or the generator.
+"""Where problems come from: raw records, with line numbers, from a file, standard input, the samples or the generator.
 
-A file is JSON lines, or one JSON list when it opens with `[`. Knows nothing of what a record means, nor of ids.
+A file is JSON lines, one JSON list when it opens with `[`, a table or parquet, by what it holds and not by its name.
+Knows nothing of what a record means, nor of ids.
 """
 
 from __future__ import annotations
@@ -8,17 +9,23 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from collections.abc import Iterator
 from importlib import resources
 from itertools import islice
 from pathlib import Path
 
+from .problem_files import PARQUET, READ_FORMS, plain_bytes
 from .problem_formats import RecordError
+from .problem_tables import delimiter_of, parquet_records, table_records
 
 GENERATED = re.compile(r"generated:(\d{1,9})(?::seed=([^:\s]+))?")
 MOST_GENERATED = 1_000_000
 NAMES = ("samples", "generated:N")
-_BOM = b"\xef\xbb\xbf"
+STANDARD_INPUT = "standard input"
+_HUB_NAME = re.compile(r"(?:hf:/+(?:datasets/)?)?[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*")
+_PACKED = (".gz", ".bz2", ".xz")
+_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", *_PACKED)
 
 
 def sample_file() -> Path:
@@ -42,21 +49,72 @@ def generated(name: str) -> Iterator[tuple[int, object]]:
         yield number, {"question": problem.question, "answer": problem.answer, "solution": problem.solution}
 
 
-def raw_records(path: Path) -> Iterator[tuple[int, object]]:
-    """(line, decoded JSON value) for every record of a file; a RecordError in place of a line that is not JSON.
+def open_source(source: str | Path) -> Iterator[tuple[int, object]]:
+    """(line, decoded value) for every record of a source; a RecordError in place of what is not one.
 
-    Raises OSError where the file cannot be read, ValueError where a JSON list breaks off, because nothing can be read
-    after that.
+    Raises OSError or ValueError where the source cannot be read.
     """
-    data = _read(path)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{path} is UTF-16, expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
-    data = data.removeprefix(_BOM)
+    name = str(source)
+    if name == "-":
+        return raw_records(_standard_input(), STANDARD_INPUT, suffix="")
+    path = Path(source)
+    if not path.exists():
+        if name == "samples":
+            path = sample_file()
+        elif name.partition(":")[0] == "generated":
+            return generated(name)
+    kind = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    return raw_records(_read(path), str(path), suffix=kind.suffix.lower())
+
+
+def raw_records(data: bytes, name: str, *, suffix: str) -> Iterator[tuple[int, object]]:
+    """(line, decoded value) for every record in the bytes of a file; a RecordError in place of a line that is not JSON.
+
+    Raises ValueError where it is of no form that is read, or a JSON list breaks off, because nothing can be read after
+    that.
+    """
+    data = plain_bytes(data, name)
+    if data.startswith(PARQUET):
+        return parquet_records(data, name)
     if data.lstrip()[:1] == b"[":
-        return _list_items(data, path)
-    if path.suffix == ".json" and (whole := _single_object(data)) is not None:
+        return _list_items(_decoded(data, name), name)
+    if suffix == ".json" and (whole := _single_object(data)) is not None:
         return iter([(1, whole)])
+    if data.lstrip()[:1] != b"{" and data.strip():
+        head = data[:65536].decode("utf-8", errors="replace")
+        if (delimiter := delimiter_of(head, suffix)) is not None:
+            return table_records(_decoded(data, name), delimiter, name)
+        if not re.search(rb"^\s*[{\[]", data, re.MULTILINE):
+            start = head.strip().partition("\n")[0]
+            if not _is_json(start):
+                raise ValueError(f"{name} begins with {start[:40]!r}, which is none of the forms that are read: "
+                                 f"{READ_FORMS}")  # fmt: skip
     return _lines(data)
+
+
+def _standard_input() -> bytes:
+    """Everything that is piped in. Raises ValueError where nothing is, or it was read before."""
+    advice = "pipe a file into it, as in: zcat problems.jsonl.gz | diffengine run --problems -"
+    if sys.stdin is None or sys.stdin.closed:
+        raise ValueError(f"{STANDARD_INPUT} is closed; {advice}")
+    if sys.stdin.isatty():
+        raise ValueError(f"{STANDARD_INPUT} is a terminal; {advice}")
+    data = sys.stdin.buffer.read()
+    if not data.strip():
+        raise ValueError(f"{STANDARD_INPUT} is empty (`-` can be given once); {advice}")
+    return data
+
+
+def _is_json(text: str) -> bool:
+    return not isinstance(_decode(text.encode("utf-8", errors="replace")), RecordError)
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{name}:{line}: byte 0x{data[error.start]:02x} is not UTF-8") from None
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, object]]:
@@ -82,13 +140,8 @@ def _single_object(data: bytes) -> object | None:
     return value if isinstance(value, dict) else None
 
 
-def _list_items(data: bytes, path: Path) -> Iterator[tuple[int, object]]:
+def _list_items(text: str, path: str) -> Iterator[tuple[int, object]]:
     """The elements of one JSON list, each with the line on which it begins."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8") from None
     at, line, counted = _next(text, text.index("[") + 1), 1, 0
     decoder = json.JSONDecoder()
     while text[at : at + 1] != "]":
@@ -121,13 +174,29 @@ def _read(path: Path) -> bytes:
         near = _neighbours(path)
         found = f"; close to it: {', '.join(near)}" if near else ""
         known = " or ".join(NAMES)
-        raise FileNotFoundError(f"no file {path}{found}; give a file of problems, or {known}") from None
+        message = f"no file {path}{found}; give a file of problems, or {known}"
+        raise FileNotFoundError(message + _hub_advice(path)) from None
     except IsADirectoryError:
-        held = sorted(one.name for one in path.iterdir() if one.suffix in (".jsonl", ".json"))[:5]
+        held = sorted(one.name for one in path.iterdir() if one.suffix in _KINDS)[:5]
         found = f"; it holds {', '.join(held)}" if held else ""
         raise IsADirectoryError(f"{path} is a directory, expected a file of problems{found}") from None
     except PermissionError:
         raise PermissionError(f"{path} may not be read by this user") from None
+
+
+def _hub_advice(path: Path) -> str:
+    """What to do about the name of a data set, or an address, in the place of a file."""
+    name = str(path)
+    if name.startswith(("http:/", "https:/")):
+        return "; nothing is downloaded here, fetch the file first"
+    if not _HUB_NAME.fullmatch(name) or path.parent.is_dir() or name.endswith((".jsonl", ".json", ".csv", ".gz")):
+        return ""
+    name = re.sub(r"^hf:/+(?:datasets/)?", "", name)
+    return (
+        f"; if {name} is a data set of the Hugging Face hub: nothing is downloaded here, save a split of it first: "
+        f"hf download {name} --repo-type dataset --local-dir {path.name}, then give one of its files; or in Python: "
+        f"datasets.load_dataset({name!r}, split='test').to_json('problems.jsonl')"
+    )
 
 
 def _neighbours(path: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """The problems of a run: read from files or named sources, checked whole before any work, each with a stable id.
 
-A source is a file (JSON lines, or one JSON list), `samples` (the bundled ten), or `generated:N[:seed=S]` (held-out
-word problems); a path that exists wins over a name. Knows the forms of a record only through `problem_formats`, and
-nothing of prompts, tokens or grading.
+A source is a file, `-` (standard input), `samples` (the bundled ten), or `generated:N[:seed=S]` (held-out word
+problems); a path that exists wins over a name. Knows the forms of a record only through `problem_formats`, and nothing
+of prompts, tokens or grading.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .problem_formats import Fields, RecordError, parse_record
-from .problem_sources import generated, raw_records, sample_file
+from .problem_sources import STANDARD_INPUT, open_source
 
 SHOWN_BAD_LINES = 10
+OPTIONAL = ("accepted", "columns")
+"""Fields that a line of problems.jsonl has only where they hold something."""
 # JSON allows these inside a string, but `str.splitlines` and some editors break a line at them.
 _LINE_SEPARATORS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem in the normal form. `messages` is None unless the source gave a conversation; `line` is from 1."""
+    """One problem in the normal form. `messages` is None unless the source gave a conversation; `line` is from 1.
+
+    `accepted` are answers that count as right besides `answer`. `columns` are the record's other fields (subject,
+    level, ...) by their names in the source, with values as JSON has them; nothing of them reaches the model.
+    """
 
     id: str
     question: str
@@ -35,6 +41,13 @@ class Problem:
     solution: str | None = None
     source: str = ""
     line: int = 0
+    accepted: tuple[str, ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every answer that counts as right, the gold answer first; empty without a gold answer."""
+        return () if self.answer is None else (self.answer, *self.accepted)
 
 
 class BadLine(NamedTuple):
@@ -55,6 +68,9 @@ class ProblemSet(NamedTuple):
     skipped: list[BadLine]
     sha256: str
     source: str
+
+    def __repr__(self) -> str:
+        return f"<ProblemSet {self.source}: {len(self.problems)} problems, {len(self.skipped)} bad lines skipped>"
 
 
 class ProblemError(ValueError):
@@ -85,7 +101,7 @@ def read_problems(
     taken: dict[str, str] = {}
     for one in sources:
         _read_source(one, problems, bad, taken)
-    name = " + ".join(str(one) for one in sources)
+    name = " + ".join(STANDARD_INPUT if str(one) == "-" else str(one) for one in sources)
     _refuse(name, problems, bad, skip_bad=skip_bad)
     return ProblemSet(_select(problems, ids)[:limit], bad, _content_hash(problems), name)
 
@@ -116,8 +132,14 @@ def load_problems(path: str | Path) -> list[Problem]:
     return [_from_record(line, path, number) for number, line in enumerate(lines, 1) if line]
 
 
+def problem_columns(problems: Sequence[Problem]) -> dict[str, list[Any]]:
+    """The other fields of the sources as columns [problem], by name; None where a problem has no such field."""
+    names = dict.fromkeys(name for problem in problems for name in problem.columns)
+    return {name: [problem.columns.get(name) for problem in problems] for name in names}
+
+
 def _read_source(source: str | Path, problems: list[Problem], bad: list[BadLine], taken: dict[str, str]) -> None:
-    name = str(source)
+    name = STANDARD_INPUT if str(source) == "-" else str(source)
     for line, record in _open_source(source):
         try:
             if isinstance(record, RecordError):
@@ -130,18 +152,9 @@ def _read_source(source: str | Path, problems: list[Problem], bad: list[BadLine]
 
 def _open_source(source: str | Path) -> Iterator[tuple[int, object]]:
     try:
-        yield from _records_of(source)
+        yield from open_source(source)
     except (OSError, ValueError) as error:
         raise ProblemError(str(error)) from error
-
-
-def _records_of(source: str | Path) -> Iterator[tuple[int, object]]:
-    if not Path(source).exists():
-        if str(source) == "samples":
-            return raw_records(sample_file())
-        if str(source).partition(":")[0] == "generated":
-            return generated(str(source))
-    return raw_records(Path(source))
 
 
 def _named(parsed: Fields, source: str, line: int, taken: dict[str, str]) -> Problem:
@@ -153,24 +166,42 @@ def _named(parsed: Fields, source: str, line: int, taken: dict[str, str]) -> Pro
         while identity in taken:
             repeat += 1
             identity = f"{base}-{repeat}"
-    elif identity in taken:
+    elif identity in taken and parsed.instance is not None:
+        identity = f"{identity}/{parsed.instance}"
+    if parsed.explicit_id is not None and identity in taken:
         raise RecordError(f"the id {identity!r} is taken by {taken[identity]}; ids must differ")
     taken[identity] = f"{source}:{line}"
-    return Problem(identity, parsed.question, parsed.answer, parsed.messages, parsed.solution, source, line)
+    return Problem(
+        identity,
+        parsed.question,
+        parsed.answer,
+        parsed.messages,
+        parsed.solution,
+        source,
+        line,
+        accepted=parsed.accepted,
+        columns=parsed.columns,
+    )
 
 
 def _content_id(parsed: Fields) -> str:
     content: list[object] = [parsed.question, parsed.answer]
     if parsed.messages is not None:
         content.append(parsed.messages)
+    if parsed.accepted:
+        content.append(parsed.accepted)
     return "p-" + hashlib.sha256(_canonical(content).encode()).hexdigest()[:12]
 
 
 def _content_hash(problems: Sequence[Problem]) -> str:
-    """Hash of everything but where the problems were read from."""
+    """Hash of what decides results: not where problems were read from, and not their other columns.
+
+    Accepted answers count where there are any, so that a source without keeps the hash that older runs have of it.
+    """
     digest = hashlib.sha256()
     for problem in problems:
-        row = [problem.id, problem.question, problem.answer, problem.messages, problem.solution]
+        row: list[object] = [problem.id, problem.question, problem.answer, problem.messages, problem.solution]
+        row += [problem.accepted] if problem.accepted else []
         digest.update(_canonical(row).encode() + b"\n")
     return digest.hexdigest()
 
@@ -211,8 +242,14 @@ def _suggest(wanted: str, present: Collection[str]) -> str:
 
 
 def _as_line(problem: Problem) -> str:
-    record = {field.name: getattr(problem, field.name) for field in fields(Problem)}
-    return json.dumps(record, ensure_ascii=False).translate(_LINE_SEPARATORS) + "\n"
+    record = {one.name: getattr(problem, one.name) for one in fields(Problem)}
+    record = {name: value for name, value in record.items() if name not in OPTIONAL or value}
+    line = json.dumps(record, ensure_ascii=False).translate(_LINE_SEPARATORS)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair in a column; as an escape it comes back as it was
+        line = json.dumps(record)
+    return line + "\n"
 
 
 def _from_record(line: str, path: Path, number: int) -> Problem:
@@ -220,10 +257,13 @@ def _from_record(line: str, path: Path, number: int) -> Problem:
         record = json.loads(line)
         if record["messages"] is not None:
             record["messages"] = tuple(record["messages"])
+        record["accepted"] = tuple(record.get("accepted", ()))
         problem = Problem(**record)
         if not isinstance(problem.id, str) or not isinstance(problem.question, str):
             raise TypeError("id and question must be strings")
-    except (ValueError, TypeError, KeyError) as error:
+        if not all(isinstance(answer, str) for answer in problem.accepted) or not isinstance(problem.columns, dict):
+            raise TypeError("accepted must be a list of strings, columns an object")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ProblemError(f"{path}:{number} is not a problem as a run stores it ({error!r}); restore the file from a "
                            "copy of the run") from error
     return problem

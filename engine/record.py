@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
 from ..kernels.reference import LogitStats
+from .accepted_answers import grade_any
 from .answer_span import token_span
 from .canvas import Canvas, Row, Update
 from .config import RunConfig
-from .grading import grade
 from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .problems import Problem
@@ -180,7 +180,7 @@ class Recorder:
             return str(self.model.tokenizer.decode(list(some), skip_special_tokens=True))
 
         text = text_of(ids)
-        result = grade(text, row.prompt.problem.answer)
+        result = grade_any(text, row.prompt.problem.answers)
         span = token_span(text_of, ids, result.start, result.end)
         start, end = span or (-1, -1)
         return text, {

@@ -57,6 +57,11 @@ class RunResult(NamedTuple):
     resumed: int
     failed: dict[str, str]
 
+    def __repr__(self) -> str:
+        return (
+            f"<RunResult {self.path}: {self.done} problems done now, {self.resumed} before, {len(self.failed)} failed>"
+        )
+
 
 def run(
     problems: Source = "samples",

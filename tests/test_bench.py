@@ -170,3 +170,10 @@ import transformers; transformers.LlamaForCausalLM, decoding.random_network
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_installed_package_says_that_it_holds_no_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everything, "ROOT", tmp_path)  # a wheel has no tests/ beside its packages
+    installed = everything.plan("suite")
+    assert "the tests, which an installed package does not hold (run this in a checkout)" in installed.lacks
+    assert [command[-1] for command in installed.commands] == ["diffengine.bench.exercise"]

@@ -59,9 +59,9 @@ if TYPE_CHECKING:
 def likelihood(source: str, as_json: bool, **options: Any) -> None:
     """Log-likelihood of the gold answers, in nats with standard error. The same command resumes.
 
-    RUN is a run directory; PROBLEMS a file, `samples` or `generated:N`. Writes <kind>-<context>.csv as it goes, and
-    <kind>-<context>.h5 at the end. A problem without a gold answer, or without a place for it, says so in the column
-    `skipped`.
+    RUN is a run directory; PROBLEMS a file, `-`, `samples` or `generated:N`. Writes <kind>-<context>.csv as it goes,
+    and <kind>-<context>.h5 at the end. A problem without a gold answer, or without a place for it, says so in the
+    column `skipped`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ..distractors import Distractors
@@ -131,9 +131,13 @@ def _of_problems(source: str, options: dict[str, Any]) -> Prepared:
     model = _model(options["model"], options["device"], options["dtype"])
     style = options["prompt_style"] or "chat"
     settings = _settings(options, "prompt", style, model, problems.sha256)
-    out = options["out"] or Path("likelihood") / Path(source.replace(":", "-")).stem
+    out = options["out"] or Path("likelihood") / _stem(source)
     cases = cases_after_prompt(problems.problems, model, style=style)
     return _first(cases, options["limit"]), problems.problems, model, settings, out
+
+
+def _stem(source: str) -> str:
+    return "standard-input" if source == "-" else Path(source.replace(":", "-")).stem
 
 
 def _model(path: Path | None, device: str | None, dtype: str | None) -> MaskedDiffusionModel:

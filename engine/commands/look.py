@@ -19,6 +19,7 @@ def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
     from ..status import read_sessions, read_status
     from ..store import open_run
+    from ..store.sizes import size_text
 
     run = open_run(path)
     verdicts = run["verdict"][...].tolist() if len(run) else []
@@ -47,6 +48,7 @@ def inspect(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
     sessions = facts.pop("sessions")
+    facts["shards"] = size_text(facts.pop("shard_bytes"))
     for name, value in facts.items():
         click.echo(f"{name:20} {_flat(value)}")
     for one in sessions:
@@ -84,11 +86,14 @@ def verify(context: click.Context, path: Path, quick: bool, repair: bool, as_jso
 def list_names(as_json: bool) -> None:
     """List what can be named: model architectures, policies, analyses, plots, problem sources."""
     from ..models import FAMILIES
+    from ..models.known_families import KNOWN
     from ..policies import POLICIES
 
     tables: dict[str, list[str]] = {"architectures": list(FAMILIES), "policies": list(POLICIES)}
+    tables["architectures known, not yet supported"] = list(KNOWN)
     tables |= _analysis_tables()
     tables["problems"] = ["samples", "generated:N", "generated:N:seed=S", "FILE.jsonl", "FILE.json"]
+    tables["problems"] += ["FILE.csv", "FILE.tsv", "FILE.parquet", "FILE.jsonl.gz", "-"]
     if as_json:
         click.echo(json.dumps(tables))
         return

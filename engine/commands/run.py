@@ -17,7 +17,8 @@ WHAT = [
         "sources",
         multiple=True,
         metavar="FILE|NAME",
-        help="JSON lines or a JSON list; or `samples`, `generated:N`. May be given several times.  [default: samples]",
+        help="JSON lines, a JSON list, CSV, TSV, parquet, also compressed; `-`; or `samples`, `generated:N`. May be "
+        "given several times.  [default: samples]",
     ),
     click.option(
         "--model",

@@ -17,11 +17,12 @@ from . import FAMILIES
 from .attention import NAME, Packing, packed_attention
 from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
 from .family import CheckpointError, Family, TokenIds, required
+from .known_families import hub_hint, looks_like_hub_name, unsupported
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskedDiffusionModel:
     """A loaded model: `hidden` runs the backbone over a packed batch, `head_weight` [V, D] projects what is wanted."""
 
@@ -46,6 +47,11 @@ class MaskedDiffusionModel:
     @property
     def device(self) -> torch.device:
         return self.head_weight.device
+
+    def __repr__(self) -> str:
+        rows, features = self.head_weight.shape
+        shape = f"{rows} x {features} head, {str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"<MaskedDiffusionModel {self.architecture} at {self.path}: {shape}>"
 
     def logits_dtype(self, name: str) -> torch.dtype:
         """What the run's setting `logits_dtype` means for this model: "model" is its own dtype."""
@@ -97,7 +103,8 @@ def load_model(
 
 def _read_config(directory: Path) -> dict[str, Any]:
     if not directory.exists():
-        raise CheckpointError(f"{directory}: no such directory; give --model a checkpoint directory")
+        hub = f"; {hub_hint(str(directory))}" if looks_like_hub_name(str(directory)) else ""
+        raise CheckpointError(f"{directory}: no such directory; give --model a checkpoint directory{hub}")
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: is a file; give --model the directory that holds config.json")
     return read_json(directory / "config.json")
@@ -108,9 +115,7 @@ def _family_of(config: dict[str, Any], directory: Path) -> Family:
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise CheckpointError(f"{directory}/config.json: architectures must name a model class, got {names!r}")
     if names[0] not in FAMILIES:
-        raise CheckpointError(
-            f"{directory}/config.json: architectures is {names[0]!r}; supported: {', '.join(FAMILIES)}"
-        )
+        raise CheckpointError(f"{directory}/config.json: {unsupported(names[0], FAMILIES)}")
     return FAMILIES.load(names[0])
 
 

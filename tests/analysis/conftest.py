@@ -15,6 +15,11 @@ WRONG, CORRECT, UNEXTRACTED, NO_GOLD = range(4)
 class FakeProblem(NamedTuple):
     id: str
     answer: str | None
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return () if self.answer is None else (self.answer, *self.accepted)
 
 
 class FakeRun:

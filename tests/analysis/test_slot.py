@@ -113,5 +113,18 @@ def test_lm_eval_verdicts_are_made_again_from_the_text(make_run: Callable[..., A
     assert grade_rules(run) == {"hashes:number": 2, "none found": 1, "last_number:number": 1}
 
 
+def test_lm_eval_and_the_warnings_know_every_accepted_answer(make_run: Callable[..., Any]) -> None:
+    from diffengine.analysis.analyze import analyze_run
+
+    run = make_run(4, 4, 4)
+    run._columns["generated_text"] = np.array(["#### 1", "it is 1", "#### 2", "1 and 2"], object)
+    one = lm_eval_counts(run)
+    assert not any("several accepted answers" in warning for warning in analyze_run(run).info["warnings"])
+    run.problems = [problem._replace(accepted=("2",)) for problem in run.problems]
+    assert one is not None and lm_eval_counts(run) == {"strict": 2, "flexible": 4, "n": 4}
+    (said,) = [warning for warning in analyze_run(run).info["warnings"] if "several accepted answers" in warning]
+    assert said.startswith("4 problems") and "are those of the first" in said
+
+
 def test_block_is_a_plain_tuple(columns: Columns) -> None:
     assert isinstance(read_block(columns), Block) and len(read_block(columns).digits) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import click
 import pytest
 
 from diffengine.engine import cli, console
-from diffengine.engine.problems import Problem, write_problems
+from diffengine.engine.problems import Problem, read_problems, write_problems
 from diffengine.engine.runner import Progress
 from diffengine.engine.store import open_run
 
@@ -158,6 +159,27 @@ def test_skip_bad_goes_on_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     code, _, err = in_process(capsys, "run", "--problems", file, "--skip-bad", "--out", tmp_path / "r", *SHORT)
     assert code == 0
     assert f"skipped {file}:2" in err
+
+
+def test_standard_input_resumes_and_any_accepted_answer_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = read_problems("generated:1").problems[0]
+    answers = (["many", asked.answer], ["many"])
+    lines = [{"question": asked.question, "answer": answer, "level": 2} for answer in answers]
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    for resumed in (0, 2):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        code, out, err = in_process(capsys, "run", "--problems", "-", "--json")
+        assert code == 0, err
+        assert json.loads(out)["resumed"] == resumed
+    (path,) = (tmp_path / "runs").iterdir()
+    run = open_run(path)
+    assert path.name.startswith("standard-input-") and run.info["data"]["source"] == "standard input"
+    assert [problem.columns for problem in run.problems] == [{"level": 2}] * 2
+    # The bundled model solves this problem, so the second accepted answer alone makes the difference.
+    assert run["verdict"][...].tolist() == [1, 0]
 
 
 def test_failed_problems_end_with_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_run_goes_on_where_only_what_is_left_fits(
     run("samples", out=tmp_path / "r", model=bundled_model, **short)
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 200_000}))
     assert run("samples", out=tmp_path / "r", model=bundled_model, **short).resumed == 10
-    with pytest.raises(ConfigError, match=r"needs .* GB of disk, but 0.0002 GB are free"):
+    with pytest.raises(ConfigError, match=r"needs \S+ [kMG]B of disk, but 200 kB are free"):
         run("samples", out=tmp_path / "new", model=bundled_model, **short)
 
 
