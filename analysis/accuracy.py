@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .results import Quantity
+from .shares import share
 
 WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS = range(5)
 """Values of the recorded variable `verdict`."""
@@ -28,13 +29,6 @@ class Counts(NamedTuple):
         return self.wrong + self.correct + self.unextracted + self.ambiguous
 
 
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    high: float
-
-
 def count(verdict: np.ndarray) -> Counts:
     """Counts of `verdict` [problem]."""
     codes = (WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS)
@@ -42,19 +36,6 @@ def count(verdict: np.ndarray) -> Counts:
 
 
 def accuracy(counts: Counts) -> Quantity:
-    """Correct / graded, with its binomial standard error sqrt(p (1 - p) / n); dims ()."""
-    n = counts.graded
-    rate = counts.correct / n if n else float("nan")
-    stderr = np.asarray(np.sqrt(rate * (1 - rate) / n) if n else float("nan"))
-    status = "ok" if n else "insufficient: no problem has a gold answer"
-    return Quantity(np.asarray(rate), (), "1", n, stderr, status, "share of problems answered correctly")
-
-
-def wilson(successes: int, n: int) -> Interval:
-    """95 % interval of a proportion (Wilson 1927); NaN for n = 0."""
-    if n == 0:
-        return Interval(float("nan"), float("nan"))
-    z2 = 1.959963984540054**2
-    centre = (successes + z2 / 2) / (n + z2)
-    half = np.sqrt(z2 * successes * (n - successes) / n + z2**2 / 4) / (n + z2)
-    return Interval(float(centre - half), float(centre + half))
+    """Correct / graded with its interval, as every share; dims ()."""
+    graded = np.repeat([1.0, 0.0], [counts.correct, counts.graded - counts.correct])
+    return share(graded, label="share of problems answered correctly", missing="no problem has a gold answer")

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .accuracy import CORRECT, WRONG, Counts, accuracy, count
+from .accuracy import CORRECT, WRONG, accuracy, count
 from .auroc import auroc_trajectories
 from .cka_subsets import cka_subsets
-from .early_exit import replay
+from .early_exit import replay, replay_problems
 from .emergence import emergence_table
 from .errors import SettingError
 from .facts import block_of_step, facts
 from .gain import Gain, information_gain
 from .means import as_quantity, mean_over_problems
 from .patterns import Signs, judge_patterns
+from .provenance import content_of
 from .registry import METRICS, SPIKE_RULES, confidence_methods, find
 from .results import Analysis, Quantity
 from .s_curve import SCurveResult, s_curve
+from .shares import share
 from .similarity import similarities
 from .spikes import Spikes, find_spikes, spike_totals
 from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of, unrecorded
@@ -75,7 +77,7 @@ def analyze_run(
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the seed's averaged KL
     and CKA; `answer_position` looks for the answer at one fixed position in every problem. The slow parts are asked
     for: `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Before each of them `save` is handed
-    what there is, with `info["unfinished"]` naming what is to come, so that hours of work outlive a crash in the next.
+    what there is, with `info["to_come"]` naming what is to come, so that hours of work outlive a crash in the next.
     Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not recorded.
     """
     settings = Settings(
@@ -101,7 +103,8 @@ def analyze_run(
     entropy, kl, cka = (_values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive"))
     signs = Signs(confidence, entropy, kl, cka, gain, found["z"], settings.spike_threshold, curve.s_curve, counts, seed)
     info = facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
-    quantities = _quantities(run, trajectories, counts, curve, settings)
+    exits = replay_problems(trajectories.metrics, trajectories.columns["verdict"])
+    quantities = _quantities(run, trajectories, exits, curve, settings)
     if answer_position is not None:
         info["warnings"].append(f"fixed slot: the answer is looked for at position {answer_position} in every problem")
     analysis = Analysis(
@@ -109,7 +112,7 @@ def analyze_run(
         spikes={rule: spikes.spikes for rule, spikes in found.items()},
         s_curve=curve.s_curve,
         patterns=judge_patterns(signs),
-        problems=_problem_columns(run, trajectories, confidence),
+        problems=_problem_columns(run, trajectories, confidence) | exits,
         info=info,
     )
     parts = _slow_parts(run, settings, mutual_information=mutual_information, tsne=tsne)
@@ -156,8 +159,16 @@ def _unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
     return replace(
         analysis,
         quantities=dict(analysis.quantities),
-        info=analysis.info | {"unfinished": to_come, "warnings": [said, *analysis.info["warnings"]]},
+        info=analysis.info | {"to_come": to_come, "warnings": [said, *analysis.info["warnings"]]},
     )
+
+
+def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
+    """What `earlier` shows of a run, of the run as it is now: same settings, without the parts that are asked for."""
+    kept = earlier.info.get("settings", {})
+    names = ("confidence_method", "spike_rule", "spike_threshold", "threshold_low", "threshold_high", "answer_position")
+    settings = {name: kept[name] for name in names if name in kept}
+    return analyze_run(run, seed=int(kept.get("analysis_seed", 0)), **settings)
 
 
 def mean_by_verdict(values: np.ndarray, verdict: np.ndarray, *, code: int, like: Quantity, name: str) -> Quantity:
@@ -191,10 +202,10 @@ def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:
 
 
 def _quantities(
-    run: Run, trajectories: Trajectories, counts: Counts, curve: SCurveResult, settings: Settings
+    run: Run, trajectories: Trajectories, exits: dict[str, np.ndarray], curve: SCurveResult, settings: Settings
 ) -> dict[str, Quantity]:
     found = {name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()}
-    found["accuracy"] = accuracy(counts)
+    found["accuracy"] = accuracy(count(trajectories.columns["verdict"]))
     for prefix, name in (("confidence", "answer_slot"), ("entropy", "all"), ("pvi", "gold_answer")):
         like, values = found[f"{prefix}/{name}"], trajectories.metrics[f"{prefix}/{name}"]
         for word, code in (("correct", CORRECT), ("wrong", WRONG)):
@@ -206,7 +217,7 @@ def _quantities(
         )
     found |= emergence_table(trajectories.columns, steps_of(run))
     found |= auroc_trajectories(trajectories.metrics, trajectories.columns["verdict"])
-    found |= replay(trajectories.metrics, trajectories.columns["verdict"])
+    found |= replay(exits, trajectories.columns["verdict"])
     found |= similarities(run, steps=steps_of(run), seed=settings.analysis_seed)
     found |= cka_subsets(run, steps=steps_of(run), seed=settings.analysis_seed)
     found["cka/matrix"] = _matrix_quantity(run, trajectories)
@@ -229,9 +240,11 @@ def _map(run: Run) -> dict[str, Any]:
 
 def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
     metric = METRICS[name]
-    quantity = as_quantity(
-        mean_over_problems(values), dims=("step",), units=metric.units, label=metric.label, missing=metric.missing
-    )
+    if metric.share:
+        quantity = share(values, dims=("step",), label=metric.label, missing=metric.missing)
+    else:
+        mean = mean_over_problems(values)
+        quantity = as_quantity(mean, dims=("step",), units=metric.units, label=metric.label, missing=metric.missing)
     if positions_missing(run, metric):
         return quantity._replace(
             status="insufficient: needs all positions, the run recorded masked ones (--record masked)"
@@ -268,8 +281,10 @@ def _fit_quantity(curve: SCurveResult, confidence: Quantity) -> Quantity:
 
 def _problem_columns(run: Run, trajectories: Trajectories, confidence: np.ndarray) -> dict[str, np.ndarray]:
     ids = np.array(list(run.ids), dtype=object)
+    known = {problem.id: problem for problem in run.problems}
     return {
         "id": ids,
+        "content": np.array([content_of(known[name]) for name in run.ids], dtype=object),
         **trajectories.columns,
         "confidence": confidence,
         "entropy": _values(run, trajectories, "entropy/all"),

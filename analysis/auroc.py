@@ -13,6 +13,7 @@ import numpy as np
 from .accuracy import CORRECT, NO_GOLD_ANSWER
 from .registry import SIGNALS
 from .results import Quantity
+from .wording import lacking
 
 MIN_PROBLEMS, MIN_CLASS = 100, 20
 
@@ -63,8 +64,8 @@ def _trajectory(score: np.ndarray, positive: np.ndarray, metric: str) -> Quantit
     minority = int(min(positive.sum(), (~positive).sum()))
     status = "ok"
     if len(positive) < MIN_PROBLEMS or minority < MIN_CLASS:
-        status = (f"insufficient: {len(positive)} graded problems (at least {MIN_PROBLEMS}), "
-                  f"{minority} in the smaller class (at least {MIN_CLASS})")  # fmt: skip
+        status = (f"insufficient: {lacking(len(positive), MIN_PROBLEMS, 'graded problems')}, "
+                  f"{lacking(minority, MIN_CLASS, 'in the smaller class')}")  # fmt: skip
     elif not np.isfinite(area).any():
         status = f"insufficient: no value of {metric}"
     return Quantity(area, ("step",), "1", n, stderr, status, f"AUROC of {metric} against correctness (DeLong error)")

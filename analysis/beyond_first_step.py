@@ -44,7 +44,7 @@ def beyond_first_step(run: Run, *, seed: int = 0, permutations: int = PERMUTATIO
     belief, first, wide = _features(run, target.rows, steps)
     rows = np.flatnonzero(np.isfinite(wide).all(axis=1))
     y = target.values[rows]
-    if missing := insufficient(len(rows), y):
+    if missing := insufficient(len(rows), y, of=len(target.rows), without="a recorded state of the answer"):
         return _nothing(steps, f"at the first step: {missing}")
     from .information.conditional import Baseline
 

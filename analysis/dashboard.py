@@ -13,6 +13,7 @@ from .plots import BY_METHOD, PANELS, load_panel, style
 from .publish import publish
 from .registry import confidence_methods
 from .results import Analysis
+from .summary_dataset import whole_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,12 +74,13 @@ def lay_out_dashboard(analysis: Analysis) -> Figure:
     """The dashboard as a figure with an Agg canvas; call within `rc_context(style.RC)` for the house look."""
     figure = _figure(20.0, 28.5)
     _header(figure, analysis)
+    _caveats(figure, analysis, top=1.02)
     grid = figure.add_gridspec(
         len(ROWS),
         3,
         left=0.045,
         right=0.965,
-        top=0.92,
+        top=0.92 - 0.011 * len(caveats(analysis)),
         bottom=0.026,
         hspace=0.56,
         wspace=0.24,
@@ -114,7 +116,35 @@ def render_page(analysis: Analysis, panels: tuple[tuple[str, str], ...]) -> byte
         for index, (name, method) in enumerate(panels):
             ax = figure.add_subplot(grid[divmod(index, columns)])
             _draw(ax, analysis, name, method)
+        _caveats(figure, analysis, top=0.06)
         return _png(figure)
+
+
+def caveats(analysis: Analysis) -> list[str]:
+    """What has to stand on every picture: that the run is unfinished, or the analysis older than the run."""
+    info = analysis.info
+    parts = []
+    if info.get("unfinished"):
+        parts.append(f"{info['unfinished'][:1].upper()}{info['unfinished'][1:]}{whole_text(info)}")
+    if info.get("stale"):
+        parts.append(f"STALE: {info['stale']}")
+    return parts
+
+
+def _caveats(figure: Figure, analysis: Analysis, *, top: float) -> None:
+    """Above everything else on the picture, in the colour of warnings; `top` in inches from the upper edge."""
+    for row, text in enumerate(caveats(analysis)):
+        height = figure.get_figheight()
+        figure.text(
+            0.9 / figure.get_figwidth(),
+            1 - (top + 0.22 * row) / height,
+            style.plain(text)[: int(13 * figure.get_figwidth())],
+            fontsize=style.BODY,
+            fontweight="bold",
+            color=style.WRONG,
+            va="top",
+            parse_math=False,
+        )
 
 
 def _draw(ax: Axes, analysis: Analysis, name: str, method: str) -> None:

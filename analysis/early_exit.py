@@ -13,9 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from .accuracy import CORRECT, NO_GOLD_ANSWER
-from .means import mean_over_problems
+from .means import as_quantity, mean_over_problems
 from .registry import EXIT_RULES, resolve
 from .results import Quantity
+from .shares import share
 
 GAPS = (7.5, 5.0, 2.5)
 """Logit gap to exceed in the first, middle and last third of the steps (Prophet, arXiv 2508.19982)."""
@@ -60,26 +61,41 @@ def hindsight(signals: Signals) -> np.ndarray:
     return signals["emergence/settled"] == 1
 
 
-def replay(signals: Signals, verdict: np.ndarray) -> dict[str, Quantity]:
-    """`early_exit/<rule>/{accuracy, accuracy_change, steps}` over the problems with a gold answer.
+def replay_problems(signals: Signals, verdict: np.ndarray) -> dict[str, np.ndarray]:
+    """`early_exit/<rule>/{accuracy, steps}` [problem]: 1 or 0, and forward passes; NaN without a gold answer.
 
-    `signals`: the metrics [problem, step]. `accuracy_change` is paired with full decoding. At an exit the answer counts
-    as graded in the end if it already stood there, as correct if it was exactly gold, else as wrong.
+    `signals`: the metrics [problem, step]. At an exit the answer counts as graded in the end if it already stood there,
+    as correct if it was exactly gold, else as wrong.
     """
-    graded = verdict != NO_GOLD_ANSWER
-    correct = verdict == CORRECT
+    graded, correct = verdict != NO_GOLD_ANSWER, verdict == CORRECT
     performed = np.isfinite(signals["emergence/hit"])
-    found: dict[str, Quantity] = {}
+    found: dict[str, np.ndarray] = {}
     for rule, function in EXIT_RULES.items():
         stop, steps = exits(resolve(function)(signals), performed)
         right = np.where(stop >= 0, _right_at(signals, np.maximum(stop, 0), correct), correct)
-        n = f"replayed rule {rule}, counterfactual"
-        found[f"early_exit/{rule}/accuracy"] = _quantity(right, graded, "1", f"accuracy, {n}")
-        change = right.astype(float) - correct
-        found[f"early_exit/{rule}/accuracy_change"] = _quantity(
-            change, graded, "1", f"accuracy minus that of full decoding, paired, {n}"
-        )
-        found[f"early_exit/{rule}/steps"] = _quantity(steps, graded, "steps", f"forward passes per problem, {n}")
+        found[f"early_exit/{rule}/accuracy"] = np.where(graded, right.astype(np.float64), np.nan)
+        found[f"early_exit/{rule}/steps"] = np.where(graded, steps.astype(np.float64), np.nan)
+    return found
+
+
+def replay(problems: Mapping[str, np.ndarray], verdict: np.ndarray) -> dict[str, Quantity]:
+    """`early_exit/<rule>/{accuracy, accuracy_change, steps}` over the problems with a gold answer, of
+    `replay_problems`. `accuracy_change` is paired with full decoding."""
+    correct = (verdict == CORRECT).astype(np.float64)
+    missing = "no problem has a gold answer"
+    found: dict[str, Quantity] = {}
+    for rule in EXIT_RULES:
+        right, steps = problems[f"early_exit/{rule}/accuracy"], problems[f"early_exit/{rule}/steps"]
+        which = f"replayed rule {rule}, counterfactual"
+        found[f"early_exit/{rule}/accuracy"] = share(right, label=f"accuracy, {which}", missing=missing)
+        changed = f"accuracy minus that of full decoding, paired, {which}"
+        means = {
+            "accuracy_change": (right - correct, "1", changed),
+            "steps": (steps, "steps", f"forward passes per problem, {which}"),
+        }
+        for part, (values, units, label) in means.items():
+            mean = mean_over_problems(values)
+            found[f"early_exit/{rule}/{part}"] = as_quantity(mean, dims=(), units=units, label=label, missing=missing)
     return found
 
 
@@ -98,9 +114,3 @@ def _right_at(signals: Signals, stop: np.ndarray, correct: np.ndarray) -> np.nda
     rows = np.arange(len(stop))
     same = signals["emergence/final_guess"][rows, stop] == 1
     return np.where(same, correct, signals["emergence/hit"][rows, stop] == 1)
-
-
-def _quantity(values: np.ndarray, graded: np.ndarray, units: str, label: str) -> Quantity:
-    mean = mean_over_problems(np.where(graded, values.astype(np.float64), np.nan))
-    status = "ok" if mean.n > 0 else "insufficient: no problem has a gold answer"
-    return Quantity(np.asarray(mean.mean), (), units, int(mean.n), np.asarray(mean.stderr), status, label)

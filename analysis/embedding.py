@@ -17,6 +17,7 @@ import numpy as np
 
 from ..engine.optional_parts import in_short, optional_part, warn_failed_use
 from .similarity import read_states
+from .wording import lacking
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -63,7 +64,7 @@ def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROW
         step, problem, rows = _rows(states)
         if len(rows) >= MIN_ROWS:
             return embed(rows, step, problem, steps=steps, seed=seed, state=name)
-    return _nothing(steps, f"insufficient: {len(rows)} rows with a recorded state (at least {MIN_ROWS})")
+    return _nothing(steps, f"insufficient: {lacking(len(rows), MIN_ROWS, 'rows with a recorded state')}")
 
 
 def embed(

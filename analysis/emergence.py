@@ -17,11 +17,13 @@ from .accuracy import CORRECT, NO_GOLD_ANSWER
 from .block import Block, frozen
 from .means import Mean, mean_over_problems
 from .results import Quantity
+from .shares import share
 from .slot import extracted, goes_on, gold_length, gold_slot, guess, slot_status
 
 NEVER = -1
 SHARES = (25, 50)
 """Percent of the steps by which the table counts hits."""
+MISSING = "no problem has a value"
 
 
 class Events(NamedTuple):
@@ -34,6 +36,14 @@ class Events(NamedTuple):
     guess_changes: np.ndarray
     commit_order: np.ndarray
     commit_order_in_block: np.ndarray
+
+
+class Row(NamedTuple):
+    """One number of the table for each problem [N], NaN where it has none."""
+
+    values: np.ndarray
+    units: str
+    label: str
 
 
 def hit(block: Block) -> np.ndarray:
@@ -114,8 +124,8 @@ def events(block: Block, *, block_length: int) -> Events:
     )
 
 
-def emergence_table(columns: dict[str, np.ndarray], steps: int) -> dict[str, Quantity]:
-    """`emergence/...` single numbers with standard error and n, from the problems' columns (`Events`, `verdict`).
+def emergence_values(columns: dict[str, np.ndarray], steps: int) -> dict[str, Row]:
+    """The numbers of `emergence_table` for each problem, from the problems' columns (`Events`, `verdict`).
 
     Shares are of all problems with a gold answer; those in `..._correct` of the finally correct ones, the selection
     that Prophet (arXiv 2508.19982) reports, here beside the whole.
@@ -126,7 +136,7 @@ def emergence_table(columns: dict[str, np.ndarray], steps: int) -> dict[str, Qua
     ever = correct | (first >= 0)
     rows: dict[str, tuple[np.ndarray, str, str]] = {
         "ever_pass": (_of(ever, graded), "1", "EverPass: share right in the end or at any step (MidTruth, 2508.09138)"),
-        "pass_lost": (_of(ever & ~correct, graded), "1", "EverPass - Pass: right at some step, not in the end"),
+        "pass_lost": (_of(ever & ~correct, graded), "1", "EverPass - Pass: share right at some step, not in the end"),
         "hits_lost": (_of(columns["hits_lost"], graded), "1", "times that a right guess is given up, per problem"),
         "guess_changes": (columns["guess_changes"], "1", "steps at which the guess at the answer's place changes"),
         "settled_step": (
@@ -142,7 +152,22 @@ def emergence_table(columns: dict[str, np.ndarray], steps: int) -> dict[str, Qua
             text = f"share with a {name.replace('_', ' ')} within {percent} % of the steps"
             rows[f"{name}_by_{percent}"] = (_of(by, graded), "1", f"{text}, all graded problems")
             rows[f"{name}_by_{percent}_correct"] = (_of(by, correct), "1", f"{text}, finally correct problems")
-    return {f"emergence/{name}": _single(*row) for name, row in rows.items()}
+    return {name: Row(*row) for name, row in rows.items()}
+
+
+def emergence_table(columns: dict[str, np.ndarray], steps: int) -> dict[str, Quantity]:
+    """`emergence/...` single numbers with error and n, over the problems that have a value (`emergence_values`)."""
+    return {
+        f"emergence/{name}": share(row.values, label=row.label, missing=MISSING)
+        if is_share(name)
+        else _single(row.values, row.units, row.label)
+        for name, row in emergence_values(columns, steps).items()
+    }
+
+
+def is_share(name: str) -> bool:
+    """Whether the number `emergence/<name>` is a share of problems; the others are means."""
+    return name.startswith(("ever_pass", "pass_lost", "first_hit", "stable_hit"))
 
 
 def _right(block: Block) -> np.ndarray:
@@ -218,5 +243,5 @@ def _known(step: np.ndarray) -> np.ndarray:
 
 def _single(values: np.ndarray, units: str, label: str) -> Quantity:
     mean: Mean = mean_over_problems(values)
-    status = "ok" if mean.n > 0 else "insufficient: no problem has a value"
+    status = "ok" if mean.n > 0 else f"insufficient: {MISSING}"
     return Quantity(np.asarray(mean.mean), (), units, int(mean.n), np.asarray(mean.stderr), status, label)

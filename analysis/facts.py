@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .accuracy import AMBIGUOUS, CORRECT, Counts, wilson
+from ..engine.store.drawing import DRAWING, Coverage, coverage
+from .accuracy import AMBIGUOUS, CORRECT, Counts
+from .provenance import seen
+from .shares import wilson
 from .slot import SLOT_STATUS
 from .trajectories import Trajectories, steps_of
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarray) -> dict[str, Any]:
     """The `info` of an analysis that does not depend on its settings."""
     config = run.info["config"]
+    held = coverage(run)
     return {
         "run": Path(run.path).name,
         "model": str(run.info["model"]["path"]),
@@ -33,6 +37,12 @@ def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarra
         "block_length": int(config["block_length"]),
         "block": block,
         "accuracy_interval": list(wilson(counts.correct, counts.graded)),
+        "n_asked": held.asked,
+        "missing": [*held.pending, *held.given_up],
+        "unfinished": held.note,
+        "scope": held.scope,
+        "whole_interval": whole_interval(run, counts, held),
+        "seen": seen(run),
         "slot_counts": {
             name: int((trajectories.columns["slot_status"] == code).sum()) for code, name in enumerate(SLOT_STATUS)
         },
@@ -40,6 +50,16 @@ def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarra
         "grade_rules": grade_rules(run),
         "warnings": _warnings(run, trajectories),
     }
+
+
+def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | None:
+    """95 % interval of the accuracy over all problems of an unfinished run, from the stored ones; None where the run is
+    finished, nothing is graded, or the stored problems are no random draw, which no interval can mend."""
+    if not held.pending or not held.random or not counts.graded:
+        return None
+    pending = set(held.pending)
+    to_grade = sum(problem.id in pending and problem.answer is not None for problem in run.problems)
+    return list(wilson(counts.correct, counts.graded, whole=counts.graded + to_grade))
 
 
 def block_of_step(run: Run) -> np.ndarray:
@@ -96,6 +116,12 @@ def _ungraded(rules: dict[str, int]) -> list[str]:
     ]
 
 
+def _why_not_random(run: Run) -> str:
+    if run.info.get("drawing") != DRAWING:
+        return "run.json names no drawing order, so it was decoded shortest prompt first, and those are easier"
+    return "those stored are not the first in drawing order (--ids, --limit, or problems added to the run later)"
+
+
 def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
     columns = trajectories.columns
     defined = columns["slot_status"] == 0
@@ -106,7 +132,6 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
     stored = set(run.ids)
     several = sum(bool(problem.accepted) for problem in run.problems if problem.id in stored)
     found = [
-        (len(run.missing), "problems are not in the run yet; results cover the stored ones only"),
         (too_long, "problems: the gold answer does not fit between its start and the end of the canvas; no slot"),
         (other_length, "problems: gold and extracted answer differ in length; the slot is as long as gold"),
         (unseen, "problems are correct, but not in gold's own tokens at the slot: never hit in the emergence numbers"),
@@ -120,6 +145,11 @@ def _warnings(run: Run, trajectories: Trajectories) -> list[str]:
          "information are those of the first"),
     ]
     warnings = [f"{number} {text}" for number, text in found if number] + _ungraded(grade_rules(run))
+    held = coverage(run)
+    if held.note:
+        warnings.insert(0, f"{held.note}: every figure here is over the {held.stored} stored ones alone")
+    if held.pending and not held.random:
+        warnings.insert(1, f"no interval here holds for all {held.whole} problems: {_why_not_random(run)}")
     if run.info["config"].get("record", "all") != "all":
         warnings.append("recorded with --record masked: quantities over all or committed positions are not available")
     return warnings

@@ -60,5 +60,6 @@ class MeanOverBlocks:
 
 def as_quantity(mean: Mean, *, dims: tuple[str, ...], units: str, label: str, missing: str) -> Quantity:
     """A `Quantity` from a mean; "insufficient: `missing`" where no problem has a value anywhere."""
-    status = "ok" if mean.n.size and mean.n.max() > 0 else f"insufficient: {missing}"
-    return Quantity(mean.mean, dims, units, mean.n, mean.stderr, status, label)
+    status = "ok" if np.max(mean.n, initial=0) > 0 else f"insufficient: {missing}"
+    n = mean.n if dims else int(mean.n)
+    return Quantity(np.asarray(mean.mean), dims, units, n, np.asarray(mean.stderr), status, label)

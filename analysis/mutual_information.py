@@ -30,6 +30,7 @@ from .information.significance import max_t
 from .information.uncertainty import MIN_MINORITY, MIN_N, insufficient
 from .results import Quantity
 from .trajectories import steps_of
+from .wording import lacking
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -159,6 +160,7 @@ class _Points:
     """The points of one curve as they come, in nats."""
 
     def __init__(self, steps: int, permutations: int) -> None:
+        self.most = 0
         self.nats, self.stderr = np.full((2, steps), np.nan)
         self.null = np.full((1 + permutations, steps), np.nan)
         self.n = np.zeros(steps, np.int64)
@@ -179,11 +181,12 @@ def targets_of(run: Run) -> dict[str, Target]:
     gold = {problem.id: problem.answer for problem in run.problems}
     size = np.array([_log_size(gold.get(name)) for name in run.ids])
     sized = np.flatnonzero(np.isfinite(size))
-    no_size = insufficient(len(sized))
+    no_size = insufficient(len(sized), of=len(run.ids), without="a gold answer that is a number")
     if not no_size and len(np.unique(size[sized])) < MIN_DISTINCT:
         no_size = f"gold answers have fewer than {MIN_DISTINCT} different sizes"
+    few = insufficient(len(graded), correct, of=len(run.ids), without="a gold answer")
     return {
-        "correct": Target(graded, correct, True, insufficient(len(graded), correct)),
+        "correct": Target(graded, correct, True, few),
         "size": Target(sized, size[sized], False, no_size),
     }
 
@@ -237,6 +240,8 @@ def _put(work: _Work, setting_of: Callable[[np.ndarray], Setting], found: dict[s
     from .information import curves
 
     setting = setting_of(np.isfinite(work.x).all(axis=1))
+    for name in work.curve.names:
+        found[name].most = max(found[name].most, len(setting.y))
     if insufficient(len(setting.y), setting.y if work.curve.target == "correct" else None):
         return
     points = getattr(curves, work.curve.maker)(np.asarray(work.x[setting.rows], np.float64), setting)
@@ -253,7 +258,10 @@ def _unrecorded(run: Run, curve: Curve) -> str:
 def _quantities(name: str, label: str, points: _Points, reason: str, prefix: str) -> dict[str, Quantity]:
     """Estimate and p-value; curves with no value at any step are insufficient for want of enough problems there."""
     if not reason and not np.isfinite(points.nats).any():
-        reason = f"no step has features of {MIN_N} problems with {MIN_MINORITY} of each outcome"
+        reason = (
+            f"no step has features of {MIN_N} problems with {MIN_MINORITY} of each outcome: at best "
+            f"{lacking(points.most, MIN_N, 'problems')}"
+        )
     status = f"insufficient: {reason}" if reason else "ok"
     p_label = f"p-value over all steps (max-T) of: {label}"
     if name in SCORE_TESTED:

@@ -15,7 +15,7 @@ from .gain import Gain, change, information_gain, value_before
 from .means import mean_over_problems
 from .results import Pattern, SCurve, Spike
 from .spikes import Spikes, critical_z
-from .wording import known, of_n, plus_minus
+from .wording import known, lacking, of_n, plus_minus
 
 MIN_PROBLEMS = 100
 MIN_MINORITY = 20
@@ -67,8 +67,8 @@ def withheld(counts: Counts) -> str:
     """Why this run is too small for any verdict; empty if it is not."""
     minority = min(counts.correct, counts.wrong)
     if counts.graded < MIN_PROBLEMS:
-        return f"n = {counts.graded} graded problems < {MIN_PROBLEMS}"
-    return f"{minority} problems in the smaller class < {MIN_MINORITY}" if minority < MIN_MINORITY else ""
+        return lacking(counts.graded, MIN_PROBLEMS, "graded problems")
+    return lacking(minority, MIN_MINORITY, "problems in the smaller class") if minority < MIN_MINORITY else ""
 
 
 def judge_change(values: np.ndarray, *, share: float = 0.0) -> Change:

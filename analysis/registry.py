@@ -17,6 +17,7 @@ class Metric(NamedTuple):
     """A value for each problem and step: `function(Block) -> [problem, step]`, averaged over problems afterwards.
 
     `every_position`: undefined unless the run recorded all generated positions. `missing`: why there may be no value.
+    `share`: every value is 0 or 1, so that the mean is a share of problems.
     """
 
     function: str
@@ -25,6 +26,7 @@ class Metric(NamedTuple):
     variables: tuple[str, ...]
     missing: str
     every_position: bool = False
+    share: bool = False
 
 
 _GOLD = ("answer_logprob", "answer_token_id")
@@ -93,19 +95,19 @@ METRICS: dict[str, Metric] = {
         every_position=True),
     "emergence/hit": Metric(
         "emergence:hit", "1", "share of problems whose guess at the answer's place is the gold answer", _GUESS,
-        "no problem has a gold answer"),
+        "no problem has a gold answer", share=True),
     "emergence/first_hit": Metric(
         "emergence:first_hit", "1", "share of problems with a first hit by this step, kept or not", _GUESS,
-        "no problem has a gold answer"),
+        "no problem has a gold answer", share=True),
     "emergence/stable_hit": Metric(
         "emergence:stable_hit", "1", "share of problems whose guess is the gold answer from this step to the end",
-        _GUESS, "no problem has a gold answer"),
+        _GUESS, "no problem has a gold answer", share=True),
     "emergence/final_guess": Metric(
         "emergence:final_guess", "1", "share of problems whose guess is what finally stands there, right or wrong",
-        _GUESS, _NO_ANSWER),
+        _GUESS, _NO_ANSWER, share=True),
     "emergence/settled": Metric(
         "emergence:settled", "1", "share of problems whose guess stays as it is from this step to the end", _GUESS,
-        _NO_ANSWER),
+        _NO_ANSWER, share=True),
     "answer/confidence": Metric(
         "emergence:confidence", "probability", "joint probability of the best guess at the extracted answer", _MODEL,
         _NO_ANSWER),

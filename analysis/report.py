@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .accuracy import CORRECT, count, wilson
+from ..engine.store.drawing import coverage
+from .accuracy import CORRECT, count
 from .block import digit_ids, read_block
 from .confidence import answer_slot
-from .plots import style
+from .facts import whole_interval
+from .provenance import staleness
 from .publish import publish
-from .results import Analysis, Quantity
+from .report_curves import charts, rounded
+from .results import Analysis
+from .shares import wilson
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -59,25 +63,6 @@ _FIELDS = (
     "n_forwards",
     "seconds",
 )
-
-CHARTS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
-    ("Confidence in the gold answer", "probability at the answer slot", "unit",
-     (("confidence/answer_slot", "all", "all"), ("confidence_correct/answer_slot", "correct", "correct"),
-      ("confidence_wrong/answer_slot", "wrong", "wrong"))),
-    ("Entropy", "bits per position", "",
-     (("entropy/all", "all positions", "all"), ("entropy/masked", "masked", "masked"),
-      ("entropy/committed", "committed", "committed"))),
-    ("KL to the step before", "bits per position", "",
-     (("kl/all", "all positions", "all"), ("kl/masked", "masked", "masked"),
-      ("kl/committed", "committed", "committed"))),
-    ("CKA of the logits", "debiased, 1 = same geometry", "",
-     (("cka/consecutive", "with the step before", "all"), ("cka/to_final", "with the last step", "correct"))),
-    ("Answer emergence", "share of problems whose guess is gold", "unit",
-     (("emergence/first_hit", "first hit", "all"), ("emergence/stable_hit", "for good", "correct"))),
-    ("Information gain", "gain of mean confidence per step", "", (("gain/answer_slot", "gain", "all"),)),
-)  # fmt: skip
-"""Title, unit, y range ("unit": 0 to 1) and lines (quantity, name, colour role) of each chart on the page."""
-
 
 class Coding(NamedTuple):
     """How values become bytes: value = scale * (byte / 254) ** power; 255 is no value."""
@@ -131,6 +116,7 @@ def page_data(
         "token_bytes": 2 if len(texts) <= 1 << 16 else 4,
         "charts": list(charts(analysis)) if analysis is not None else [],
         "analysed": analysis is not None,
+        "stale": staleness(analysis, run) if analysis is not None else "",
         "problems": [_pack(problem, ids, codings) for problem in problems],
     }
 
@@ -157,17 +143,6 @@ def token_texts(run: Run, ids: list[int], decode_token: Callable[[int], str] | N
     return ["" if token < 0 else str(known.get(str(token), f"#{token}")) for token in ids]
 
 
-def charts(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    """The run's curves as JSON values, means over problems with half the 95 % interval."""
-    for title, unit, span, rows in CHARTS:
-        lines = [_line(analysis[name], label, role) for name, label, role in rows if style.usable(analysis, name)]
-        why = "" if lines else style.why_not(analysis, rows[0][0])
-        gain = title == "Information gain" and style.method_of(analysis) == "answer_slot"
-        rule = analysis.info.get("settings", {}).get("spike_rule", "z")
-        spikes = [spike.step for spike in analysis.spikes.get(rule, [])] if gain else []
-        yield {"title": title, "unit": unit, "span": span, "lines": lines, "why_not": why, "spikes": spikes}
-
-
 def assemble(page: dict[str, Any]) -> str:
     """The HTML text: template, style and script of `assets/`, and `page` as a data block that no text can leave."""
     texts = {name: (resources.files(__package__) / "assets" / name).read_text("utf-8") for name in (
@@ -191,7 +166,8 @@ def embed(value: Any) -> str:
 
 
 def _facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dict[str, Any]:
-    counts, info = count(verdicts), run.info
+    counts, info, held = count(verdicts), run.info, coverage(run)
+    whole = whole_interval(run, counts, held)
     interval = wilson(counts.correct, counts.graded)
     model = info.get("model", {})
     settings = {name: value for name, value in info.get("config", {}).items() if name != "model"}
@@ -203,7 +179,10 @@ def _facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dict[s
         "source": Path(str(info.get("data", {}).get("source", ""))).name,
         "settings": [[name, "" if value is None else str(value)] for name, value in settings.items()],
         "n_stored": len(verdicts),
-        "n_missing": len(run.missing),
+        "n_missing": len(held.pending) + len(held.given_up),
+        "unfinished": held.note,
+        "scope": held.scope,
+        "whole_interval": [round(end, 4) for end in whole] if whole else None,
         "counts": counts._asdict(),
         "graded": counts.graded,
         "interval": None if math.isnan(interval.low) else [round(interval.low, 4), round(interval.high, 4)],
@@ -270,25 +249,14 @@ def _pack(problem: dict[str, Any], ids: np.ndarray, codings: dict[str, Coding]) 
         **texts,
         **numbers,
         "answer": problem["answer"],
-        "seconds": _round(float(problem["seconds"])),
+        "seconds": rounded(float(problem["seconds"])),
         "verdict": VERDICTS[int(problem["verdict"])],
         "performed": [int(done) for done in problem["performed"]],
-        "gold": [_round(value) for value in problem["gold"]],
+        "gold": [rounded(value) for value in problem["gold"]],
         "shown": _base64(np.searchsorted(ids, problem["shown"]).astype(wide)),
         "flags": _base64(problem["flags"]),
         **{name: coding.encode(np.asarray(problem[name], np.float64)) for name, coding in codings.items()},
     }
-
-
-def _line(quantity: Quantity, label: str, role: str) -> dict[str, Any]:
-    half = style.half_width(quantity)
-    values, spread = ([_round(value) for value in part] for part in (quantity.values, half))
-    return {"label": label, "role": role, "n": style.count(quantity), "values": values, "half": spread}
-
-
-def _round(value: float) -> float | None:
-    """Three significant digits, None where not finite."""
-    return float(f"{value:.3g}") if math.isfinite(value) else None
 
 
 def _base64(array: np.ndarray) -> str:

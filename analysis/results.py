@@ -15,6 +15,7 @@ import numpy as np
 
 from .display import analysis_repr, quantity_repr
 from .errors import SettingError
+from .provenance import staleness_beside
 from .publish import publish
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Quantity(NamedTuple):
     """One measured quantity. `n` is the number of problems behind it, one number or one for each entry of `values`.
 
     `dims` names the axes (`step`, `other_step`; `()` for a single number). `stderr` has the shape of `values` or is
-    None where no standard error is defined. `status` is "ok", or "insufficient: " and the reason; values may be NaN.
+    None where no standard error is defined, as for a share, whose 95 % `interval` [2, *values.shape] is given instead
+    (lower and upper ends). `status` is "ok", or "insufficient: " and the reason; values may be NaN.
     """
 
     values: np.ndarray
@@ -37,6 +39,7 @@ class Quantity(NamedTuple):
     stderr: np.ndarray | None
     status: str
     label: str
+    interval: np.ndarray | None = None
 
     @property
     def ok(self) -> bool:
@@ -138,7 +141,7 @@ def save_analysis(analysis: Analysis, path: str | Path) -> None:
 def save_unfinished(analysis: Analysis, path: str | Path) -> None:
     """`save_analysis`, except that a finished analysis at `path` stays: half of a new one is worth less than it.
 
-    Unfinished is one whose `info["unfinished"]` names what was still to come. Raises OSError as `save_analysis` does.
+    Unfinished is one whose `info["to_come"]` names what was still to come. Raises OSError as `save_analysis` does.
     """
     if not _is_finished(Path(path)):
         save_analysis(analysis, path)
@@ -149,13 +152,14 @@ def _is_finished(path: Path) -> bool:
 
     try:
         with h5py.File(path, "r") as file:
-            return not json.loads(file["records"][()])["info"].get("unfinished")
+            return not json.loads(file["records"][()])["info"].get("to_come")
     except (OSError, KeyError, ValueError):  # none, or nothing that can be read
         return False
 
 
 def load_analysis(path: str | Path) -> Analysis:
-    """Read what `save_analysis` wrote, bit for bit.
+    """Read what `save_analysis` wrote, bit for bit. Where it lies in a run that has changed since, `info["stale"]` says
+    so in a sentence, which every picture and text made from it repeats.
 
     Raises FileNotFoundError if there is none, ValueError if the file is not an analysis or of another schema version.
     """
@@ -172,7 +176,7 @@ def load_analysis(path: str | Path) -> Analysis:
                 f"run `diffengine analyze {path.parent}` again"
             )
         records = json.loads(file["records"][()])
-        return Analysis(
+        analysis = Analysis(
             quantities={str(group.attrs["name"]): _read_quantity(group) for group in file["quantities"].values()},
             spikes={rule: [Spike(*spike) for spike in spikes] for rule, spikes in records["spikes"].items()},
             s_curve=SCurve(*records["s_curve"]),
@@ -180,6 +184,9 @@ def load_analysis(path: str | Path) -> Analysis:
             problems={str(item.attrs["name"]): _read_column(item) for item in file["problems"].values()},
             info=records["info"] | {name: item[()] for name, item in file["info"].items()},
         )
+    if stale := staleness_beside(analysis, path.parent):
+        analysis.info["stale"] = stale
+    return analysis
 
 
 def _image(analysis: Analysis) -> bytes:
@@ -210,6 +217,8 @@ def _image(analysis: Analysis) -> bytes:
 def _write_quantity(group: h5py.Group, name: str, quantity: Quantity, scales: dict[str, h5py.Dataset]) -> None:
     group.attrs.update(name=name, long_name=quantity.label, status=quantity.status, dims=json.dumps(quantity.dims))
     parts = {"values": quantity.values, "stderr": quantity.stderr, "n": quantity.n}
+    if quantity.interval is not None:
+        parts |= {"low": quantity.interval[0], "high": quantity.interval[1]}
     for part, values in parts.items():
         if values is None:
             continue
@@ -247,6 +256,7 @@ def _read_quantity(group: h5py.Group) -> Quantity:
         stderr=np.asarray(group["stderr"][()]) if "stderr" in group else None,
         status=str(group.attrs["status"]),
         label=str(group.attrs["long_name"]),
+        interval=np.stack([group["low"][()], group["high"][()]]) if "low" in group else None,
     )
 
 

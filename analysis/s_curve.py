@@ -13,6 +13,7 @@ import numpy as np
 from .curve_models import LOGISTIC_10_90, Fit, aicc, fit_all, logistic
 from .means import mean_over_problems
 from .results import SCurve
+from .wording import lacking
 
 MIN_PROBLEMS = 20
 MIN_STEPS = 10
@@ -48,7 +49,7 @@ def s_curve(
     used = np.flatnonzero(np.isfinite(mean))
     nothing = np.full(mean.shape, np.nan)
     if len(values) < MIN_PROBLEMS or len(used) < MIN_STEPS:
-        reason = f"{len(values)} problems (at least {MIN_PROBLEMS}) and {len(used)} steps (at least {MIN_STEPS})"
+        reason = f"{lacking(len(values), MIN_PROBLEMS, 'problems')} and {lacking(len(used), MIN_STEPS, 'steps')}"
         return SCurveResult(bare._replace(verdict="insufficient", reason=reason), nothing, {})
     x, y = _relative(used), mean[used]
     fits = fit_all(x, y)

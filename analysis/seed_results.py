@@ -147,6 +147,7 @@ def _quantity(quantity: Quantity) -> dict[str, Any]:
     return {
         "values": _tensor(quantity.values),
         "stderr": None if quantity.stderr is None else _tensor(quantity.stderr),
+        "interval": None if quantity.interval is None else _tensor(quantity.interval),
         "n": _plain(quantity.n),
         "dims": list(quantity.dims),
         "units": quantity.units,

@@ -13,6 +13,7 @@ import numpy as np
 
 from .registry import SIMILARITIES
 from .results import Quantity
+from .wording import lacking
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -91,7 +92,7 @@ def _quantities(
     label = MEANING[kind].format(state=state)
     status = "ok"
     if n < MIN_PROBLEMS or len(usable) < 2:
-        status = f"insufficient: {n} problems with the state at every step (at least {MIN_PROBLEMS})"
+        status = f"insufficient: {lacking(n, MIN_PROBLEMS, 'problems with the state at every step')}"
     parts = _parts(kind, states, usable) if status == "ok" else {}
     shapes = {"matrix": ("step", "other_step"), "consecutive": ("step",), "to_final": ("step",)}
     if kind == "procrustes":

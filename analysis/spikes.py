@@ -13,6 +13,7 @@ import numpy as np
 from .gain import Gain
 from .registry import SPIKE_RULES, find, resolve
 from .results import Spike
+from .wording import lacking
 
 MIN_PROBLEMS = 10
 """Below this many problems `z` says "insufficient": the t distribution then leans on normality too much."""
@@ -52,7 +53,8 @@ def significant(gain: Gain, *, threshold: float) -> Marked:
     few = gain.n < MIN_PROBLEMS
     if not len(few) or few.all():
         most = int(gain.n.max(initial=0))
-        return Marked(np.zeros(len(few), bool), np.full(len(few), np.nan), f"insufficient: n = {most} < {MIN_PROBLEMS}")
+        status = f"insufficient: {lacking(int(most), MIN_PROBLEMS, 'problems with a gain')}"
+        return Marked(np.zeros(len(few), bool), np.full(len(few), np.nan), status)
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(few, np.nan, gain.gain / gain.stderr)
     return Marked(z > critical_z(gain), z, "ok")

@@ -12,8 +12,9 @@ import numpy as np
 from .patterns import MIN_MINORITY
 from .publish import publish
 from .results import Analysis, Quantity, Spike
+from .summary_dataset import dataset_lines, mark_of
 from .summary_emergence import emergence_lines, exit_lines, grading_lines, information_lines, map_lines
-from .wording import known, of_n, plus_minus
+from .wording import error_of, known, n_text, plus_minus, value_text
 
 SPIKES_SHOWN = 10
 
@@ -26,7 +27,7 @@ def write_summary(analysis: Analysis, path: str | Path) -> None:
 def summarise(analysis: Analysis) -> str:
     """The whole text, sections as in the seed: dataset, S-curve, spikes, statistics, patterns, insights, warnings."""
     sections = {
-        "Dataset": _dataset(analysis),
+        "Dataset": dataset_lines(analysis),
         "Grading": grading_lines(analysis),
         "S-curve": _s_curve(analysis),
         f"Information spikes (rule {_rule(analysis)})": _spikes(analysis),
@@ -39,9 +40,18 @@ def summarise(analysis: Analysis) -> str:
         "Key insights": key_insights(analysis),
         "Warnings": analysis.info["warnings"] or ["none"],
     }
-    blocks = [f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in sections.items()]
+    mark = mark_of(analysis)
+    blocks = [
+        f"{title}\n{'-' * len(title)}\n" + "\n".join(_marked(line, mark) for line in lines)
+        for title, lines in sections.items()
+    ]
     head = f"diffengine analysis of run {analysis.info['run']}"
-    return f"{head}\n{'=' * len(head)}\n\n" + "\n\n".join(blocks) + "\n"
+    stale = f"STALE: {analysis.info['stale']}\n\n" if analysis.info.get("stale") else ""
+    return f"{head}\n{'=' * len(head)}\n\n{stale}" + "\n\n".join(blocks) + "\n"
+
+
+def _marked(line: str, mark: str) -> str:
+    return line if line.startswith("unfinished:") else f"{line}{mark}"
 
 
 def key_insights(analysis: Analysis) -> list[str]:
@@ -56,26 +66,6 @@ def key_insights(analysis: Analysis) -> list[str]:
         _moved("cka/consecutive", "The CKA with the step before", analysis),
     ]
     return [sentence for sentence in sentences if sentence]
-
-
-def _dataset(analysis: Analysis) -> list[str]:
-    info = analysis.info
-    lines = [
-        f"model {info['model']}; data {info['data'] or 'not recorded'}",
-        f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
-        f"blocks of {info['block_length']}",
-        f"{info['n_correct']} correct, {info['n_wrong']} wrong, {info['n_unextracted']} without an extracted answer, "
-        f"{info['n_no_gold']} without a gold answer"
-        + (f", {info['n_ambiguous']} with a number that can be read two ways" if info.get("n_ambiguous") else ""),
-    ]
-    accuracy, (low, high) = analysis["accuracy"], info["accuracy_interval"]
-    if accuracy.ok:
-        return [
-            *lines,
-            f"accuracy {100 * float(accuracy.values):.1f} % "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %, Wilson, n = {accuracy.n})",
-        ]
-    return [*lines, f"accuracy {accuracy.status}"]
 
 
 def _s_curve(analysis: Analysis) -> list[str]:
@@ -141,9 +131,10 @@ def _first_to_last(quantity: Quantity) -> str:
 
 
 def _value(quantity: Quantity, step: int) -> str:
-    stderr = None if quantity.stderr is None else float(quantity.stderr[step])
-    n = quantity.n if isinstance(quantity.n, int) else int(quantity.n[step])
-    return f"{quantity.values[step]:.4g}{plus_minus(stderr)} (step {step}, {of_n(n, stderr)})"
+    n = n_text(quantity, step)
+    if quantity.interval is not None:
+        return f"{value_text(quantity, step)} (step {step}, {n})"
+    return f"{quantity.values[step]:.4g}{plus_minus(error_of(quantity, step))} (step {step}, {n})"
 
 
 def _accuracy_sentence(analysis: Analysis) -> str:
@@ -183,9 +174,8 @@ def _emergence_sentence(analysis: Analysis) -> str:
         return ""
     stable, ever = (analysis[name] for name in names)
     return (
-        f"By half the steps {100 * float(stable.values):.0f} % of the problems have the gold answer for good, at some "
-        f"step {100 * float(ever.values):.0f} %, in the end {100 * float(analysis['accuracy'].values):.0f} % "
-        f"(n = {stable.n})."
+        f"By half the steps {value_text(stable)} of the problems have the gold answer for good, at some step "
+        f"{value_text(ever)}, in the end {value_text(analysis['accuracy'])} (n = {stable.n})."
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from .registry import EMERGENCE, EXIT_RULES
 from .results import Analysis, Quantity
-from .wording import of_n, plus_minus
+from .shares import share_of
+from .wording import n_text, of_n, plus_minus, value_text
 
 LEVEL = 0.05
 
@@ -21,7 +22,9 @@ def grading_lines(analysis: Analysis) -> list[str]:
     counts = analysis.info.get("lm_eval")
     if counts:
         strict, flexible, n = counts["strict"], counts["flexible"], counts["n"]
-        lines.append(f"lm-eval gsm8k filters on the same texts: strict {strict}, flexible {flexible} of {n}")
+        pairs = (("strict", strict), ("flexible", flexible))
+        said = ", ".join(f"{word} {right} of {n} = {share_of(right, n)}" for word, right in pairs)
+        lines.append(f"lm-eval gsm8k filters on the same texts: {said}")
     return lines or ["no generated text recorded"]
 
 
@@ -78,9 +81,7 @@ def map_lines(analysis: Analysis) -> list[str]:
 def _value(quantity: Quantity) -> str:
     if not quantity.ok:
         return quantity.status
-    unit = "" if quantity.units == "1" else f" {quantity.units}"
-    stderr = None if quantity.stderr is None else float(quantity.stderr)
-    return f"{float(quantity.values):.4g}{plus_minus(stderr)}{unit} ({of_n(int(quantity.n), stderr)})"
+    return f"{value_text(quantity)} ({n_text(quantity)})"
 
 
 def _step(quantity: Quantity, step: int) -> str:

@@ -1,8 +1,13 @@
-"""How a number with its error and its n is written in a text. Knows no quantity."""
+"""How a number with its error and its n is written in a text."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
+
+from .results import Quantity
+from .shares import percent
 
 
 def plus_minus(stderr: float | None, form: str = ".2g") -> str:
@@ -15,6 +20,35 @@ def of_n(n: int, stderr: float | None) -> str:
     return f"n = {n}" + (", no interval" if stderr is not None and math.isnan(stderr) else "")
 
 
+def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:
+    """"96 problems (at least 100; 4 more would suffice)": what is there, what is needed, what would do. `rest` says
+    where the others went."""
+    more = f"; {need - have} more would suffice" if need > have else ""
+    return f"{have} {what} (at least {need}{more}{f'; {rest}' if rest else ''})"
+
+
 def known(value: float, form: str) -> str:
     """The number, or "unknown" for NaN."""
     return "unknown" if math.isnan(value) else f"{value:{form}}"
+
+
+def value_text(quantity: Quantity, step: int | None = None, *, form: str = ".4g") -> str:
+    """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "88 % (83 to 92)" for a share."""
+    at = () if step is None else (step,)
+    value = float(quantity.values[at])
+    if quantity.interval is not None:
+        low, high = (float(end) for end in quantity.interval[(slice(None), *at)])
+        return percent(value, low, high) if math.isfinite(value) else "no value"
+    unit = "" if quantity.units == "1" else f" {quantity.units}"
+    return f"{value:{form}}{plus_minus(error_of(quantity, step))}{unit}"
+
+
+def error_of(quantity: Quantity, step: int | None = None) -> float | None:
+    """The standard error (at a step), None where none is defined."""
+    return None if quantity.stderr is None else float(quantity.stderr[() if step is None else step])
+
+
+def n_text(quantity: Quantity, step: int | None = None) -> str:
+    """"n = 12" of the value (at a step)."""
+    n = int(np.asarray(quantity.n)[() if step is None or isinstance(quantity.n, int) else step])
+    return of_n(n, error_of(quantity, step))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+DASHBOARD = "comprehensive_dashboard.png"
 COMMANDS = {
     "run": "diffengine.engine.commands.run:run",
     "estimate": "diffengine.engine.commands.run:estimate",
@@ -99,14 +100,30 @@ RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -> None:
     """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the seed's results file.
 
-    Several runs are also put side by side: a table here, and comparison.csv in the first one's folder.
+    Several runs are also compared with the first, problem by problem where they share problems, and put side by side:
+    tables here before the summaries, and comparison.csv and comparison-paired.csv in the first one's folder.
     """
-    from ..analysis.comparison import compare_text, write_comparison
-
     analyses = [_analyze_one(path, plots, confidence_method=method, **settings) for path in paths]
     if len(analyses) > 1:
-        click.echo(f"\n{compare_text(analyses).rstrip()}")
-        click.echo(f"\ncomparison: {write_comparison(analyses, paths[0] / 'comparison.csv')}")
+        _say_comparison(analyses, paths[0])
+    for path, analysis in zip(paths, analyses, strict=True):
+        _say_summary(path, analysis)
+
+
+def _say_comparison(analyses: list[Analysis], folder: Path) -> None:
+    from ..analysis.comparison import NUMBERS, compare_text, write_comparison
+    from ..analysis.paired_runs import compare_pairs, write_pairs
+
+    click.echo(compare_text(analyses).rstrip())
+    pairs = write_pairs(compare_pairs(analyses, list(NUMBERS)), folder / "comparison-paired.csv")
+    click.echo(f"\ncomparison: {write_comparison(analyses, folder / 'comparison.csv')}, {pairs}\n")
+
+
+def _say_summary(path: Path, analysis: Analysis) -> None:
+    from ..analysis.summary import summarise
+
+    click.echo(summarise(analysis).rstrip())
+    click.echo(f"\ndashboard: {path / DASHBOARD}\n".rstrip())
 
 
 def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
@@ -114,7 +131,7 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     from ..analysis.dashboard import draw_all, draw_dashboard
     from ..analysis.results import save_analysis, save_unfinished
     from ..analysis.seed_results import write_seed_results
-    from ..analysis.summary import summarise, write_summary
+    from ..analysis.summary import write_summary
     from .store import open_run
 
     saved = path / "analysis.h5"
@@ -122,11 +139,9 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
     write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
-    dashboard = draw_dashboard(analysis, path / "comprehensive_dashboard.png")
+    draw_dashboard(analysis, path / DASHBOARD)
     if plots == "all":
         draw_all(analysis, path / "plots")
-    click.echo(summarise(analysis).rstrip())
-    click.echo(f"\ndashboard: {dashboard}")
     return analysis
 
 
@@ -136,7 +151,7 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
 @click.option("--max-problems", type=click.IntRange(1), default=200, show_default=True)
 def report(path: Path, out: Path | None, max_problems: int) -> None:
     """Write report.html: one offline page with a step slider over every problem's canvas."""
-    from ..analysis.analyze import analyze_run
+    from ..analysis.analyze import analyze_run, analyze_run_again
     from ..analysis.report import write_report
     from ..analysis.results import load_analysis
     from .store import open_run
@@ -144,6 +159,9 @@ def report(path: Path, out: Path | None, max_problems: int) -> None:
     run = open_run(path)
     saved = path / "analysis.h5"
     analysis = load_analysis(saved) if saved.exists() else analyze_run(run)
+    if stale := analysis.info.get("stale"):
+        click.echo(f"{saved}: {stale}; the page's curves are computed anew from the run, {saved.name} stays as it is")
+        analysis = analyze_run_again(run, analysis)
     click.echo(f"report: {write_report(run, analysis, out or path / 'report.html', max_problems=max_problems)}")
 
 

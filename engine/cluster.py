@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .cluster_worker import Job, Report, Worker, given_up_mark
-from .one_device import by_length
+from .one_device import in_drawing_order
 from .prompts import Prompt
 from .ray_session import ClusterError, started_ray
 from .stopping import Stop, stopping
@@ -55,11 +55,11 @@ class Place:
 
 
 def batches_of(prompts: Sequence[Prompt], *, gen_length: int, budget: int, workers: int, most: int) -> deque[Batch]:
-    """Length-sorted batches, longest first, each one canvas full, small enough that every worker gets some."""
+    """Batches in drawing order, each one canvas full, small enough that every worker gets some."""
     most = max(1, min(most, -(-len(prompts) // workers)))
     batches: deque[Batch] = deque()
     used = 0
-    for prompt in reversed(by_length(prompts)):
+    for prompt in in_drawing_order(prompts):
         used += len(prompt.token_ids) + gen_length
         if not batches or used > budget or len(batches[-1].prompts) >= most:
             batches.append(Batch([]))

@@ -54,7 +54,7 @@ class ProgressPrinter:
             self._bar = _new_bar(progress)
         self._bar.n = progress.done + progress.resumed + progress.failed
         if progress.done:
-            self._bar.set_postfix_str(f"{progress.correct}/{progress.done} correct", refresh=False)
+            self._bar.set_postfix_str(_correct(progress), refresh=False)
         self._bar.refresh() if self._bar.n >= self._bar.total else self._bar.update(0)
 
 
@@ -69,7 +69,6 @@ def _new_bar(progress: Progress) -> Any:
 
 def describe(progress: Progress) -> str:
     """One plain line: counts, rate, ETA."""
-    left = progress.total - progress.done - progress.resumed - progress.failed
     parts = [f"{progress.done + progress.resumed}/{progress.total} problems"]
     if progress.resumed:
         parts.append(f"{progress.resumed} from before")
@@ -77,10 +76,20 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.failed} failed")
     if progress.done:
         rate = progress.done / progress.seconds
-        parts += [f"{progress.correct}/{progress.done} correct", f"{rate * 3600:.0f} problems/h"]
-        if left:
+        parts += [_correct(progress), f"{rate * 3600:.0f} problems/h"]
+        if left := _left(progress):
             parts.append(f"ETA {duration(left / rate)}")
     return ", ".join(parts)
+
+
+def _left(progress: Progress) -> int:
+    return progress.total - progress.done - progress.resumed - progress.failed
+
+
+def _correct(progress: Progress) -> str:
+    """A share of an unfinished run says so where it stands."""
+    missing = f" (unfinished: {left} missing)" if (left := _left(progress)) else ""
+    return f"{progress.correct}/{progress.done} correct{missing}"
 
 
 def duration(seconds: float) -> str:

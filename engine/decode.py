@@ -17,6 +17,7 @@ from .phases import Phases
 from .prompts import Prompt
 from .record import Finished, Recorder
 from .stopping import Stop
+from .store.drawing import draw_key
 
 if TYPE_CHECKING:
     from .policies.llada import LLaDAPolicy
@@ -34,7 +35,8 @@ def decode(
     stop: Stop | None = None,
     between_steps: Callable[[], None] = lambda: None,
 ) -> Iterator[Finished]:
-    """Denoise every prompt; yields each problem as it finishes, in no particular order.
+    """Denoise every prompt; yields each problem as it finishes, those of one step in drawing order: on the canvas they
+    lie by length, and a shard may end between two of them.
 
     `between_steps` is called before each step, when every finished problem has been passed on.
     Raises KeyboardInterrupt between two steps once `stop` is asked.
@@ -44,7 +46,8 @@ def decode(
         stop.end_if_asked()
         between_steps()
         phases.mark("between")
-        for row in decode_step(model, canvas, head, policy, recorder, phases):
+        left = decode_step(model, canvas, head, policy, recorder, phases)
+        for row in sorted(left, key=lambda row: draw_key(row.prompt.problem.id)):
             finished = recorder.finish(row)
             phases.mark("finish")
             phases.settle()

@@ -30,6 +30,7 @@ from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
 from .record import Finished, Recorder
 from .stopping import Stop
+from .store.drawing import draw_key
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,14 @@ def set_up(
     return Desk(canvas, head, policy, recorder)
 
 
+def in_drawing_order(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The order in which prompts are decoded: one that knows nothing of their length, so that whatever is finished
+    when a run is cut short is a random sample of the whole. Rows of one length meet on a canvas only by chance."""
+    return sorted(prompts, key=lambda p: draw_key(p.problem.id))
+
+
 def by_length(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Shortest first: rows of one length share attention calls."""
+    """Shortest first. Not the order of a run: a run cut short would have its easiest problems alone."""
     return sorted(prompts, key=lambda p: len(p.token_ids))
 
 
@@ -149,7 +156,7 @@ class Device:
 
         What is left at the end goes with the next batch or `flush`.
         """
-        left = by_length(prompts)
+        left = in_drawing_order(prompts)
         while left:
             done: set[str] = set()
             try:
@@ -179,18 +186,18 @@ class Device:
         self._budget, self._halved = max(1, self._used // 2), True
         logger.warning("out of memory; going on with half the token budget, %d: %s", self._budget, why[:200])
 
-    def _attempt(self, ordered: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        self._used = self._budget if self._halved else min(self._budget, self._room(ordered))
+    def _attempt(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
+        self._used = self._budget if self._halved else min(self._budget, self._room(prompts))
         how = self._execution
         desk = set_up(
-            ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
+            prompts, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
         )
         try:
             take_sum = desk.recorder.take_hidden_sum
             stream = decode(
                 self._model,
                 *desk,
-                iter(ordered),
+                iter(prompts),
                 self._phases,
                 self._stop,
                 between_steps=lambda: self._gathering.publish_if_due(take_sum),
@@ -201,14 +208,14 @@ class Device:
         finally:
             self._gathering.add_sum(desk.recorder.take_hidden_sum())
 
-    def _room(self, ordered: Sequence[Prompt]) -> int:
+    def _room(self, prompts: Sequence[Prompt]) -> int:
         """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
         if self._model.device.type != "cuda" or self._execution.token_budget is not None:
             return sys.maxsize
         device = self._model.device
         free, _ = torch.cuda.mem_get_info(device)
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
-        shortest = len(ordered[0].token_ids) + self._config.gen_length
+        shortest = min(len(p.token_ids) for p in prompts) + self._config.gen_length
         return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
 
 

@@ -20,6 +20,7 @@ from .config import ADDED_LATER, ConfigError, RunConfig, fingerprint
 from .models.loading import MaskedDiffusionModel
 from .problems import Problem, ProblemSet, load_problems, write_problems
 from .store.disk import fsync_directory, write_file
+from .store.drawing import DRAWING
 from .store.schema import SCHEMA_VERSION
 
 PACKAGES = ("torch", "transformers", "triton", "numpy", "h5py", "tokenizers", "safetensors")
@@ -48,6 +49,7 @@ def describe_run(
             "dtype": config.dtype,
         },
         "data": {"source": problems.source, "sha256": problems.sha256, "n_problems": len(problems.problems)},
+        "drawing": DRAWING,
         "versions": _versions(),
         "command": sys.argv,
         "devices": devices,

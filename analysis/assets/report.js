@@ -66,15 +66,18 @@ function segments(root, name, options, onChange) {
   });
 }
 
+const unfinished = () => (page.n_missing ? ` · unfinished, ${page.n_missing} missing` : "");
+
 function header() {
   byId("run").textContent = page.run;
   byId("about").textContent = [page.model, page.architecture, page.source, page.created].filter(Boolean).join(" · ");
   const { correct, wrong, unextracted, no_gold: ungraded, ambiguous } = page.counts, percent = (share) => (100 * share).toFixed(1);
   const interval = page.interval ? `95 %: ${percent(page.interval[0])} to ${percent(page.interval[1])}, n = ${page.graded}` : "nothing graded";
+  const over = page.whole_interval ? `; ${percent(page.whole_interval[0])} to ${percent(page.whole_interval[1])} ${page.scope}` : page.scope ? `; ${page.scope}` : "";
   const tiles = [
-    ["Accuracy", page.graded ? percent(correct / page.graded) + " %" : "–", interval],
-    ["Problems", String(page.n_stored), page.n_missing ? `${page.n_missing} more are not done yet` : "all done"],
-    ["Verdicts", `${correct} ✓  ${wrong + unextracted + ambiguous} ✗`, `${unextracted} without an answer, ${ambiguous} ambiguous, ${ungraded} without gold`],
+    ["Accuracy", page.graded ? percent(correct / page.graded) + " %" : "–", interval + over + unfinished()],
+    ["Problems", String(page.n_stored), page.unfinished || "all done"],
+    ["Verdicts", `${correct} ✓  ${wrong + unextracted + ambiguous} ✗`, `${unextracted} without an answer, ${ambiguous} ambiguous, ${ungraded} without gold${unfinished()}`],
     ["Canvas", `${page.positions} positions`, `${page.steps} steps, blocks of ${page.block_length}`],
   ];
   for (const [name, value, small] of tiles) {
@@ -92,8 +95,10 @@ function header() {
 
 function curves() {
   byId("curves-note").textContent = page.analysed
-    ? "Means over problems with 95 % bands where a standard error is defined. Dotted lines: a new block begins. Point at a chart for its numbers."
+    ? "Means over problems with 95 % bands where one is defined. Dotted lines: a new block begins. Point at a chart for its numbers."
     : "This run has not been analysed yet, so there are no curves. Type: diffengine analyze, then: diffengine report.";
+  for (const caveat of [page.unfinished, page.analysed && page.stale && `The curves do not fit the rest of the page: ${page.stale}`])
+    if (caveat) byId("curves-note").append(element("strong", "caveat", ` ${caveat[0].toUpperCase()}${caveat.slice(1)}.`));
   for (const spec of page.charts) byId("curves").append(chart(spec, page).root);
 }
 
@@ -148,7 +153,7 @@ function choose(problem) {
 
 function goldLine(problem) {
   const known = problem.gold.some((value) => value !== null);
-  const line = { label: "p(gold answer)", role: "all", n: 0, values: problem.gold, half: null };
+  const line = { label: "p(gold answer)", role: "all", n: 0, values: problem.gold };
   const spec = { title: "Probability of the gold answer where the answer stands", unit: "", span: "unit", lines: known ? [line] : [],
     why_not: problem.answer === null ? "No gold answer is given for this problem." : "No answer was found in the text, or the gold answer does not fit where it stands." };
   state.gold = chart(spec, page, show);
@@ -268,8 +273,8 @@ function keys(event) {
 
 function sampling() {
   if (page.n_stored === 0) return "No problem of this run is finished yet.";
-  if (page.n_shown === page.n_stored) return `All ${page.n_stored} problems of the run.`;
-  return `${page.n_shown} of the run's ${page.n_stored} problems: a fixed sample, half of it correct where there are enough, evenly spaced in run order. Accuracy and curves above are over all.`;
+  if (page.n_shown === page.n_stored) return page.n_missing ? `All ${page.n_stored} problems that are done${unfinished()}.` : `All ${page.n_stored} problems of the run.`;
+  return `${page.n_shown} of the run's ${page.n_stored} problems${unfinished()}: a fixed sample, half of it correct where there are enough, evenly spaced in run order. ${page.stale ? "Accuracy above is over all, the curves are not (see there)." : "Accuracy and curves above are over all."}`;
 }
 
 header();

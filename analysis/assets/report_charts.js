@@ -49,7 +49,7 @@ function valueRange(spec) {
   return high > low ? [low, high + 0.04 * (high - low)] : [low, low + 1];
 }
 
-// spec: {title, unit, span, lines: [{label, role, n, values, half}], why_not, spikes}; page: {steps, starts}; onPick(step) optional.
+// spec: {title, unit, span, lines: [{label, role, n, values, low, high}], why_not, spikes}; page: {steps, starts}; onPick(step) optional.
 function chart(spec, page, onPick) {
   const root = element("div", "chart"), plot = element("div", "plot");
   root.append(element("h4", "", spec.title));
@@ -85,7 +85,7 @@ function chart(spec, page, onPick) {
   plot.append(cursor);
   const moveTo = (step) => {
     cursor.style.left = x(step) + "%";
-    readout.textContent = `step ${step}: ` + spec.lines.map((line) => `${line.label} ${withHalf(line, step)}`).join("  ·  ");
+    readout.textContent = `step ${step}: ` + spec.lines.map((line) => `${line.label} ${withInterval(line, step)}`).join("  ·  ");
   };
   moveTo(page.steps - 1);
   const picked = (event) => {
@@ -103,9 +103,11 @@ function placed(classes, text, side, percent) {
   return node;
 }
 
-function withHalf(line, step) {
-  const half = line.half ? line.half[step] : null;
-  return shortNumber(line.values[step]) + (half === null || half === undefined ? "" : ` ± ${shortNumber(half)}`);
+const isKnown = (value) => value !== null && value !== undefined;
+
+function withInterval(line, step) {
+  const [low, high] = line.low ? [line.low[step], line.high[step]] : [null, null];
+  return shortNumber(line.values[step]) + (isKnown(low) && isKnown(high) ? ` (${shortNumber(low)} to ${shortNumber(high)})` : "");
 }
 
 function describe(spec) {
@@ -117,12 +119,12 @@ function describe(spec) {
 
 // Skipped steps hold no value; the line joins the steps around them. A lone value is drawn as a dot.
 function drawLine(svg, line, x, y) {
-  const known = line.values.map((value, step) => [step, value, line.half ? line.half[step] : null]).filter((point) => point[1] !== null);
+  const known = line.values.map((value, step) => [step, value, line.low ? line.low[step] : null, line.high ? line.high[step] : null]).filter((point) => point[1] !== null);
   if (!known.length) return;
-  const banded = known.filter((point) => point[2] !== null && point[2] !== undefined);
+  const banded = known.filter((point) => isKnown(point[2]) && isKnown(point[3]));
   if (banded.length > 1) {
-    const upper = banded.map(([step, value, half]) => `${x(step)} ${y(value + half)}`);
-    const lower = banded.map(([step, value, half]) => `${x(step)} ${y(value - half)}`).reverse();
+    const upper = banded.map(([step, , , high]) => `${x(step)} ${y(high)}`);
+    const lower = banded.map(([step, , low]) => `${x(step)} ${y(low)}`).reverse();
     drawn("path", { d: `M${upper.concat(lower).join("L")}Z`, class: `band role-${line.role}` }, svg);
   }
   const path = known.map(([step, value]) => `${x(step)} ${y(value)}`);

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..wording import lacking
 from .folds import parts_of
 from .sample import generator
 
@@ -90,16 +91,19 @@ def _subsampled(
     return stderr, float(np.mean(smallest)) if smallest else float("nan")
 
 
-def insufficient(n: int, codes: np.ndarray | None = None) -> str:
-    """Why no estimate should be made, or "": n below 100, or the rarest of the labels `codes` below 20 rows."""
+def insufficient(n: int, codes: np.ndarray | None = None, *, of: int | None = None, without: str = "") -> str:
+    """Why no estimate should be made, or "": n below 100, or the rarest of the labels `codes` below 20 rows.
+
+    Of `of` problems that could have served, those that are missing are said to be `without` something.
+    """
     if n < MIN_N:
-        return f"{n} problems (at least {MIN_N})"
+        rest = f"{of - n} of {of} are without {without}" if of is not None and of > n else ""
+        return lacking(n, MIN_N, "problems", rest=rest)
     if codes is None:
         return ""
     members = np.bincount(codes)
     members = members[members > 0]
     if len(members) < 2:
         return "all problems have the same outcome"
-    return (
-        f"smallest class has {members.min()} problems (at least {MIN_MINORITY})" if members.min() < MIN_MINORITY else ""
-    )
+    fewest = int(members.min())
+    return lacking(fewest, MIN_MINORITY, "problems in the smallest class") if fewest < MIN_MINORITY else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..results import Analysis
+from ..results import Analysis, Quantity
 from . import style
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def draw_exits(ax: Axes, analysis: Analysis) -> None:
     colours = (style.CORRECT, style.EXTRA, style.WRONG, style.MASKED, style.QUIET)
     for rule, marker, colour in zip(rules, marks, colours, strict=False):
         right, passes = analysis[f"early_exit/{rule}/accuracy"], analysis[f"early_exit/{rule}/steps"]
-        bars = [float(np.nan_to_num(style.half_width(one))) for one in (right, passes)]
+        bars = [_bars(one) for one in (right, passes)]
         ax.errorbar(
             float(passes.values), float(right.values), yerr=bars[0], xerr=bars[1], fmt=marker, ms=9, color=colour,
             mfc="white", mew=2, elinewidth=1.4, label=rule.replace("_", " "),
@@ -113,6 +113,12 @@ def draw_states(ax: Axes, analysis: Analysis) -> None:
     ax.set_ylabel("similarity, 1 = same geometry")
     n = max(style.count(analysis[name]) for name in shown)
     style.heading(ax, STATES_TITLE, f"samples are problems, n = {n} · unit 1", columns=3)
+
+
+def _bars(quantity: Quantity) -> np.ndarray:
+    """[2, 1] how far the 95 % interval reaches below and above the value; 0 where there is none."""
+    low, high = style.band_of(quantity)
+    return np.nan_to_num(np.array([[quantity.values - low], [high - quantity.values]], np.float64))
 
 
 def _by_half(analysis: Analysis) -> str:

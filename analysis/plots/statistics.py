@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..accuracy import wilson
-from ..results import Analysis
+from ..results import Analysis, Quantity
+from ..shares import share_of
 from . import style
 from .information_gain import spikes
 
@@ -82,19 +82,24 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
 def _accuracy(analysis: Analysis) -> str:
     if not style.usable(analysis, "accuracy"):
         return style.why_not(analysis, "accuracy") if "accuracy" in analysis else "not graded"
-    rate, n = float(analysis["accuracy"].values), style.count(analysis["accuracy"])
-    interval = wilson(round(rate * n), n)
-    return f"{100 * rate:.1f} % (95 %: {100 * interval.low:.1f} to {100 * interval.high:.1f}, n = {n})"
+    return _share(analysis["accuracy"])
+
+
+def _share(quantity: Quantity) -> str:
+    rate, n = float(quantity.values), style.count(quantity)
+    if quantity.interval is None:
+        return f"{100 * rate:.1f} % (n = {n})"
+    low, high = (float(end) for end in quantity.interval)
+    return f"{100 * rate:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}, n = {n})"
 
 
 def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
     if style.usable(analysis, "emergence/ever_pass"):
-        ever = analysis["emergence/ever_pass"]
-        yield "EverPass (right at some step)", f"{100 * float(ever.values):.1f} % (n = {ever.n})"
+        yield "EverPass (right at some step)", _share(analysis["emergence/ever_pass"])
     lm_eval = analysis.info.get("lm_eval")
     if lm_eval:
-        right = [f"{100 * lm_eval[name] / max(lm_eval['n'], 1):.1f} %" for name in ("strict", "flexible")]
-        yield "lm-eval strict / flexible", f"{right[0]} / {right[1]} (n = {lm_eval['n']})"
+        for name in ("strict", "flexible"):
+            yield f"lm-eval {name}", f"{share_of(lm_eval[name], lm_eval['n'])}, n = {lm_eval['n']}"
 
 
 def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:

@@ -95,6 +95,14 @@ def half_width(quantity: Quantity) -> np.ndarray:
         return np.where(n >= 2, stdtrit(np.maximum(n - 1, 1), 0.975), np.nan) * quantity.stderr
 
 
+def band_of(quantity: Quantity) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the 95 % interval: that of a share, else of a mean (`half_width`)."""
+    if quantity.interval is not None:
+        return quantity.interval[0], quantity.interval[1]
+    half = half_width(quantity)
+    return quantity.values - half, quantity.values + half
+
+
 def count(quantity: Quantity) -> int:
     """The number of problems behind a quantity; the largest where it differs by step."""
     return int(np.max(quantity.n)) if np.size(quantity.n) else 0
@@ -119,9 +127,9 @@ def line(ax: Axes, quantity: Quantity, look: Look, *, band: bool = False) -> Non
         zorder=zorder,
         **marker,
     )
-    half = half_width(quantity)[at]
-    if band and np.isfinite(half).any():
-        ax.fill_between(at, values - half, values + half, color=look.colour, alpha=0.16, lw=0)
+    low, high = (end[at] for end in band_of(quantity))
+    if band and np.isfinite(low).any():
+        ax.fill_between(at, low, high, color=look.colour, alpha=0.16, lw=0)
 
 
 def block_starts(analysis: Analysis) -> np.ndarray:

@@ -18,17 +18,18 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
     from ..status import read_sessions, read_status
-    from ..store import open_run
+    from ..store import coverage, open_run
     from ..store.sizes import size_text
 
     run = open_run(path)
+    held = coverage(run)
     verdicts = run["verdict"][...].tolist() if len(run) else []
     seconds = run["seconds"][...].sum() if len(run) else 0.0
     facts = {
         "run": str(path),
         "stored": len(run),
         "asked": len(run.problems),
-        "missing": len(run.missing),
+        "missing": len(held.pending) + len(held.given_up),
         "correct": verdicts.count(1),
         "wrong": verdicts.count(0),
         "no_answer_extracted": verdicts.count(2),
@@ -40,13 +41,17 @@ def inspect(path: Path, as_json: bool) -> None:
         "created_at": run.info["created_at"],
         "versions": run.info["versions"],
     }
+    counted = ("stored", "correct", "wrong", "ambiguous", "no_answer_extracted", "no_gold_answer")
     status = read_status(path)
     facts["sessions"] = read_sessions(path)
     if status is not None:
         facts = {"state": status["state"], **facts, "session": status}
     if as_json:
+        facts |= {"missing_ids": [*held.pending, *held.given_up], "given_up_ids": held.given_up, "random": held.random}
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
+    if held.note:
+        facts |= {name: f"{facts[name]}  ({held.note})" for name in counted}
     sessions = facts.pop("sessions")
     facts["shards"] = size_text(facts.pop("shard_bytes"))
     for name, value in facts.items():

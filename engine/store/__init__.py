@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .drawing import Coverage, coverage
     from .errors import ColumnsError, DamagedRun, NotARun, NotStored, RunLocked, StorageError
     from .lazy import LazyArray
     from .lock import RunLock
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ColumnsError": "errors",
+    "Coverage": "drawing",
+    "coverage": "drawing",
     "DamagedRun": "errors",
     "NotARun": "errors",
     "NotStored": "errors",
@@ -43,6 +46,7 @@ _HOME = {
 
 __all__ = [
     "ColumnsError",
+    "Coverage",
     "DamagedRun",
     "Finding",
     "LazyArray",
@@ -56,6 +60,7 @@ __all__ = [
     "StorageError",
     "VerifyReport",
     "completed_ids",
+    "coverage",
     "open_run",
     "resume_run",
     "set_aside_repeats",

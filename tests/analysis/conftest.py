@@ -15,6 +15,7 @@ WRONG, CORRECT, UNEXTRACTED, NO_GOLD = range(4)
 class FakeProblem(NamedTuple):
     id: str
     answer: str | None
+    question: str = ""
     accepted: tuple[str, ...] = ()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffengine.analysis.results import Analysis, Pattern, Quantity, SCurve, Spike
+from diffengine.analysis.shares import share
 
 NAN = float("nan")
 METHODS = {"answer_slot": 0.9, "softmax_sum": 6.0, "max_prob": 0.97, "mean_prob": 0.12}
@@ -34,16 +35,8 @@ def analysis(
     if not gold or not problems:
         quantities |= _insufficient(quantities, steps, everything=not problems)
     graded = problems if gold else 0
-    accuracy = correct / graded if graded else NAN
-    quantities["accuracy"] = Quantity(
-        np.asarray(accuracy),
-        (),
-        "1",
-        graded,
-        np.asarray(NAN),
-        "ok" if graded else "insufficient: nothing graded",
-        "accuracy",
-    )
+    right = np.repeat([1.0, 0.0], [correct, graded - correct])
+    quantities["accuracy"] = share(right, label="accuracy", missing="nothing graded")
     return Analysis(
         quantities=quantities,
         spikes={"z": _spikes(quantities["gain/answer_slot"], block) if graded >= 10 else [], "2std": [], "basic": []},

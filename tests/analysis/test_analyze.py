@@ -159,11 +159,13 @@ def test_the_chosen_method_is_the_one_that_is_judged(method: str, make_run: Call
 def test_warnings_are_counts(make_run: Callable[..., Any]) -> None:
     run = make_run(4, 8, 8, answer=[[1], [1, 2], [1], [1, 2, 3]])
     run["answer_start"][:], run["answer_end"][:] = [7, 7, 6, 4], [8, 8, 8, 7]
-    run.missing = ["x", "y"]
+    run.problems = [*run.problems, Problem("x", "", "1"), Problem("y", "", "1")]
     found = analyze_run(run).info["warnings"]
-    assert [warning.split()[0] for warning in found] == ["2", "1", "1", "2"]
-    assert "not in the run yet" in found[0] and "does not fit" in found[1] and "differ in length" in found[2]
-    assert "correct, but not in gold's own tokens" in found[3]
+    assert found[0].startswith("unfinished: 2 of 6 problems missing (x, y)")
+    assert "no interval here holds for all 6" in found[1] and "shortest prompt first" in found[1]
+    assert [warning.split()[0] for warning in found[2:]] == ["1", "1", "2"]
+    assert "does not fit" in found[2] and "differ in length" in found[3]
+    assert "correct, but not in gold's own tokens" in found[4]
 
 
 def test_wrong_settings(make_run: Callable[..., Any]) -> None:

@@ -49,4 +49,5 @@ def test_trajectories_say_insufficient_and_turn_the_sign() -> None:
     assert all(one.ok and one.values.tolist() == [1.0] and one.n.tolist() == [120] for one in found.values())
     few = auroc_trajectories({name: values[50:] for name, values in metrics.items()}, verdict[50:])
     assert few["auroc/answer_margin"].status == (
-        "insufficient: 70 graded problems (at least 100), 10 in the smaller class (at least 20)")
+        "insufficient: 70 graded problems (at least 100; 30 more would suffice), "
+        "10 in the smaller class (at least 20; 10 more would suffice)")

@@ -60,7 +60,7 @@ def test_analyze_completes_beside_broken_packages(run: Path) -> None:
     kind = errors["openTSNE"].partition("(")[0]
     assert analysis.info["tsne"]["status"].startswith(f"insufficient: openTSNE does not import ({kind}")
     assert any(kind in warning for warning in analysis.info["warnings"])
-    assert "unfinished" not in analysis.info and (run / "comprehensive_dashboard.png").stat().st_size > 0
+    assert "to_come" not in analysis.info and (run / "comprehensive_dashboard.png").stat().st_size > 0
 
 
 def test_what_was_computed_outlives_a_kill(run: Path) -> None:
@@ -68,12 +68,12 @@ def test_what_was_computed_outlives_a_kill(run: Path) -> None:
     done = analyze(run, {"openTSNE": KILLS})
     assert done.returncode == -9
     half = load_analysis(run / "analysis.h5")
-    assert half.info["unfinished"] == ["the t-SNE map"]
+    assert half.info["to_come"] == ["the t-SNE map"]
     assert half.info["warnings"][0].startswith("unfinished: the t-SNE map had not been computed")
     assert "mi/ross" in half and "mi_beyond/logistic" in half and "tsne" not in half.info
     assert analyze(run, {}).returncode == 0
     whole = load_analysis(run / "analysis.h5")
-    assert "unfinished" not in whole.info and "unfinished" not in " ".join(whole.info["warnings"])
+    assert "to_come" not in whole.info and "unfinished" not in " ".join(whole.info["warnings"])
     assert whole.info["tsne"]["status"] == "ok"
     for name, quantity in half.quantities.items():
         np.testing.assert_array_equal(quantity.values, whole[name].values, err_msg=name)
@@ -86,16 +86,16 @@ def test_each_slow_part_is_preceded_by_a_save(run: Path) -> None:
     saved = []
     analysis = analyze_run(de.open_run(run), mutual_information=True, tsne=True, save=saved.append)
     to_come = ["mutual information", "information beyond the first step", "the t-SNE map"]
-    assert [part.info["unfinished"] for part in saved] == [to_come, to_come[1:], to_come[2:]]
+    assert [part.info["to_come"] for part in saved] == [to_come, to_come[1:], to_come[2:]]
     assert ["mi/ross" in part for part in saved] == [False, True, True]
-    assert "unfinished" not in analysis.info
+    assert "to_come" not in analysis.info
     path = run / "half.h5"
     save_unfinished(saved[0], path)
     save_unfinished(saved[1], path)
-    assert load_analysis(path).info["unfinished"] == to_come[1:]
+    assert load_analysis(path).info["to_come"] == to_come[1:]
     save_analysis(analysis, path)
     save_unfinished(saved[2], path)
-    assert "unfinished" not in load_analysis(path).info  # half an analysis does not take the place of a whole one
+    assert "to_come" not in load_analysis(path).info  # half an analysis does not take the place of a whole one
     path.write_bytes(b"not an analysis")
     save_unfinished(saved[2], path)
-    assert load_analysis(path).info["unfinished"] == to_come[2:]
+    assert load_analysis(path).info["to_come"] == to_come[2:]

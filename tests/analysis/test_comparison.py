@@ -27,7 +27,8 @@ def test_table_and_csv(make_run: Callable[..., Any], tmp_path: Path) -> None:
     text = compare_text(found)
     lines = {line[:33].strip(): line[33:].split("  ") for line in text.splitlines()}
     assert "alpha" in text and "random" in text and "counterfactual" in text
-    assert [part.strip() for part in lines["accuracy (Pass)"] if part.strip()] == ["0.5 +- 0.14", "0 +- 0"]
+    rates = [part.strip() for part in lines["accuracy (Pass)"] if part.strip()]
+    assert rates == ["50 % (25.4 to 74.6)", "0 % (0 to 16.1)"]
     assert "insufficient" in text  # nothing is finally correct in the second
     rows = list(csv.DictReader(write_comparison(found, tmp_path / "comparison.csv").open()))
     assert len(rows) == 2 * len(NUMBERS)

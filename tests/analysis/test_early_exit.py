@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffengine.analysis import early_exit
-from diffengine.analysis.early_exit import exits, replay
+from diffengine.analysis.early_exit import exits, replay, replay_problems
 from diffengine.analysis.registry import EXIT_RULES
 
 NAN = np.nan
@@ -50,7 +50,7 @@ def test_what_an_exit_is_worth() -> None:
                     same=[[0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]],
                     settled=[[0, 0, 1], [0, 0, 1], [1, 1, 1], [0] * 3])  # fmt: skip
     verdict = np.array([0, 1, 1, 3])
-    found = replay(given, verdict)
+    found = replay(replay_problems(given, verdict), verdict)
     accuracy, change = (found[f"early_exit/confidence_slot/{part}"] for part in ("accuracy", "accuracy_change"))
     assert float(accuracy.values) == pytest.approx(2 / 3) and accuracy.n == 3
     assert float(change.values) == 0 and float(change.stderr) == pytest.approx(np.std([1, -1, 0], ddof=1) / 3**0.5)
@@ -60,6 +60,7 @@ def test_what_an_exit_is_worth() -> None:
 
 
 def test_every_rule_is_replayed() -> None:
-    found = replay(signals(hit=[[0.0, 1.0]], same=[[0.0, 1.0]]), np.array([1]))
+    verdict = np.array([1])
+    found = replay(replay_problems(signals(hit=[[0.0, 1.0]], same=[[0.0, 1.0]]), verdict), verdict)
     assert {name.split("/")[1] for name in found} == set(EXIT_RULES)
     assert all("counterfactual" in quantity.label for quantity in found.values())

@@ -41,7 +41,7 @@ def test_without_a_tool_it_says_what_to_install(make_run: Callable[..., Any], mo
 
 def test_few_rows_are_insufficient(make_run: Callable[..., Any]) -> None:
     assert embedding.embed_run(make_run(3, 8, 8), steps=8).status == (
-        "insufficient: 24 rows with a recorded state (at least 100)")  # fmt: skip
+        "insufficient: 24 rows with a recorded state (at least 100; 76 more would suffice)")  # fmt: skip
 
 
 def test_rows_are_problems_and_steps(make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

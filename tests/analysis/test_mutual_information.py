@@ -97,8 +97,9 @@ def test_the_same_again(make: Callable[..., Any]) -> None:
         np.testing.assert_array_equal(quantity.values, two.quantities[name].values)
 
 
-@pytest.mark.parametrize("problems, reason", [(90, "90 problems (at least 100)"), (0, "0 problems (at least 100)")])
-def test_too_few_problems(make_run: Callable[..., Any], problems: int, reason: str) -> None:
+@pytest.mark.parametrize("problems, more", [(90, 10), (0, 100)])
+def test_too_few_problems(make_run: Callable[..., Any], problems: int, more: int) -> None:
+    reason = f"{problems} problems (at least 100; {more} more would suffice)"
     found = mutual_information(make_run(problems))
     assert all(quantity.status.startswith("insufficient: ") for quantity in found.quantities.values())
     assert found.quantities["mi/ross"].status == f"insufficient: {reason}"
@@ -109,7 +110,9 @@ def test_a_small_class_and_sizes_that_are_classes(make: Callable[..., Any]) -> N
     run = make(verdict=(np.arange(240) < 19).astype(np.uint8))
     run.problems = [one._replace(answer=str(row % 3)) for row, one in enumerate(run.problems)]
     found = mutual_information(run)
-    assert found.quantities["mi/decoder"].status == "insufficient: smallest class has 19 problems (at least 20)"
+    assert found.quantities["mi/decoder"].status == (
+        "insufficient: 19 problems in the smallest class (at least 20; 1 more would suffice)"
+    )
     assert found.quantities["mi_size/ksg1"].status == "insufficient: gold answers have fewer than 10 different sizes"
 
 

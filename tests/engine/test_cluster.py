@@ -26,6 +26,7 @@ from diffengine.engine.problems import Problem, ProblemSet, read_problems
 from diffengine.engine.prompts import Prompt
 from diffengine.engine.runner import Execution, Progress, run
 from diffengine.engine.store import StorageError, open_run, verify_run
+from diffengine.engine.store.drawing import draw_key
 
 SHORT: dict[str, Any] = {"steps": 12, "gen_length": 12, "block_length": 4}
 TWO = Execution(workers=2, token_budget=300)
@@ -141,7 +142,8 @@ def test_batches_fill_a_canvas_and_leave_nobody_idle() -> None:
     batches = cluster.batches_of(prompts, gen_length=10, budget=200, workers=2, most=64)
     assert sorted(p.place for b in batches for p in b.prompts) == list(range(50))
     lengths = [[len(p.token_ids) for p in b.prompts] for b in batches]
-    assert [n for batch in lengths for n in batch] == sorted((n for b in lengths for n in b), reverse=True)
+    names = [p.problem.id for batch in batches for p in batch.prompts]
+    assert names == sorted(names, key=draw_key)
     assert all(sum(n + 10 for n in batch) <= 200 for batch in lengths)
     assert len(cluster.batches_of(prompts, gen_length=10, budget=10**6, workers=4, most=64)) == 4
     alone = cluster.batches_of(prompts, gen_length=10, budget=1, workers=2, most=64)

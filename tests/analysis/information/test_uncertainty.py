@@ -70,9 +70,10 @@ def test_values_that_are_missing() -> None:
 
 
 @pytest.mark.parametrize("n, minority, reason", [
-    (99, 40, "99 problems (at least 100)"), (100, 19, "smallest class has 19 problems (at least 20)"), (100, 20, ""),
+    (99, 40, "99 problems (at least 100; 1 more would suffice)"),
+    (100, 19, "19 problems in the smallest class (at least 20; 1 more would suffice)"), (100, 20, ""),
     (200, 0, "all problems have the same outcome"),
 ])  # fmt: skip
 def test_too_little_data(n: int, minority: int, reason: str) -> None:
     assert insufficient(n, (np.arange(n) < minority).astype(int)) == reason
-    assert insufficient(n) == ("99 problems (at least 100)" if n < 100 else "")
+    assert insufficient(n) == ("99 problems (at least 100; 1 more would suffice)" if n < 100 else "")
