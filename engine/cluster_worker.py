@@ -53,6 +53,11 @@ def given_up_mark(out: Path, worker: str) -> Path:
     return out / "logs" / f"{worker}.given-up"
 
 
+def names_given_up(out: Path) -> set[str]:
+    """Workers that carry such a mark in this session: no other may be called so."""
+    return {path.name.removesuffix(".given-up") for path in (out / "logs").glob("*.given-up")}
+
+
 class Worker:
     """The body of an actor; `start`, then `work` batch by batch, then `drain`."""
 

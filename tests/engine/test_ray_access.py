@@ -42,9 +42,9 @@ def listening_sockets() -> dict[str, tuple[str, int]]:
             if fields[3] != LISTENING:
                 continue
             host, port = fields[1].split(":")
-            words = bytes.fromhex(host)
             # The kernel prints each 32-bit word in the machine's own order.
-            packed = b"".join(words[i : i + 4][:: -1 if sys.byteorder == "little" else 1] for i in range(0, len(words), 4))
+            words = [int(host[i : i + 8], 16).to_bytes(4, "big") for i in range(0, len(host), 8)]
+            packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
             sockets[fields[9]] = socket.inet_ntop(family, packed), int(port, 16)
     return sockets
 
