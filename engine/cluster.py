@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cluster_worker import Job, Report, Worker, given_up_mark, names_given_up
+from .batches import Batch, Fits, everything_fits, fits_by_memory
+from .cluster_worker import Job, Report, Worker, give_up_worker, names_given_up
+from .memory import Footprint
 from .one_device import by_length
 from .prompts import Prompt
 from .ray_session import ClusterError, started_ray
 from .stopping import Stop, stopping
 from .store.errors import StorageError
-from .store.resume import settle_worker
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +32,6 @@ FAILURES_BEFORE_SPLIT = 2
 STARTS_PER_PLACE = 3
 NOBODY_SECONDS = 1800.0
 """How long a run waits for any worker at all, loading and joining machines included."""
-
-
-@dataclass
-class Batch:
-    """Prompts that one actor decodes together, and how often they have failed together.
-
-    A `suspect` was on a worker that failed: it is decoded and stored before that worker gets anything else, so that the
-    next failure is surely its own.
-    """
-
-    prompts: list[Prompt]
-    failures: int = 0
-    suspect: bool = False
 
 
 @dataclass
@@ -58,6 +46,7 @@ class Place:
     ready: bool = False
     batch: Batch | None = None
     last: Batch | None = None
+    room: Report = Report([], [])
     unconfirmed: dict[str, Prompt] = field(default_factory=dict)
 
     @property
@@ -83,14 +72,6 @@ def batches_of(prompts: Sequence[Prompt], *, gen_length: int, budget: int, worke
     return batches
 
 
-def give_up_worker(job: Job, name: str) -> dict[str, int]:
-    """Tell the worker `name`, should it live on, to publish nothing more; returns ids and verdicts that it published."""
-    out = Path(job.out)
-    with contextlib.suppress(OSError):  # its process may outlive its machine's connection
-        given_up_mark(out, name).touch()
-    return settle_worker(out, name, fingerprint=job.attrs["fingerprint"])
-
-
 class Crew:
     """The actors of one run and the batches between them. `failed` maps problems given up to their reasons."""
 
@@ -106,13 +87,16 @@ class Crew:
         give_up: Callable[[Job, str], dict[str, int]] = give_up_worker,
         clock: Callable[[], float] = time.monotonic,
         names_taken: Collection[str] = (),
+        fits: Fits = everything_fits,
     ) -> None:
         """`give_up` is told the name of a dead worker and answers what it had published; `clock` gives seconds.
 
-        `names_taken`: of workers that were given up before and may live on, marked by these names.
+        `names_taken`: of workers that were given up before and may live on, marked by these names. `fits`: how much of
+        a batch a worker has room for.
         """
         self._ray, self._job, self._waiting, self._on_published = ray, job, batches, on_published
         self._give_up, self._clock, self._names_taken = give_up, clock, names_taken
+        self._fits, self._most = fits, max((len(batch.prompts) for batch in batches), default=1)
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
         self._gpu = job.execution.on_gpu
         self._places = [Place(i) for i in range(min(workers, len(batches)))]
@@ -169,12 +153,24 @@ class Crew:
             if place.number in busy:
                 continue
             if place.ready and self._wanted and not place.must_store_before(self._waiting[0]):
-                place.batch = place.last = self._waiting.popleft()
+                place.batch = place.last = self._next_batch(place)
                 self._in_flight[place.actor.work.remote(place.batch.prompts)] = place
             elif place.ready and place.unconfirmed:
                 self._in_flight[place.actor.drain.remote()] = place
             elif place.can_start and self._wanted:
                 self._start(place)
+
+    def _next_batch(self, place: Place) -> Batch:
+        """As much of the next batch as the worker has room for; the rest goes with the batch behind it."""
+        batch = self._waiting.popleft()
+        n = max(1, min(self._most, self._fits(place.room, batch.prompts)))
+        if n >= len(batch.prompts):
+            return batch
+        rest = batch.part(batch.prompts[n:])
+        if not batch.suspect and self._waiting and not self._waiting[0].suspect:
+            rest.prompts += self._waiting.popleft().prompts
+        self._waiting.appendleft(rest)
+        return batch.part(batch.prompts[:n])
 
     def _settle(self, place: Place, ref: Any) -> None:
         try:
@@ -182,6 +178,8 @@ class Crew:
         except self._ray.exceptions.RayError as error:
             return self._bury(place, (str(error).strip().splitlines() or [type(error).__name__])[0])
         batch, place.batch = place.batch, None
+        if report.budget is not None:
+            place.room = report
         if batch is not None:
             place.unconfirmed |= {p.problem.id: p for p in batch.prompts if p.problem.id in set(report.decoded)}
         self._confirm(place, report.published)
@@ -207,7 +205,7 @@ class Crew:
             self._on_published([verdict for _, verdict in published])
 
     def _bury(self, place: Place, why: str) -> None:
-        """The actor is dead: count what it published, and hand the rest out again; another takes its place if needed."""
+        """The actor is dead: count what it published, hand the rest out again; another takes its place if needed."""
         with contextlib.suppress(Exception):
             self._ray.kill(place.actor)
         logger.warning("worker %s died: %s", place.name, why)
@@ -233,7 +231,7 @@ class Crew:
         logger.warning("worker %s could not be started: %s", place.name, why)
 
     def _charge(self, batch: Batch, stored: set[str], why: str, *, alone: bool) -> None:
-        """A batch failed, except for what is `stored`; `alone`: it was one problem, and the worker held nothing else."""
+        """A batch failed, but for what is `stored`; `alone`: it was one problem, and the worker held nothing else."""
         left, failures = [p for p in batch.prompts if p.problem.id not in stored], batch.failures + 1
         if not left:
             return
@@ -253,11 +251,17 @@ class Crew:
 
 
 def decode_on_workers(
-    prompts: Sequence[Prompt], job: Job, *, budget: int, on_published: Callable[[list[int]], None]
+    prompts: Sequence[Prompt],
+    job: Job,
+    *,
+    budget: int,
+    on_published: Callable[[list[int]], None],
+    need: Footprint,
 ) -> dict[str, str]:
     """Decode all prompts on `job.execution.workers` actors; returns the reasons of the problems that were given up.
 
-    `on_published` hears the verdicts of problems as they reach the disk. On SIGINT or SIGTERM the batches in flight are
+    `on_published` hears the verdicts of problems as they reach the disk. A worker whose memory is short of `need` for
+    `budget` packed tokens gets smaller batches. On SIGINT or SIGTERM the batches in flight are
     finished and published, then KeyboardInterrupt is raised; on a second signal at once.
     """
     execution = job.execution
@@ -279,6 +283,7 @@ def decode_on_workers(
                 on_published=on_published,
                 stop=stop,
                 names_taken=names_given_up(Path(job.out)),
+                fits=fits_by_memory(need, budget=budget),
             )
             crew.run()
             stop.end_if_asked()

@@ -7,6 +7,7 @@ machine still are, so each one also has a fresh token in a file that only its us
 from __future__ import annotations
 
 import contextlib
+import importlib
 import ipaddress
 import logging
 import os
@@ -57,12 +58,11 @@ def private_ray(folder: Path) -> Iterator[None]:
 
 def check_private(ray: Any) -> None:
     """Raise RayNotPrivate unless the Ray that was just started is what `private_ray` is for."""
-    from ray._raylet import AuthenticationMode, get_authentication_mode
-
     address = str(ray.get_runtime_context().gcs_address)
     if not is_loopback(address):
         raise RayNotPrivate(f"ray {ray.__version__} listens on {address}, not on the loopback address alone")
-    if get_authentication_mode() != AuthenticationMode.TOKEN:
+    raylet = importlib.import_module("ray._raylet")
+    if raylet.get_authentication_mode() != raylet.AuthenticationMode.TOKEN:
         raise RayNotPrivate(f"ray {ray.__version__} asks for no token")
 
 
@@ -113,12 +113,11 @@ def _asked(address: str, environment: dict[str, str]) -> str:
 
 def _read_again() -> None:
     """Ray reads mode and token once in a process; a second Ray of this process has another token."""
-    try:
-        from ray._raylet import AuthenticationTokenLoader, Config
-    except ImportError as error:
-        raise RayNotPrivate("this version of ray has no token authentication; install ray 2.60 or newer") from error
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet = importlib.import_module("ray._raylet")
+    if not hasattr(raylet, "AuthenticationTokenLoader"):
+        raise RayNotPrivate("this version of ray has no token authentication; install ray 2.60 or newer")
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextlib.contextmanager

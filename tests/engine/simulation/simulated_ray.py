@@ -38,6 +38,7 @@ class Actor:
         self.held: set[str] = set()
         self.batch: list[str] = []
         self.disk_refuses = self.of_the_past = False
+        self.room = world.rng.choice([2, 5, 1000])
         self.unheard: set[str] = set()
         self.held_back: set[str] = set()
         self.ref: Ref | None = None
@@ -154,11 +155,13 @@ class Actor:
         if self.in_touch:
             self.ready = True
             world.failed_starts[self.name.split("r")[0]] = 0
-            self._answer(Report([], []))
+            self._answer(Report([], [], budget=self.room))
 
     def _work(self, prompts: list[Any]) -> Ref:
         assert self.ready, f"{self.name} is given work before it is ready"
+        assert not self.world.stopped, f"{self.name} is given work after a stop was asked"
         ids = [p.problem.id for p in prompts]
+        assert len(ids) <= self.room, f"{self.name} has room for {self.room} problems and gets {len(ids)}"
         known = self.world.known_published & set(ids)
         assert not known, f"{self.name} decodes {known}, which are known to be published"
         self.held |= set(ids)
@@ -180,7 +183,9 @@ class Actor:
         if not left:
             if world.happens(0.3):
                 self._write()
-            return self.reply(Report(self._taken(), decoded))
+            if self.world.happens(0.05):
+                self.room = max(1, self.room // 2)  # as memory ran out
+            return self.reply(Report(self._taken(), decoded, budget=self.room))
         problem_id, *rest = left
         kind = world.kinds[problem_id]
         if kind == "deadly":

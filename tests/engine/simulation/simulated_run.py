@@ -73,7 +73,7 @@ class Simulation:
 
     def _ask_to_stop(self) -> None:
         self.world.note("a stop is asked")
-        self.stop.asked = True
+        self.stop.asked = self.world.stopped = True
 
     def _clock(self) -> float:
         assert self.world.now < LONGEST, f"still waiting after {self.world.now:.0f} s"
@@ -92,6 +92,7 @@ class Simulation:
             give_up=self.world.give_up,
             clock=self._clock,
             names_taken=frozenset(self.world.marks),
+            fits=lambda report, prompts: report.budget,
         )
         self.world.failed_starts.clear()
         try:

@@ -48,6 +48,7 @@ class World:
         self.actors: list[Any] = []
         self.disk: list[Shard] = []
         self.n_shards = self.n_late = 0
+        self.stopped = False
         self.longest_load = self.rng.choice([2.0, 60.0])
         self.disk_full_at = self.rng.uniform(5, 100) if self.rng.random() < 0.05 else float("inf")
         self.memory = self.rng.choice([3, 6, 10**6, 10**6])
@@ -97,7 +98,7 @@ class World:
             self.after(self.rng.uniform(10, 3000), lambda: self.join(machine))
 
     def cut_off_one(self) -> None:
-        """Ray takes a worker for dead that is well: its slot is free, and its process goes on until it sees its mark."""
+        """Ray takes a worker for dead that is well: its slot is free, its process goes on until it sees its mark."""
         reached = [actor for actor in self.actors if actor.alive and actor.in_touch and actor.machine is not None]
         if reached:
             actor = self.rng.choice(reached)
