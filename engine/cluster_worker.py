@@ -6,8 +6,12 @@ Knows nothing of other workers. A worker that finds the run taken over by anothe
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +44,38 @@ class Report(NamedTuple):
     """What a worker answers. `published` are ids and verdicts on the disk since its last answer.
 
     `decoded` are ids finished but perhaps not on the disk yet; `fatal` ends the run rather than charging a batch.
+    `budget` packed tokens and `free` bytes of device memory are what the next batch may take; None: not known.
     """
 
     published: list[tuple[str, int]]
     decoded: list[str]
     error: str | None = None
     fatal: bool = False
+    budget: int | None = None
+    free: int | None = None
 
 
 def given_up_mark(out: Path, worker: str) -> Path:
     """The file whose presence tells a worker that its driver takes it for dead and has handed its problems on."""
     return out / "logs" / f"{worker}.given-up"
+
+
+def names_given_up(out: Path) -> set[str]:
+    """Workers that carry such a mark in this session: no other may be called so."""
+    return {path.name.removesuffix(".given-up") for path in (out / "logs").glob("*.given-up")}
+
+
+def give_up_worker(job: Job, name: str) -> dict[str, int]:
+    """Tell the worker `name`, should it live on, to publish nothing more; returns what it had: ids and verdicts.
+
+    For the driver, which holds the run's lock. Raises StorageError.
+    """
+    from .store.resume import settle_worker
+
+    out = Path(job.out)
+    with contextlib.suppress(OSError):  # its process may outlive its machine's connection
+        given_up_mark(out, name).touch()
+    return settle_worker(out, name, fingerprint=job.attrs["fingerprint"])
 
 
 class Worker:
@@ -73,7 +98,7 @@ class Worker:
             logging.getLogger(__name__).info("ready: process %d on %s", os.getpid(), os.uname().nodename)
         except Exception as error:
             return self._failed(error)
-        return Report([], [])
+        return self._with_room(Report([], []))
 
     def work(self, prompts: list[Prompt]) -> Report:
         """Decode a batch; shards are written while the next one is decoded, and a small rest waits for company."""
@@ -87,7 +112,7 @@ class Worker:
             return self._failed(error)
         logging.getLogger(__name__).info("decoded %d problems", len(decoded))
         self._note_phases()
-        return Report(self._taken(), decoded)
+        return self._with_room(Report(self._taken(), decoded))
 
     def drain(self) -> Report:
         """Wait until everything decoded is on the disk."""
@@ -97,6 +122,10 @@ class Worker:
             return self._failed(error)
         self._note_phases()
         return Report(self._taken(), [])
+
+    def _with_room(self, report: Report) -> Report:
+        assert self._device is not None
+        return report._replace(budget=self._device.budget, free=self._device.free_bytes())
 
     def _drain(self) -> None:
         assert self._device is not None and self._writer is not None
@@ -118,7 +147,8 @@ class Worker:
         job = self._job
         if job.threads:
             torch.set_num_threads(job.threads)
-        model = load_model(job.model, device=job.execution.device, dtype=job.config.dtype)
+        with one_at_a_time() if job.execution.on_gpu else contextlib.nullcontext():
+            model = load_model(job.model, device=job.execution.device, dtype=job.config.dtype)
         expected = job.attrs["model_fingerprint"]
         if model.fingerprint != expected:
             raise RuntimeError(
@@ -156,3 +186,25 @@ class Worker:
                 error, fatal = full, True
         name = "" if fatal else f"{type(error).__name__}: "
         return Report(self._taken(), [], f"{name}{error}", fatal)
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path | None = None) -> Iterator[None]:
+    """Wait until no other worker of this user on this machine is loading.
+
+    Weights pass through the host's memory on their way to a GPU: 16 GB for LLaDA-8B, which eight workers at once would
+    need eightfold. The kernel frees the lock of a worker that dies. Where there are no locks nobody waits.
+    """
+    path = (folder or Path(tempfile.gettempdir())) / f"diffengine-loading-{os.getuid()}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        logging.getLogger(__name__).warning("no lock at %s: workers may load their models at the same time", path)
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -197,8 +197,13 @@ def estimate(
     *,
     out: Path,
 ) -> Estimate:
-    """All three needs of decoding `prompts`; times two steps on the model's device. Writes nothing."""
-    budget = token_budget(model.device.type, config, execution)
+    """All three needs of decoding `prompts`; times two steps on the model's device, if the run's are like it.
+
+    Writes nothing.
+    """
+    # The devices of the run, which are not this machine's where others have the GPUs.
+    there = "cuda" if execution.on_gpu else model.device.type
+    budget = token_budget(there, config, execution)
     longest = max((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     shortest = min((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     n_answer = max((len(p.answer_ids) for p in prompts), default=1)
@@ -208,7 +213,7 @@ def estimate(
     limits, workers = execution.limits, execution.workers
     if execution.distributed and prompts:  # a worker writes what it has when a batch ends
         limits = limits._replace(problems=max(1, min(limits.problems, budget * len(prompts) // every)))
-    seconds = time_need(prompts, model, config, execution) if prompts else []
+    seconds = time_need(prompts, model, config, execution) if prompts and model.device.type == there else []
     disk = disk_need(
         config,
         model,

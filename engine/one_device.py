@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..kernels.geometry import LogitGeometry
 from ..kernels.head import Head
 from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
@@ -77,6 +78,13 @@ class Desk(NamedTuple):
     recorder: Recorder
 
 
+class Known(NamedTuple):
+    """What follows from model and settings alone, worked out once: the null pass, and the Gram matrix of the head."""
+
+    null: NullBeliefs
+    geometry: LogitGeometry
+
+
 def token_budget(device_type: str, config: RunConfig, execution: Execution) -> int:
     """Packed tokens of one forward pass that problems may fill; guidance sends every row through twice."""
     budget = execution.token_budget or TOKEN_BUDGET.get(device_type, TOKEN_BUDGET["cpu"])
@@ -91,8 +99,12 @@ def set_up(
     budget: int,
     refill: bool = True,
     static: bool = False,
+    known: Known | None = None,
 ) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes."""
+    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes.
+
+    `known`: what an earlier desk of the same model and settings has worked out.
+    """
     policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
     capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
     canvas = Canvas(
@@ -112,8 +124,10 @@ def set_up(
         sampling, guidance = policy.sampling, config.cfg_scale
         return Head(model.head_weight, sampling=sampling, guidance=guidance, ring=ring, logits_dtype=dtype)
 
-    n_answer, null = max(len(p.answer_ids) for p in prompts), NullBeliefs(model, config, policy, head_with(None))
-    recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null)
+    n_answer = max(len(p.answer_ids) for p in prompts)
+    null = known.null if known else NullBeliefs(model, config, policy, head_with(None))
+    geometry = known.geometry if known else None
+    recorder = Recorder(model, config, capacity=capacity, n_answer=n_answer, null=null, geometry=geometry)
     head = head_with(LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype))
     return Desk(canvas, head, policy, recorder)
 
@@ -150,6 +164,7 @@ class Device:
         self._gathering = Gathering(put, config, execution.limits)
         self._budget = self._used = token_budget(model.device.type, config, execution)
         self._halved = False
+        self._known: Known | None = None
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or old.
@@ -173,6 +188,20 @@ class Device:
             if self._model.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    @property
+    def budget(self) -> int:
+        """Packed tokens of a pass that settings allow, and what is left of them since memory ran out."""
+        return self._budget
+
+    def free_bytes(self) -> int | None:
+        """Device memory that a batch may take; None on a CPU or where somebody gave a budget, where nobody asks."""
+        if self._model.device.type != "cuda" or self._execution.token_budget is not None:
+            return None
+        device = self._model.device
+        free, _ = torch.cuda.mem_get_info(device)
+        # What earlier batches left in the allocator's hands is free as well.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
     def account(self) -> dict[str, Any]:
         """Where the seconds went and how much was computed, for the run record."""
         return self._phases.as_dict(gemm_rate=self._gemm_rate)
@@ -190,8 +219,15 @@ class Device:
         self._used = self._budget if self._halved else min(self._budget, self._room(prompts))
         how = self._execution
         desk = set_up(
-            prompts, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
+            prompts,
+            self._model,
+            self._config,
+            budget=self._used,
+            refill=how.refill,
+            static=how.compile,
+            known=self._known,
         )
+        self._known = Known(desk.recorder.null, desk.recorder.geometry)
         try:
             take_sum = desk.recorder.take_hidden_sum
             stream = decode(
@@ -210,11 +246,9 @@ class Device:
 
     def _room(self, prompts: Sequence[Prompt]) -> int:
         """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
-        if self._model.device.type != "cuda" or self._execution.token_budget is not None:
+        free = self.free_bytes()
+        if free is None:
             return sys.maxsize
-        device = self._model.device
-        free, _ = torch.cuda.mem_get_info(device)
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
         shortest = min(len(p.token_ids) for p in prompts) + self._config.gen_length
         return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
 

@@ -75,10 +75,12 @@ def plan_run(
 ) -> Plan:
     """Load the model (without `weights` only its shapes, where workers load theirs), settle every setting and the name.
 
-    Raises ConfigError for settings that cannot be, CheckpointError.
+    A run that keeps hidden states keeps the head as well, and reads it in this process. Raises ConfigError for settings
+    that cannot be, CheckpointError.
     """
-    weights = weights or settings.get("save_logits") == "hidden"  # whose run keeps the head as well
-    device = "cpu" if execution.distributed and weights else execution.device
+    head_alone = not weights and settings.get("save_logits") == "hidden"
+    device = "cpu" if head_alone and execution.distributed else execution.device
+    weights = weights or head_alone
     dtype = settings.pop("dtype", None) or ("bfloat16" if execution.distributed and execution.on_gpu else None)
     loaded = _loaded(model, device=device, dtype=dtype, weights=weights)
     dtype = str(loaded.dtype).removeprefix("torch.")

@@ -60,11 +60,13 @@ class Recorder:
         capacity: int,
         n_answer: int,
         null: NullBeliefs,
+        geometry: LogitGeometry | None = None,
     ) -> None:
+        """`geometry` of the model's head, where somebody has it already."""
         self.model, self.config, self.masked_only = model, config, config.record == "masked"
         self.null = null
         self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
-        self.geometry = LogitGeometry(model.head_weight)
+        self.geometry = geometry or LogitGeometry(model.head_weight)
         shape, device = (capacity, config.steps, config.gen_length), model.device
         ids = {"token": torch.int32, "prediction": torch.int32, "committed": torch.uint8, "seen_masked": torch.bool}
         self._slots = {name: torch.zeros(shape, dtype=dtype, device=device) for name, dtype in ids.items()}

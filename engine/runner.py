@@ -15,9 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from .cluster_worker import Job
 from .estimate import Estimate, estimate, refuse_if_too_large
 from .gold_answers import gold_warnings
+from .memory import footprint
 from .models.loading import MaskedDiffusionModel
 from .one_device import Device, Execution, token_budget
 from .plan import BUNDLED, Plan, Source, chosen_problems, default_model, default_out, plan_run, prompts_of
@@ -115,7 +118,10 @@ def estimate_run(
 ) -> Estimate:
     """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing; raises as `run` does."""
     chosen = chosen_problems(problems)
-    plan = plan_run(chosen, out=out, model=model, execution=execution or Execution(), settings=settings)
+    execution = execution or Execution()
+    # Where the GPUs are elsewhere nothing can be timed, and shapes are enough for the rest.
+    here = not execution.on_gpu or torch.cuda.is_available()
+    plan = plan_run(chosen, out=out, model=model, execution=execution, settings=settings, weights=here)
     done: set[str] = set()
     if (plan.out / "run.json").exists():
         info, _ = enter_run(plan.out, plan.info, [])
@@ -217,8 +223,9 @@ class _Locked:
             threads=max(1, (os.cpu_count() or 1) // execution.workers) if local_cpu else None,
         )
         budget = token_budget(execution.device or "cpu", config, execution)
+        need = footprint(config, self._plan.model)
         try:
-            self._failed |= decode_on_workers(prompts, job, budget=budget, on_published=self._count)
+            self._failed |= decode_on_workers(prompts, job, budget=budget, on_published=self._count, need=need)
         finally:
             merge_token_files(out)
             sweep_temporaries(out)

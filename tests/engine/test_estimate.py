@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from diffengine.engine import estimate
+from diffengine.engine import estimate, plan
 from diffengine.engine.config import ConfigError, RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.problems import read_problems
 from diffengine.engine.runner import Execution, estimate_run, run
 
 SHAPES: list[dict[str, Any]] = [
@@ -101,3 +102,35 @@ def test_the_command_names_every_factor(
         assert isinstance(error, ConfigError)
         assert "8 steps x 128 features x 4 bytes" in str(error)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_run_on_several_gpus_is_timed_on_a_gpu(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def load(path: Path, **how: Any) -> MaskedDiffusionModel:
+        asked.append(how)
+        return bundled_model
+
+    monkeypatch.setattr(plan, "load_model", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    estimate_run("generated:4", out=tmp_path / "r", execution=Execution(device="cuda", workers=4))
+    run_plan = {"out": tmp_path / "r", "model": None, "execution": Execution(device="cuda", workers=4)}
+    plan.plan_run(read_problems("generated:4"), **run_plan, settings={}, weights=False)
+    plan.plan_run(read_problems("generated:4"), **run_plan, settings={"save_logits": "hidden"}, weights=False)
+    assert [(how["device"], how["weights"]) for how in asked] == [("cuda", True), ("cuda", False), ("cpu", True)]
+    assert {how["dtype"] for how in asked} == {"bfloat16"}
+
+
+def test_without_a_gpu_here_a_run_on_gpus_elsewhere_is_not_timed_but_has_their_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    elsewhere = Execution(device="cuda", workers=2, cluster="10.0.0.1:6379")
+    need = estimate_run("generated:400", out=tmp_path / "r", execution=elsewhere)
+    assert need.seconds == [] and need.total_seconds is None
+    activations = next(f for f in need.device_memory if f.name == "activations")
+    assert activations.how.startswith("16384 packed tokens")
+    weights = next(f for f in need.device_memory if f.name == "weights")
+    assert weights.how.endswith("x 2 bytes")

@@ -56,6 +56,7 @@ def test_a_lost_node_costs_nothing(cluster: Any, tmp_path: Path) -> None:
     finally:
         running.kill()
     assert running.returncode == 0, err
+    assert "SECURITY: the Ray cluster at" in err and "asks for no token" in err
     assert "raylet" not in out
     assert "died" in (tmp_path / "logs" / "driver.log").read_text()
     report = verify_run(tmp_path)
