@@ -157,6 +157,12 @@ def memory_need(config: RunConfig, model: MaskedDiffusionModel, *, capacity: int
         Factor("activations", tokens * need.token, f"{tokens} packed tokens x {need.token} bytes"),
         Factor("logits", need.chunk(rows), f"{chunk} rows x {need.vocabulary} vocabulary, six working copies"),
         Factor("step before", need.ring(capacity), ring if need.ring(capacity) else f"{ring}: too many to be kept"),
+        Factor("a problem that leaves", need.finish, "its Gram matrices, working copies and columns on their way out"),
+        Factor(
+            "sum of hidden states",
+            need.hidden_sum,
+            f"{need.steps} steps x {need.gen_length} positions x {need.width} features x 4 bytes",
+        ),
     ]
 
 

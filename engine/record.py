@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
+from ..kernels.geometry import LogitGeometry
 from ..kernels.reference import LogitStats
 from .answer_span import token_span
 from .canvas import Canvas, Row, Update
@@ -25,6 +25,7 @@ from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .problems import Problem
 from .store.schema import VERDICTS
+from .trajectory import all_logits, cka_of, pooled_states
 from .transfer import HostCopies, at_once, host_array, on_device
 
 FLOATS = {
@@ -147,8 +148,8 @@ class Recorder:
         columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
         columns["token"] = _carry_forward(token, walked, self.model.token_ids.mask)
         at = on_device(np.flatnonzero(walked).tolist(), hidden.device)
-        columns |= {name: to_host(v) for name, v in self._geometry_of(hidden, seen, at).items()}
-        columns |= {name: to_host(v.to(hidden.dtype)) for name, v in _states(hidden, seen, answer).items()}
+        columns |= {name: to_host(v) for name, v in cka_of(self.geometry, hidden, seen, at).items()}
+        columns |= {name: to_host(v.to(hidden.dtype)) for name, v in pooled_states(hidden, seen, answer).items()}
         columns |= verdict | {
             "generated_text": text,
             "performed": to_host(performed.to(torch.uint8)),
@@ -164,11 +165,17 @@ class Recorder:
         if self.config.save_logits == "hidden":
             columns["hidden"] = to_host(hidden)
         if self.config.save_logits == "full":
-            columns["logits"] = to_host(hidden @ self.model.head_weight.T)
+            columns["logits"] = all_logits(hidden, self.model.head_weight)
         if self.config.mean_hidden:
-            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
-            self._sum = hidden.to(torch.float32, copy=True) if self._sum is None else self._sum + hidden
+            self._add_to_sum(hidden)
         return Finished(row.prompt.problem, columns, self._copies.ready())
+
+    def _add_to_sum(self, hidden: Tensor) -> None:
+        if self._sum is None:
+            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
+            self._sum = hidden.to(torch.float32, copy=True)
+        else:
+            self._sum += hidden
 
     def take_hidden_sum(self) -> np.ndarray | None:
         """Sum of hidden states [S, G, D] over the problems finished since the last call, in float32."""
@@ -190,26 +197,6 @@ class Recorder:
             "answer_start": np.int32(start),
             "answer_end": np.int32(end),
         }
-
-    def _geometry_of(self, hidden: Tensor, seen: Tensor, at: Tensor) -> dict[str, Tensor]:
-        """CKA between the performed steps, whose numbers are `at`."""
-        steps = len(hidden)
-        matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
-        masked, committed = (matrix.new_full((steps,), float("nan")) for _ in range(2))
-        grams = self.geometry.centred_grams(hidden[at])
-        matrix[at[:, None], at[None, :]] = cka_matrix(grams)
-        before, after = seen[at[:-1]], seen[at[1:]]
-        masked[at[1:]] = debiased_cka(grams[1:], grams[:-1], before & after)
-        committed[at[1:]] = debiased_cka(grams[1:], grams[:-1], ~before & ~after)
-        return {"cka": matrix, "cka_masked": masked, "cka_committed": committed}
-
-
-def _states(hidden: Tensor, seen: Tensor, answer: tuple[int, int]) -> dict[str, Tensor]:
-    wide = hidden.float()
-    weight = seen.float() / seen.sum(-1, keepdim=True)  # 0 / 0: no masked position, NaN
-    start, end = answer
-    at_answer = wide[:, start:end].mean(1) if start >= 0 else torch.full_like(wide[:, 0], float("nan"))
-    return {"state_masked": torch.einsum("sg,sgd->sd", weight, wide), "state_answer": at_answer}
 
 
 def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffengine.engine import flops
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decode import decode_step
-from diffengine.engine import flops
 from diffengine.engine.flops import gemm_rate
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.one_device import Desk, set_up
