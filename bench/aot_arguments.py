@@ -4,9 +4,9 @@
 
 Triton makes an integer argument of 1 a constant of the kernel, and notes of others whether 16 divides them. A kernel
 that uses such an argument as a tensor then does not compile, and nobody notices before that value comes: `--seed 1`
-did. So the integers are tried at 0, 1, 16 and an odd number, all together and, with `each`, one at a time and in every
-variant of a kernel, through Triton's own launch path for a GPU that is not there. One JSON line a kernel and value; exit code 1 where one does not
-compile. Shows nothing of what a compiled kernel computes.
+did. So the integers are tried at 0, 1, 16 and an odd number, all together and, with `each`, one at a time and in
+every variant of a kernel, through Triton's own launch path for a GPU that is not there. One JSON line a kernel and
+value; exit code 1 where one does not compile. Shows nothing of what a compiled kernel computes.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
 from .record import Finished, Recorder
+from .shapes import Shapes, shapes_of
 from .stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Execution:
     shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
+    longest_row: int | None = None
+    """Tokens of the longest row of the whole run, for `compile`; None: as long as the model takes."""
 
     @property
     def distributed(self) -> bool:
@@ -89,9 +92,9 @@ def set_up(
     *,
     budget: int,
     refill: bool = True,
-    static: bool = False,
+    shapes: Shapes | None = None,
 ) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes."""
+    """An empty canvas for these prompts, with head, policy and recorder to match. `shapes` for a compiled network."""
     policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
     capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
     canvas = Canvas(
@@ -103,7 +106,7 @@ def set_up(
         device=model.device,
         guided=config.cfg_scale > 0,
         refill=refill,
-        longest=max(len(p.token_ids) for p in prompts) + config.gen_length if static else None,
+        shapes=shapes,
     )
     dtype = model.logits_dtype(config.logits_dtype)
 
@@ -143,6 +146,7 @@ class Device:
         self._gathering = Gathering(put, config, execution.limits)
         self._budget = self._used = token_budget(model.device.type, config, execution)
         self._halved = False
+        self._shapes: Shapes | None = None
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or old.
@@ -181,10 +185,9 @@ class Device:
 
     def _attempt(self, ordered: Sequence[Prompt]) -> Generator[Finished, None, None]:
         self._used = self._budget if self._halved else min(self._budget, self._room(ordered))
-        how = self._execution
-        desk = set_up(
-            ordered, self._model, self._config, budget=self._used, refill=how.refill, static=how.compile
-        )
+        refill = self._execution.refill
+        shapes = self._shapes_of_the_run() if self._execution.compile else None
+        desk = set_up(ordered, self._model, self._config, budget=self._used, refill=refill, shapes=shapes)
         try:
             take_sum = desk.recorder.take_hidden_sum
             stream = decode(
@@ -200,6 +203,17 @@ class Device:
                 yield one
         finally:
             self._gathering.add_sum(desk.recorder.take_hidden_sum())
+
+    def _shapes_of_the_run(self) -> Shapes:
+        """What the first batch's budget and the run's longest row make; later batches get no larger a budget."""
+        if self._shapes is None:
+            self._budget = self._used
+            longest = self._execution.longest_row or self._model.max_length
+            gen_length, copies = self._config.gen_length, 2 if self._config.cfg_scale > 0 else 1
+            self._shapes = shapes_of(
+                token_budget=self._used, longest=longest, gen_length=gen_length, copies=copies
+            )
+        return self._shapes
 
     def _room(self, ordered: Sequence[Prompt]) -> int:
         """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
