@@ -17,6 +17,7 @@ from .phases import Phases
 from .prompts import Prompt
 from .record import Finished, Recorder
 from .stopping import Stop
+from .transfer import current
 
 if TYPE_CHECKING:
     from .policies.llada import LLaDAPolicy
@@ -61,6 +62,18 @@ def decode_step(
     phases: Phases,
 ) -> list[Row]:
     """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
+    with current(model.device):
+        return _step(model, canvas, head, policy, recorder, phases)
+
+
+def _step(
+    model: MaskedDiffusionModel,
+    canvas: Canvas,
+    head: Head,
+    policy: LLaDAPolicy,
+    recorder: Recorder,
+    phases: Phases,
+) -> list[Row]:
     recorder.admit(canvas)
     packed = canvas.pack()
     conditional, unconditional = _hidden(model, packed)

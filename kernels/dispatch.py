@@ -45,7 +45,8 @@ def by_device(
         if not served_by_triton(logits):
             return specification(logits, *arguments, **options)
         compute: Callable[..., R] = getattr(importlib.import_module(f".{module}", __package__), name)
-        return compute(logits, *arguments, **options)
+        with torch.cuda.device_of(logits):  # Triton launches on the current device, wherever the tensors lie
+            return compute(logits, *arguments, **options)
 
     return serve
 
