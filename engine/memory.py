@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..kernels.ring import LIMIT_BYTES
 from .config import RunConfig
+from .decode import ROWS_AHEAD
 from .models.loading import MaskedDiffusionModel
 from .trajectory import steps_at_once
 
@@ -65,7 +66,8 @@ class Footprint:
 
         Gram matrices of all steps in float32 and once more, hollow, in float64; the larger of two working sets, of
         rows on the way to a Gram matrix (as they come, in float32, centred, times G) or of pairs of Gram matrices (nine
-        in float64 at most); copies of its columns that go to the host; of all logits, if they are kept, a part.
+        in float64 at most); copies of its columns that go to the host, and of those begun before it was graded; of all
+        logits, if they are kept, a part.
         """
         cells = self.steps * self.gen_length
         grams = cells * self.gen_length
@@ -75,7 +77,7 @@ class Footprint:
         if self.save_logits == "hidden":
             copies += cells * self.width * self.item
         logits = self._at_once(self.vocabulary) * self.item if self.save_logits == "full" else 0
-        return grams * (4 + 8) + max(rows, pairs) + copies + logits
+        return grams * (4 + 8) + max(rows, pairs) + (1 + ROWS_AHEAD) * copies + logits
 
     def _at_once(self, width: int) -> int:
         """The most elements of `width` for each position that are worked on together."""

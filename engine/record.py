@@ -25,7 +25,7 @@ from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .problems import Problem
 from .store.schema import VERDICTS
-from .trajectory import all_logits, cka_of, pooled_states
+from .trajectory import all_logits, answer_states, cka_of, masked_states
 from .transfer import HostCopies, at_once, host_array, on_device
 
 FLOATS = {
@@ -48,6 +48,18 @@ class Finished(NamedTuple):
     problem: Problem
     columns: dict[str, Any]
     ready: Callable[[], None] = at_once
+
+
+class Leaving(NamedTuple):
+    """A row on its way out: hidden [S, G, D] in its slot, token [S, G] there once `token_ready()` has returned, the
+    steps that it `walked`, and the columns that need no grade."""
+
+    row: Row
+    hidden: Tensor
+    token: np.ndarray
+    token_ready: Callable[[], None]
+    walked: list[int]
+    columns: dict[str, Any]
 
 
 class Recorder:
@@ -81,6 +93,7 @@ class Recorder:
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}
+        self._walked: dict[int, list[int]] = {}
         self._sum: Tensor | None = None
         self._copies = HostCopies(device)
 
@@ -88,7 +101,7 @@ class Recorder:
         """Empty the slots of rows that have just entered, so that none meets its predecessor's trajectory."""
         for row in canvas.rows:
             if self._known.get(row.slot) is not row:
-                self._known[row.slot] = row
+                self._known[row.slot], self._walked[row.slot] = row, []
                 self._clear(row.slot)
                 answer = row.prompt.answer_ids
                 self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
@@ -131,27 +144,32 @@ class Recorder:
             into = self._slots[name]
             into[slots, steps] = value.reshape(*shape, *into.shape[3:]).to(into.dtype)
         self._last_step[slots] = steps
+        for row in canvas.rows:
+            self._walked[row.slot].append(row.step)
 
     def finish(self, row: Row) -> Finished:
-        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host.
+        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host."""
+        return self.complete(self.begin(row))
 
-        Waits for the row's tokens alone, which grading needs; the arrays follow while the next step runs.
+    def begin(self, row: Row) -> Leaving:
+        """Ask the device for all of a row that has left which needs no grade; waits for nothing.
+
+        Its slot must stay untouched until `complete`.
         """
         seconds = time.perf_counter() - row.entered
         slot = {name: values[row.slot] for name, values in self._slots.items()}
-        token, to_host = host_array(slot.pop("token")), self._copies.array
-        walked = token[:, 0] >= 0
-        text, verdict = self._grade(row, token[walked][-1].tolist())
-        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        to_host = self._copies.array
+        token = to_host(slot.pop("token"))
+        token_ready = self._copies.ready()  # grading waits for the tokens alone
+
         seen, hidden = slot.pop("seen_masked"), slot.pop("hidden")
+        walked = self._walked[row.slot]
         performed = ~hidden[:, 0, 0].isnan()
         columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
-        columns["token"] = _carry_forward(token, walked, self.model.token_ids.mask)
-        at = on_device(np.flatnonzero(walked).tolist(), hidden.device)
-        columns |= {name: to_host(v) for name, v in cka_of(self.geometry, hidden, seen, at).items()}
-        columns |= {name: to_host(v.to(hidden.dtype)) for name, v in pooled_states(hidden, seen, answer).items()}
-        columns |= verdict | {
-            "generated_text": text,
+        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
+        columns |= {name: to_host(values) for name, values in similarity.items()}
+        columns |= {
+            "state_masked": to_host(masked_states(hidden, seen).to(hidden.dtype)),
             "performed": to_host(performed.to(torch.uint8)),
             "n_masked": to_host(torch.where(performed, seen.sum(-1), -1).int()),
             "answer_token_id": to_host(self._targets[row.slot].int()),
@@ -166,6 +184,24 @@ class Recorder:
             columns["hidden"] = to_host(hidden)
         if self.config.save_logits == "full":
             columns["logits"] = all_logits(hidden, self.model.head_weight)
+        return Leaving(row, hidden, token, token_ready, walked, columns)
+
+    def complete(self, leaving: Leaving) -> Finished:
+        """Grade what has begun to leave, and add what follows from the grade.
+
+        Waits for the row's tokens alone; the arrays follow while the device goes on.
+        """
+        row, hidden, columns = leaving.row, leaving.hidden, leaving.columns
+        leaving.token_ready()
+        text, verdict = self._grade(row, leaving.token[leaving.walked[-1]].tolist())
+        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        states = answer_states(hidden, answer).to(hidden.dtype)
+        walked = np.isin(np.arange(len(leaving.token)), leaving.walked)
+        columns |= verdict | {
+            "generated_text": text,
+            "state_answer": self._copies.array(states),
+            "token": _carry_forward(leaving.token, walked, self.model.token_ids.mask),
+        }
         if self.config.mean_hidden:
             self._add_to_sum(hidden)
         return Finished(row.prompt.problem, columns, self._copies.ready())

@@ -65,22 +65,22 @@ def _grams(geometry: LogitGeometry, hidden: Tensor, walked: Tensor) -> Tensor:
     return grams
 
 
-def pooled_states(hidden: Tensor, seen: Tensor, answer: tuple[int, int]) -> dict[str, Tensor]:
-    """Hidden states [S, D] (float32) averaged over masked positions and over the positions `answer` (start, end).
-
-    NaN at a step without a masked position, and everywhere without an answer (start -1).
-    """
+def masked_states(hidden: Tensor, seen: Tensor) -> Tensor:
+    """Hidden states [S, D] (float32) averaged over the positions `seen` [S, G] masked; NaN at a step without any."""
     steps, positions, width = hidden.shape
-    start, end = answer
-    state_masked = hidden.new_empty((steps, width), dtype=torch.float32)
-    state_answer = torch.full_like(state_masked, float("nan"))
+    states = hidden.new_empty((steps, width), dtype=torch.float32)
     weight = seen.float() / seen.sum(-1, keepdim=True)  # 0 / 0: no masked position, NaN
     for part in steps_at_once(steps, positions=positions, width=width):
-        wide = hidden[part].float()
-        state_masked[part] = torch.einsum("sg,sgd->sd", weight[part], wide)
-        if start >= 0:
-            state_answer[part] = wide[:, start:end].mean(1)
-    return {"state_masked": state_masked, "state_answer": state_answer}
+        states[part] = torch.einsum("sg,sgd->sd", weight[part], hidden[part].float())
+    return states
+
+
+def answer_states(hidden: Tensor, answer: tuple[int, int]) -> Tensor:
+    """Hidden states [S, D] (float32) averaged over the positions `answer` (start, end); NaN without one (start -1)."""
+    start, end = answer
+    if start < 0:
+        return torch.full_like(hidden[:, 0], float("nan"), dtype=torch.float32)
+    return hidden[:, start:end].float().mean(1)
 
 
 def all_logits(hidden: Tensor, weight: Tensor) -> np.ndarray:

@@ -16,8 +16,8 @@ CHUNK = 1024 * 126464 * 20
 """A thousand rows of logits, 20 bytes for each."""
 GRAMS = 128 * 128 * 128 * (4 + 8)
 ROWS = 4096 * 4096 * (2 + 12)
-"""32 of 128 steps at once: bfloat16, then three times in float32."""
-LEAVING = GRAMS + ROWS + 128 * 128 * (96 + 48)
+"""32 of 128 steps at once: bfloat16, then three times in float32. Columns of three problems are on their way out."""
+LEAVING = GRAMS + ROWS + 3 * 128 * 128 * (96 + 48)
 SUM = 128 * 128 * 4096 * 4
 BESIDE = CHUNK + LEAVING + SUM
 """What is taken beside rows: logits being worked on, a problem that leaves, the sum of hidden states."""
@@ -45,7 +45,7 @@ def test_what_is_kept_is_counted() -> None:
     assert bare.hidden_sum == 0
     assert budget_that_fits(20e9, bare, shortest=200) > budget_that_fits(20e9, LLADA, shortest=200)
     hidden = dataclasses.replace(LLADA, save_logits="hidden")
-    assert hidden.finish - LLADA.finish == 128 * 128 * 4096 * 2  # a copy on its way to the host
+    assert hidden.finish - LLADA.finish == 3 * 128 * 128 * 4096 * 2  # copies on their way to the host
     full = dataclasses.replace(LLADA, save_logits="full")
     assert full.finish - LLADA.finish == 2 * 128 * 126464 * 2  # two steps; all of them would be 4.1 GB
 

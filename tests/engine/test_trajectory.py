@@ -12,9 +12,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from diffengine.engine import trajectory
 from diffengine.engine.config import RunConfig
+from diffengine.engine.decode import ROWS_AHEAD
 from diffengine.engine.memory import footprint
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.trajectory import all_logits, cka_of, pooled_states, steps_at_once
+from diffengine.engine.trajectory import all_logits, answer_states, cka_of, masked_states, steps_at_once
 from diffengine.kernels.blas import safe_rows
 from diffengine.kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
 
@@ -61,7 +62,8 @@ def test_parts_give_the_bits_of_the_whole(shape: tuple[int, int, int], dtype: to
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trajectory, "WORKING_ELEMENTS", 1)
         assert len(steps_at_once(shape[0], positions=shape[1], width=shape[2])) > 1 or shape[0] * shape[1] < 128
-        found = cka_of(geometry, hidden, seen, walked) | pooled_states(hidden, seen, (1, 4))
+        found = cka_of(geometry, hidden, seen, walked)
+        found |= {"state_masked": masked_states(hidden, seen), "state_answer": answer_states(hidden, (1, 4))}
         logits = all_logits(hidden, head)
 
     grams = geometry.centred_grams(hidden[walked])
@@ -125,12 +127,18 @@ def test_a_problem_that_leaves_takes_what_the_account_says(
 
     def work() -> None:
         cka_of(geometry, hidden, seen, walked)
-        pooled_states(hidden, seen, (1, 4))
+        masked_states(hidden, seen)
+        answer_states(hidden, (1, 4))
 
     work()
-    copies = steps * positions * (need.cell - width * need.item)
+    copies = (1 + ROWS_AHEAD) * steps * positions * (need.cell - width * need.item)
     counted = need.finish - copies
     assert 0.5 * counted < peak_bytes(work) <= counted * 1.02
+
+
+def test_without_an_answer_its_states_are_missing() -> None:
+    states = answer_states(torch.ones(3, 4, 5, dtype=torch.bfloat16), (-1, -1))
+    assert (states.dtype, tuple(states.shape), bool(states.isnan().all())) == (torch.float32, (3, 5), True)
 
 
 def test_all_logits_lie_on_the_device_in_part_alone(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
