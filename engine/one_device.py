@@ -85,6 +85,25 @@ def token_budget(device_type: str, config: RunConfig, execution: Execution) -> i
     return budget // 2 if config.cfg_scale > 0 else budget
 
 
+def room_for(
+    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
+) -> int:
+    """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
+    device = model.device
+    if device.type != "cuda" or execution.token_budget is not None:
+        return sys.maxsize
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
+    shortest = min(len(p.token_ids) for p in prompts) + config.gen_length
+    return budget_that_fits(free, footprint(config, model), shortest=shortest)
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Give back what the allocator keeps for later, after memory has run out."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def set_up(
     prompts: Sequence[Prompt],
     model: MaskedDiffusionModel,
@@ -167,8 +186,7 @@ class Device:
                 if self._halved or not left:
                     raise
                 self._halve(str(error))
-            if self._model.device.type == "cuda":
-                torch.cuda.empty_cache()
+            free_cached_memory(self._model.device)
 
     def account(self) -> dict[str, Any]:
         """Where the seconds went and how much was computed, for the run record."""
@@ -184,7 +202,8 @@ class Device:
         logger.warning("out of memory; going on with half the token budget, %d: %s", self._budget, why[:200])
 
     def _attempt(self, ordered: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        self._used = self._budget if self._halved else min(self._budget, self._room(ordered))
+        room = sys.maxsize if self._halved else room_for(ordered, self._model, self._config, self._execution)
+        self._used = min(self._budget, room)
         refill = self._execution.refill
         shapes = self._shapes_of_the_run() if self._execution.compile else None
         desk = set_up(ordered, self._model, self._config, budget=self._used, refill=refill, shapes=shapes)
@@ -214,16 +233,6 @@ class Device:
                 token_budget=self._used, longest=longest, gen_length=gen_length, copies=copies
             )
         return self._shapes
-
-    def _room(self, ordered: Sequence[Prompt]) -> int:
-        """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
-        if self._model.device.type != "cuda" or self._execution.token_budget is not None:
-            return sys.maxsize
-        device = self._model.device
-        free, _ = torch.cuda.mem_get_info(device)
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # left from earlier batches
-        shortest = len(ordered[0].token_ids) + self._config.gen_length
-        return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
 
 
 def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:

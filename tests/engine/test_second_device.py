@@ -1,6 +1,7 @@
 """What runs on the second of two GPUs: nothing goes by the current device, which is the first. The GPUs are pretended.
 
-torch's own guards ask `_exchange_device`, so a pretended driver that keeps the current device shows what a launch meets.
+torch's own guards ask `_exchange_device`, so a pretended driver that keeps the current device shows what a launch
+meets.
 """
 
 from __future__ import annotations
