@@ -16,10 +16,10 @@ import json
 import sys
 from typing import Any
 
-from .aot import CASES, TYPES, Case
+from .aot import CASES, MODEL_DTYPE, TYPES, Case
 
 VALUES = (0, 1, 16, 17)
-SIMILAR = ("stats", "stats+moments", "stats+kl", "stats+kl+reverse", "stats+kl+precise")
+SIMILAR = ("norm 4096", "stats", "stats+moments", "stats+kl", "stats+kl+reverse", "stats+kl+precise")
 """Cases whose integers are used as in another case; tried under `each` alone."""
 USUAL = 4096
 """What the other integers are while one is tried: ordinary, and a multiple of 16."""
@@ -74,7 +74,7 @@ def _kernel(case: Case) -> Any:
 
 
 def _is_pointer(name: str) -> bool:
-    return name in ("X", "Y", "VALUES") or TYPES.get(name, "i32").startswith("*")
+    return name in MODEL_DTYPE or TYPES.get(name, "i32").startswith("*")
 
 
 def _argument(case: Case, name: str, integers: dict[str, int]) -> Any:

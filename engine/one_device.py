@@ -17,7 +17,7 @@ import torch
 from ..kernels.head import Head
 from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 from .decode import decode
 from .flops import gemm_rate
 from .gather import Gathering, Limits
@@ -51,11 +51,16 @@ class Execution:
     token_budget: int | None = None
     refill: bool = True
     compile: bool = False
+    fused: bool = False
     shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
     longest_row: int | None = None
     """Tokens of the longest row of the whole run, for `compile`; None: as long as the model takes."""
+
+    def __post_init__(self) -> None:
+        if self.compile and self.fused:
+            raise ConfigError("--compile and --fused replace the same layers; give one of them")
 
     @property
     def distributed(self) -> bool:
@@ -158,7 +163,7 @@ class Device:
         put: Callable[[dict[str, Any]], None],
         stop: Stop | None = None,
     ) -> None:
-        self._model = _compiled(model) if execution.compile else model
+        self._model = _compiled(model) if execution.compile else _fused(model) if execution.fused else model
         self._config, self._execution, self._stop = config, execution, stop
         self._phases = Phases(model.device)
         self._gemm_rate = gemm_rate(model.device, model.dtype)
@@ -239,3 +244,9 @@ def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
     from .models.compiled import compiled
 
     return compiled(model)
+
+
+def _fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    from .models.fused import fused
+
+    return fused(model)
