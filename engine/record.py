@@ -147,10 +147,6 @@ class Recorder:
         for row in canvas.rows:
             self._walked[row.slot].append(row.step)
 
-    def finish(self, row: Row) -> Finished:
-        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host."""
-        return self.complete(self.begin(row))
-
     def begin(self, row: Row) -> Leaving:
         """Ask the device for all of a row that has left which needs no grade; waits for nothing.
 
