@@ -50,14 +50,20 @@ CASES = (
     Case("topk 16", "topk:topk_from_lanes", {"LANES": 1024, "K": 16, "DEPTH": 128}, 1, 0),
     Case("gumbel fp32", "gumbel_kernel:gumbel_sweep", {"LANES": 128, "EXACT": False}, 4, 4),
     Case("gumbel fp64", "gumbel_kernel:gumbel_sweep", {"LANES": 128, "EXACT": True}, 4, 4),
+    Case("add+norm 4096", "layer_kernels:add_rms_norm_rows", {"EPS": 1e-5, "ADD": True, "WIDTH": 4096}, 8, 0),
+    Case("norm 4096", "layer_kernels:add_rms_norm_rows", {"EPS": 1e-5, "ADD": False, "WIDTH": 4096}, 8, 0),
+    Case("rotate 128", "layer_kernels:rotate_heads", {"GROUP": 8, "HALF": 64}, 4, 0),
+    Case("gate", "layer_kernels:gate_values", {"WIDTH": 2048}, 4, 0),
 )
+MODEL_DTYPE = ("X", "Y", "VALUES", "STATES", "UPDATE", "WEIGHT", "TOTAL", "OUT", "GATE", "UP")
+"""Arguments that are tensors of the case's own dtype."""
 TYPES = {
     "PLACE": "*i64", "LSE_Y": "*fp32", "TOP_Y": "*fp32", "ID_Y": "*i64", "PART": "*fp32", "ARG": "*i32",
     "LANE_MAX": "*fp32", "TARGETS": "*i64", "FLOATS": "*fp32", "TOP_ID": "*i64", "TARGET_LOGPROB": "*fp32",
     "STATUS": "*u8", "IDS": "*i64", "COUNTER": "*i64", "BEST": "*fp32", "stride_x": "i32", "stride_y": "i32",
-    "TEMPERATURE": "*fp64", "seed_low": "i32", "seed_high": "i32",
+    "COS": "*fp32", "SIN": "*fp32", "TEMPERATURE": "*fp64", "seed_low": "i32", "seed_high": "i32",
 }  # fmt: skip
-ALIGNED = {"stride_x", "stride_y", "per_part", "V"}
+ALIGNED = {"stride_x", "stride_y", "per_part", "V", "D", "size", "heads", "number"}
 
 
 def compile_case(case: Case, arch: int) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def compile_case(case: Case, arch: int) -> dict[str, Any]:
     module, _, function = case.kernel.partition(":")
     kernel = getattr(importlib.import_module(f"diffengine.kernels.{module}"), function)
     names = kernel.arg_names
-    types = TYPES | {name: f"*{case.logits}" for name in ("X", "Y", "VALUES")}
+    types = TYPES | {name: f"*{case.logits}" for name in MODEL_DTYPE}
     if case.name.startswith("gumbel fp64"):
         types["BEST"] = "*fp64"
     signature = {n: "constexpr" if n in case.constants else types.get(n, "i32") for n in names}
@@ -107,7 +113,8 @@ def inspect(cubin: bytes, case: Case) -> dict[str, Any]:
     elements = case.per_lane * case.constants.get("LANES", 0) / (32 * case.warps)
     sweeping = [loop for loop in loops if len(loop) and "LANE_MAXIMA" in case.constants]
     fast = [loop for loop in sweeping if min((load_bits(t) for t in loop if "LDG" in t), default=0) == 128]
-    body = max(fast or loops, key=len, default=[])
+    # A kernel without a loop is looked at whole.
+    body = max(fast or loops, key=len, default=[text for _, text in code])
     return {
         "registers": int(found[1]),
         "spilled": int(found[2]) + sum("STL" in text or "LDL" in text for _, text in code),

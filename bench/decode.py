@@ -29,6 +29,7 @@ from ..engine.policies.llada import transfer_counts
 from ..engine.problems import read_problems
 from ..engine.prompts import Prompt, build_prompt
 from ..engine.runner import BUNDLED, Execution, run
+from ..engine.shapes import shapes_of
 from ..engine.status import read_sessions
 from ..engine.store import open_run
 
@@ -131,7 +132,9 @@ def _full_canvas(model: MaskedDiffusionModel, source: str, *, budget: int | None
     config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=dtype)
     prompts = by_length(prompts_of(list(enumerate(read_problems(source).problems)), model, config)[0])
     budget = budget or token_budget(model.device.type, config, Execution())
-    canvas = set_up(prompts, model, config, budget=budget, static=static).canvas
+    longest = max(len(p.token_ids) for p in prompts) + config.gen_length
+    shapes = shapes_of(token_budget=budget, longest=longest, gen_length=config.gen_length) if static else None
+    canvas = set_up(prompts, model, config, budget=budget, shapes=shapes).canvas
     canvas.fill(iter(prompts))
     return canvas.pack()
 

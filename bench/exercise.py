@@ -55,6 +55,35 @@ def exercise(device: torch.device) -> Iterator[dict[str, Any]]:
             yield {"rows": rows, "vocabulary": vocabulary, "dtype": str(dtype)[6:], "error": error, "ok": ok}
 
 
+def exercise_layers(device: torch.device) -> Iterator[dict[str, Any]]:
+    """The kernels of `--fused` at LLaDA-8B's widths: the largest error of each against plain torch in float64."""
+    from ..kernels import layer_kernels, layers
+
+    tokens = 300 if device.type == "cuda" else 3
+    generator = torch.Generator(device).manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, device=device)
+
+    for dtype in (torch.bfloat16, torch.float32):
+        states, update, weight = (draw(*shape).to(dtype) for shape in ((tokens, 4096), (tokens, 4096), (4096,)))
+        heads, cos, sin = draw(tokens, 32, 128).to(dtype), draw(tokens, 128), draw(tokens, 128)
+        gate, up = draw(tokens, 12288).to(dtype), draw(tokens, 12288).to(dtype)
+        total, normed = layer_kernels.add_rms_norm(states, update, weight, eps=1e-5)
+        error = {
+            "sum": _apart(total, states + update),
+            "norm": _apart(normed, layers.add_rms_norm(total.double(), None, weight.double(), eps=1e-5)[1]),
+            "rotated": _apart(
+                layer_kernels.rotated(heads, cos, sin), layers.rotated(heads.double(), cos.double(), sin.double())
+            ),
+            "gated": _apart(layer_kernels.gated(gate, up), layers.gated(gate.double(), up.double())),
+        }
+        # Values up to about 15, rounded twice; the float32 norm sums 4096 squares. The interpreter does not round sums.
+        exact = error["sum"] == 0 or device.type == "cpu"
+        ok = exact and max(error.values()) <= (0.1 if dtype == torch.bfloat16 else 1e-5)
+        yield {"layers": [tokens, 4096], "dtype": str(dtype)[6:], "error": error, "ok": ok}
+
+
 def _apart(found: torch.Tensor, truth: torch.Tensor) -> float:
     """Largest difference over finite values; infinite where one is finite and the other is not."""
     ours, wanted = found.double(), truth.double()
@@ -70,7 +99,7 @@ def main() -> None:
     if not served_by_triton(torch.empty(0, 1, device=device)):
         sys.exit("the kernels need a GPU with triton, or TRITON_INTERPRET=1")
     sys.stdout.write(json.dumps({"hardware": hardware(device)}) + "\n")
-    found = list(exercise(device))
+    found = [*exercise(device), *exercise_layers(device)]
     for row in found:
         sys.stdout.write(json.dumps(row) + "\n")
     sys.exit(0 if all(row["ok"] for row in found) else 1)

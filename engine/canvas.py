@@ -19,10 +19,8 @@ from torch import Tensor
 from ..kernels.blas import safe_rows
 from .models.attention import Packing, packing_of
 from .prompts import Prompt
+from .shapes import Shapes
 from .transfer import on_device
-
-BUCKET_STEP, LONGEST_STEP = 64, 128
-"""What the sizes of a padded batch, and the longest row of the attention kernel, are multiples of."""
 
 
 class Update(NamedTuple):
@@ -68,8 +66,7 @@ class Packed(NamedTuple):
 class Canvas:
     """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped over.
 
-    With `longest`, the length of the longest row that can come, the packed batch is padded to one of four sizes, so
-    that a compiled network meets few shapes.
+    With `shapes` the packed batch is padded to one of few sizes, as a compiled network needs it.
     """
 
     def __init__(
@@ -83,14 +80,11 @@ class Canvas:
         device: torch.device,
         guided: bool = False,
         refill: bool = True,
-        longest: int | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         self.gen_length, self.mask_id, self.performed, self.device = gen_length, mask_id, performed, device
         self.token_budget, self.guided, self.refill_enabled = token_budget, guided, refill
-        self._longest = -(-longest // LONGEST_STEP) * LONGEST_STEP if longest else 0
-        copies = 2 if guided else 1
-        self._bucket = -(-token_budget * copies // (4 * BUCKET_STEP)) * BUCKET_STEP if longest else 1
-        self._most_rows = capacity * copies + -(-self._bucket // gen_length) + 1 if longest else 0
+        self._shapes = shapes or Shapes(bucket=1, rows=0, longest=0, padding_row=safe_rows())
         self.rows: list[Row] = []
         self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(gen_length, device=device)
@@ -172,14 +166,15 @@ class Canvas:
         positions = self.on_device([i for n in lengths for i in range(n)])
         generated_at, n = self.on_device(at), len(self.rows) * self.gen_length
         apart = generated_at[n:] if self.guided else None
-        packing = packing_of(lengths, self.device, rows=self._most_rows, longest=self._longest)
+        packing = packing_of(lengths, self.device, rows=self._shapes.rows, longest=self._shapes.longest)
         return Packed(ids, positions, packing, generated_at[:n], apart)
 
     def _padding(self, used: int) -> list[int]:
         """Lengths of rows of masks that nobody reads: else the last bits of a small batch would depend on its size."""
-        wanted = -(-max(used, safe_rows()) // self._bucket) * self._bucket
-        whole, rest = divmod(wanted - used, self._longest or safe_rows())
-        return [self._longest] * whole + [rest] * (rest > 0)
+        bucket, padding_row = self._shapes.bucket, self._shapes.padding_row
+        wanted = -(-max(used, safe_rows()) // bucket) * bucket
+        whole, rest = divmod(wanted - used, padding_row)
+        return [padding_row] * whole + [rest] * (rest > 0)
 
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position, step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,16 @@ from .flops import head_flops, network_flops
 from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
-from .record import Finished, Recorder
+from .record import Finished, Leaving, Recorder
 from .stopping import Stop
 from .store.drawing import draw_key
+from .transfer import current
 
 if TYPE_CHECKING:
     from .policies.llada import LLaDAPolicy
+
+ROWS_AHEAD = 2
+"""`rows_ahead` on a GPU: enough that it has work while the host grades, few enough for its memory."""
 
 
 @torch.inference_mode()
@@ -47,11 +52,37 @@ def decode(
         between_steps()
         phases.mark("between")
         left = decode_step(model, canvas, head, policy, recorder, phases)
-        for row in sorted(left, key=lambda row: draw_key(row.prompt.problem.id)):
-            finished = recorder.finish(row)
+        # Rows that leave together leave in drawing order: a shard may end between two of them.
+        left.sort(key=lambda row: draw_key(row.prompt.problem.id))
+        for finished in _finished(left, recorder, model.device):
             phases.mark("finish")
             phases.settle()
             yield finished
+
+
+def rows_ahead(device: torch.device) -> int:
+    """How many rows that left are being reduced while an earlier one is graded; on a CPU nothing overlaps."""
+    return ROWS_AHEAD if device.type == "cuda" else 0
+
+
+def _finished(left: list[Row], recorder: Recorder, device: torch.device) -> Iterator[Finished]:
+    """The rows that left, reduced and graded, in order.
+
+    On CUDA a row is graded while the device reduces the next ones, so that it does not wait for the grade.
+    """
+    ahead = rows_ahead(device)
+    begun: deque[Leaving] = deque()
+    for row in left:
+        with current(device):
+            begun.append(recorder.begin(row))
+        if len(begun) > ahead:
+            with current(device):
+                finished = recorder.complete(begun.popleft())
+            yield finished
+    while begun:
+        with current(device):
+            finished = recorder.complete(begun.popleft())
+        yield finished
 
 
 @torch.inference_mode()
@@ -64,6 +95,18 @@ def decode_step(
     phases: Phases,
 ) -> list[Row]:
     """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
+    with current(model.device):
+        return _step(model, canvas, head, policy, recorder, phases)
+
+
+def _step(
+    model: MaskedDiffusionModel,
+    canvas: Canvas,
+    head: Head,
+    policy: LLaDAPolicy,
+    recorder: Recorder,
+    phases: Phases,
+) -> list[Row]:
     recorder.admit(canvas)
     packed = canvas.pack()
     conditional, unconditional = _hidden(model, packed)

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .config import ConfigError, RunConfig
-from .decode import decode_step
 from .gather import Limits, sum_bytes
 from .memory import CHUNK_ROWS, footprint
 from .models.loading import MaskedDiffusionModel
-from .one_device import Execution, by_length, set_up, token_budget
-from .phases import Phases
+from .one_device import Execution, room_for, token_budget
 from .prompts import Prompt
 from .store.hidden_sums import SUM_RATIO
 from .store.schema import VARIABLES
 from .store.sizes import size_text
+from .timing import Timing, timed_steps
 
 LARGEST_PROBLEM = 1 << 30
 """A shard is assembled in memory, so one problem's tensors must fit there several times over."""
@@ -44,7 +42,6 @@ CHUNK_OVERHEAD, SHARD_OVERHEAD = 30, 130_000
 """Bytes of HDF5 indices for each chunk and each shard, measured likewise."""
 
 ITEM_BYTES = {"int32": 4, "float32": 4, "uint8": 1, "int8": 1, "str": 16}
-TIMED_STEPS = 2
 
 
 class Factor(NamedTuple):
@@ -158,33 +155,19 @@ def memory_need(config: RunConfig, model: MaskedDiffusionModel, *, capacity: int
         Factor("activations", tokens * need.token, f"{tokens} packed tokens x {need.token} bytes"),
         Factor("logits", need.chunk(rows), f"{chunk} rows x {need.vocabulary} vocabulary, six working copies"),
         Factor("step before", need.ring(capacity), ring if need.ring(capacity) else f"{ring}: too many to be kept"),
+        Factor("a problem that leaves", need.finish, "its Gram matrices, working copies and columns on their way out"),
+        Factor(
+            "sum of hidden states",
+            need.hidden_sum,
+            f"{need.steps} steps x {need.gen_length} positions x {need.width} features x 4 bytes",
+        ),
     ]
 
 
-def time_need(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
-) -> list[Factor]:
-    """Seconds of decoding from timed steps of the largest batch that these prompts make, after one to warm up."""
-    ordered = by_length(prompts)[::-1]
-    desk = set_up(ordered, model, config, budget=token_budget(model.device.type, config, execution))
-    waiting, taken = iter(ordered), 0.0
-    tokens = 0
-    for i in range(1 + TIMED_STEPS):
-        if not desk.canvas.fill(waiting):
-            break
-        started = time.perf_counter()
-        now = sum(desk.canvas.prompt_lengths) + len(desk.canvas.rows) * config.gen_length
-        decode_step(model, *desk, Phases(model.device))
-        if model.device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize(model.device)
-        if i > 0 or not desk.canvas.rows:
-            taken, tokens = taken + time.perf_counter() - started, tokens + now
-    performed = sum(desk.policy.performed)
+def time_need(prompts: Sequence[Prompt], config: RunConfig, timing: Timing, *, workers: int) -> list[Factor]:
+    """Seconds of decoding at the timed rate."""
+    rate, _, performed = timing
     work = sum(len(p.token_ids) + config.gen_length for p in prompts) * performed
-    rate = tokens / taken
-    workers = execution.workers
     how = f"{work:,} tokens ({performed} forward passes) / {rate:,.0f} tokens a second, timed / {workers} workers"
     return [Factor("decoding", work / rate / workers, how)]
 
@@ -197,23 +180,32 @@ def estimate(
     *,
     out: Path,
 ) -> Estimate:
-    """All three needs of decoding `prompts`; times two steps on the model's device, if the run's are like it.
+    """All three needs of decoding `prompts`; times steps on the model's device, if the run's are like it.
 
     Writes nothing.
+    Of batches as large as a run's: within the token budget, and within what free memory allows. Raises ConfigError
+    where not even a step fits.
     """
     # The devices of the run, which are not this machine's where others have the GPUs.
     there = "cuda" if execution.on_gpu else model.device.type
     budget = token_budget(there, config, execution)
+    workers = execution.workers
+    seconds: list[Factor] = []
+    if prompts and model.device.type == there:
+        budget = min(budget, room_for(prompts, model, config, execution))
+        timing = timed_steps(prompts, model, config, budget=budget)
+        budget = timing.budget
+        seconds = time_need(prompts, config, timing, workers=workers)
+
     longest = max((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     shortest = min((len(p.token_ids) for p in prompts), default=0) + config.gen_length
     n_answer = max((len(p.answer_ids) for p in prompts), default=1)
     capacity = max(1, min(len(prompts), budget // max(shortest, 1)))
     every = sum(len(p.token_ids) + config.gen_length for p in prompts)
     tokens = max(longest, min(budget, every))
-    limits, workers = execution.limits, execution.workers
+    limits = execution.limits
     if execution.distributed and prompts:  # a worker writes what it has when a batch ends
         limits = limits._replace(problems=max(1, min(limits.problems, budget * len(prompts) // every)))
-    seconds = time_need(prompts, model, config, execution) if prompts and model.device.type == there else []
     disk = disk_need(
         config,
         model,

@@ -18,7 +18,7 @@ from ..kernels.geometry import LogitGeometry
 from ..kernels.head import Head
 from ..kernels.ring import LogitRing
 from .canvas import Canvas, capacity_for
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 from .decode import decode
 from .flops import gemm_rate
 from .gather import Gathering, Limits
@@ -30,6 +30,7 @@ from .policies import POLICIES
 from .policies.llada import LLaDAPolicy
 from .prompts import Prompt
 from .record import Finished, Recorder
+from .shapes import Shapes, shapes_of
 from .stopping import Stop
 from .store.drawing import draw_key
 
@@ -52,9 +53,16 @@ class Execution:
     token_budget: int | None = None
     refill: bool = True
     compile: bool = False
+    fused: bool = False
     shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
+    longest_row: int | None = None
+    """Tokens of the longest row of the whole run, for `compile`; None: as long as the model takes."""
+
+    def __post_init__(self) -> None:
+        if self.compile and self.fused:
+            raise ConfigError("--compile and --fused replace the same layers; give one of them")
 
     @property
     def distributed(self) -> bool:
@@ -91,6 +99,32 @@ def token_budget(device_type: str, config: RunConfig, execution: Execution) -> i
     return budget // 2 if config.cfg_scale > 0 else budget
 
 
+def room_for(
+    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, execution: Execution
+) -> int:
+    """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
+    free = free_bytes(model.device, execution)
+    if free is None:
+        return sys.maxsize
+    shortest = min(len(p.token_ids) for p in prompts) + config.gen_length
+    return budget_that_fits(free, footprint(config, model), shortest=shortest)
+
+
+def free_bytes(device: torch.device, execution: Execution) -> int | None:
+    """Device memory that a batch may take; None on a CPU or where somebody gave a budget, where nobody asks."""
+    if device.type != "cuda" or execution.token_budget is not None:
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    # What earlier batches left in the allocator's hands is free as well.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Give back what the allocator keeps for later, after memory has run out."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def set_up(
     prompts: Sequence[Prompt],
     model: MaskedDiffusionModel,
@@ -98,10 +132,10 @@ def set_up(
     *,
     budget: int,
     refill: bool = True,
-    static: bool = False,
+    shapes: Shapes | None = None,
     known: Known | None = None,
 ) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match. `static`: of few shapes.
+    """An empty canvas for these prompts, with head, policy and recorder to match. `shapes` for a compiled network.
 
     `known`: what an earlier desk of the same model and settings has worked out.
     """
@@ -116,7 +150,7 @@ def set_up(
         device=model.device,
         guided=config.cfg_scale > 0,
         refill=refill,
-        longest=max(len(p.token_ids) for p in prompts) + config.gen_length if static else None,
+        shapes=shapes,
     )
     dtype = model.logits_dtype(config.logits_dtype)
 
@@ -157,7 +191,7 @@ class Device:
         put: Callable[[dict[str, Any]], None],
         stop: Stop | None = None,
     ) -> None:
-        self._model = _compiled(model) if execution.compile else model
+        self._model = _compiled(model) if execution.compile else _fused(model) if execution.fused else model
         self._config, self._execution, self._stop = config, execution, stop
         self._phases = Phases(model.device)
         self._gemm_rate = gemm_rate(model.device, model.dtype)
@@ -165,6 +199,7 @@ class Device:
         self._budget = self._used = token_budget(model.device.type, config, execution)
         self._halved = False
         self._known: Known | None = None
+        self._shapes: Shapes | None = None
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or old.
@@ -185,8 +220,7 @@ class Device:
                 if self._halved or not left:
                     raise
                 self._halve(str(error))
-            if self._model.device.type == "cuda":
-                torch.cuda.empty_cache()
+            free_cached_memory(self._model.device)
 
     @property
     def budget(self) -> int:
@@ -194,13 +228,8 @@ class Device:
         return self._budget
 
     def free_bytes(self) -> int | None:
-        """Device memory that a batch may take; None on a CPU or where somebody gave a budget, where nobody asks."""
-        if self._model.device.type != "cuda" or self._execution.token_budget is not None:
-            return None
-        device = self._model.device
-        free, _ = torch.cuda.mem_get_info(device)
-        # What earlier batches left in the allocator's hands is free as well.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        """Device memory that the next batch may take; None where nobody asks."""
+        return free_bytes(self._model.device, self._execution)
 
     def account(self) -> dict[str, Any]:
         """Where the seconds went and how much was computed, for the run record."""
@@ -216,15 +245,15 @@ class Device:
         logger.warning("out of memory; going on with half the token budget, %d: %s", self._budget, why[:200])
 
     def _attempt(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        self._used = self._budget if self._halved else min(self._budget, self._room(prompts))
-        how = self._execution
+        room = sys.maxsize if self._halved else room_for(prompts, self._model, self._config, self._execution)
+        self._used = min(self._budget, room)
         desk = set_up(
             prompts,
             self._model,
             self._config,
             budget=self._used,
-            refill=how.refill,
-            static=how.compile,
+            refill=self._execution.refill,
+            shapes=self._shapes_of_the_run() if self._execution.compile else None,
             known=self._known,
         )
         self._known = Known(desk.recorder.null, desk.recorder.geometry)
@@ -244,16 +273,25 @@ class Device:
         finally:
             self._gathering.add_sum(desk.recorder.take_hidden_sum())
 
-    def _room(self, prompts: Sequence[Prompt]) -> int:
-        """The token budget that free device memory allows; no limit on a CPU or where somebody gave a budget."""
-        free = self.free_bytes()
-        if free is None:
-            return sys.maxsize
-        shortest = min(len(p.token_ids) for p in prompts) + self._config.gen_length
-        return budget_that_fits(free, footprint(self._config, self._model), shortest=shortest)
+    def _shapes_of_the_run(self) -> Shapes:
+        """What the first batch's budget and the run's longest row make; later batches get no larger a budget."""
+        if self._shapes is None:
+            self._budget = self._used
+            longest = self._execution.longest_row or self._model.max_length
+            gen_length, copies = self._config.gen_length, 2 if self._config.cfg_scale > 0 else 1
+            self._shapes = shapes_of(
+                token_budget=self._used, longest=longest, gen_length=gen_length, copies=copies
+            )
+        return self._shapes
 
 
 def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
     from .models.compiled import compiled
 
     return compiled(model)
+
+
+def _fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    from .models.fused import fused
+
+    return fused(model)

@@ -19,15 +19,15 @@ class Phases:
     def __init__(self, device: torch.device) -> None:
         self.seconds = dict.fromkeys(NAMES, 0.0)
         self.forwards, self.tokens, self.rows, self.flops = 0, 0, 0, 0
-        self._cuda = device.type == "cuda"
+        self._cuda, self._device = device.type == "cuda", device
         self._events: list[tuple[str, Any]] = []
         self._last = time.perf_counter()
 
     def mark(self, name: str) -> None:
         """The time since the mark before belongs to `name`."""
         if self._cuda:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event: Any = torch.cuda.Event(enable_timing=True)
+            event.record(torch.cuda.current_stream(self._device))
             self._events.append((name, event))
             return
         now = time.perf_counter()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
+from ..kernels.geometry import LogitGeometry
 from ..kernels.reference import LogitStats
 from .accepted_answers import grade_any
 from .answer_span import token_span
@@ -25,6 +25,7 @@ from .models.loading import MaskedDiffusionModel
 from .null_beliefs import NullBeliefs
 from .problems import Problem
 from .store.schema import VERDICTS
+from .trajectory import all_logits, answer_states, cka_of, masked_states
 from .transfer import HostCopies, at_once, host_array, on_device
 
 FLOATS = {
@@ -47,6 +48,18 @@ class Finished(NamedTuple):
     problem: Problem
     columns: dict[str, Any]
     ready: Callable[[], None] = at_once
+
+
+class Leaving(NamedTuple):
+    """A row on its way out: hidden [S, G, D] in its slot, token [S, G] there once `token_ready()` has returned, the
+    steps that it `walked`, and the columns that need no grade."""
+
+    row: Row
+    hidden: Tensor
+    token: np.ndarray
+    token_ready: Callable[[], None]
+    walked: list[int]
+    columns: dict[str, Any]
 
 
 class Recorder:
@@ -82,6 +95,7 @@ class Recorder:
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}
+        self._walked: dict[int, list[int]] = {}
         self._sum: Tensor | None = None
         self._copies = HostCopies(device)
 
@@ -89,7 +103,7 @@ class Recorder:
         """Empty the slots of rows that have just entered, so that none meets its predecessor's trajectory."""
         for row in canvas.rows:
             if self._known.get(row.slot) is not row:
-                self._known[row.slot] = row
+                self._known[row.slot], self._walked[row.slot] = row, []
                 self._clear(row.slot)
                 answer = row.prompt.answer_ids
                 self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
@@ -132,27 +146,28 @@ class Recorder:
             into = self._slots[name]
             into[slots, steps] = value.reshape(*shape, *into.shape[3:]).to(into.dtype)
         self._last_step[slots] = steps
+        for row in canvas.rows:
+            self._walked[row.slot].append(row.step)
 
-    def finish(self, row: Row) -> Finished:
-        """Reduce the trajectory of a row that has left the canvas and bring its columns to the host.
+    def begin(self, row: Row) -> Leaving:
+        """Ask the device for all of a row that has left which needs no grade; waits for nothing.
 
-        Waits for the row's tokens alone, which grading needs; the arrays follow while the next step runs.
+        Its slot must stay untouched until `complete`.
         """
         seconds = time.perf_counter() - row.entered
         slot = {name: values[row.slot] for name, values in self._slots.items()}
-        token, to_host = host_array(slot.pop("token")), self._copies.array
-        walked = token[:, 0] >= 0
-        text, verdict = self._grade(row, token[walked][-1].tolist())
-        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        to_host = self._copies.array
+        token = to_host(slot.pop("token"))
+        token_ready = self._copies.ready()  # grading waits for the tokens alone
+
         seen, hidden = slot.pop("seen_masked"), slot.pop("hidden")
+        walked = self._walked[row.slot]
         performed = ~hidden[:, 0, 0].isnan()
         columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
-        columns["token"] = _carry_forward(token, walked, self.model.token_ids.mask)
-        at = on_device(np.flatnonzero(walked).tolist(), hidden.device)
-        columns |= {name: to_host(v) for name, v in self._geometry_of(hidden, seen, at).items()}
-        columns |= {name: to_host(v.to(hidden.dtype)) for name, v in _states(hidden, seen, answer).items()}
-        columns |= verdict | {
-            "generated_text": text,
+        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
+        columns |= {name: to_host(values) for name, values in similarity.items()}
+        columns |= {
+            "state_masked": to_host(masked_states(hidden, seen).to(hidden.dtype)),
             "performed": to_host(performed.to(torch.uint8)),
             "n_masked": to_host(torch.where(performed, seen.sum(-1), -1).int()),
             "answer_token_id": to_host(self._targets[row.slot].int()),
@@ -166,11 +181,35 @@ class Recorder:
         if self.config.save_logits == "hidden":
             columns["hidden"] = to_host(hidden)
         if self.config.save_logits == "full":
-            columns["logits"] = to_host(hidden @ self.model.head_weight.T)
+            columns["logits"] = all_logits(hidden, self.model.head_weight)
+        return Leaving(row, hidden, token, token_ready, walked, columns)
+
+    def complete(self, leaving: Leaving) -> Finished:
+        """Grade what has begun to leave, and add what follows from the grade.
+
+        Waits for the row's tokens alone; the arrays follow while the device goes on.
+        """
+        row, hidden, columns = leaving.row, leaving.hidden, leaving.columns
+        leaving.token_ready()
+        text, verdict = self._grade(row, leaving.token[leaving.walked[-1]].tolist())
+        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        states = answer_states(hidden, answer).to(hidden.dtype)
+        walked = np.isin(np.arange(len(leaving.token)), leaving.walked)
+        columns |= verdict | {
+            "generated_text": text,
+            "state_answer": self._copies.array(states),
+            "token": _carry_forward(leaving.token, walked, self.model.token_ids.mask),
+        }
         if self.config.mean_hidden:
-            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
-            self._sum = hidden.to(torch.float32, copy=True) if self._sum is None else self._sum + hidden
+            self._add_to_sum(hidden)
         return Finished(row.prompt.problem, columns, self._copies.ready())
+
+    def _add_to_sum(self, hidden: Tensor) -> None:
+        if self._sum is None:
+            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes to.
+            self._sum = hidden.to(torch.float32, copy=True)
+        else:
+            self._sum += hidden
 
     def take_hidden_sum(self) -> np.ndarray | None:
         """Sum of hidden states [S, G, D] over the problems finished since the last call, in float32."""
@@ -192,26 +231,6 @@ class Recorder:
             "answer_start": np.int32(start),
             "answer_end": np.int32(end),
         }
-
-    def _geometry_of(self, hidden: Tensor, seen: Tensor, at: Tensor) -> dict[str, Tensor]:
-        """CKA between the performed steps, whose numbers are `at`."""
-        steps = len(hidden)
-        matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
-        masked, committed = (matrix.new_full((steps,), float("nan")) for _ in range(2))
-        grams = self.geometry.centred_grams(hidden[at])
-        matrix[at[:, None], at[None, :]] = cka_matrix(grams)
-        before, after = seen[at[:-1]], seen[at[1:]]
-        masked[at[1:]] = debiased_cka(grams[1:], grams[:-1], before & after)
-        committed[at[1:]] = debiased_cka(grams[1:], grams[:-1], ~before & ~after)
-        return {"cka": matrix, "cka_masked": masked, "cka_committed": committed}
-
-
-def _states(hidden: Tensor, seen: Tensor, answer: tuple[int, int]) -> dict[str, Tensor]:
-    wide = hidden.float()
-    weight = seen.float() / seen.sum(-1, keepdim=True)  # 0 / 0: no masked position, NaN
-    start, end = answer
-    at_answer = wide[:, start:end].mean(1) if start >= 0 else torch.full_like(wide[:, 0], float("nan"))
-    return {"state_masked": torch.einsum("sg,sgd->sd", weight, wide), "state_answer": at_answer}
 
 
 def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:

@@ -156,6 +156,9 @@ class _Locked:
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
             write_head(out, host_array(model.head_weight))
+        if prompts and self._plan.execution.compile:
+            longest = max(len(p.token_ids) for p in prompts) + config.gen_length
+            self._plan = self._plan._replace(execution=replace(self._plan.execution, longest_row=longest))
         self._started = time.perf_counter()
         self._report()
         while prompts:

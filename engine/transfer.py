@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """`device` as CUDA's current one while the context lasts; nothing where it is no CUDA device.
+
+    Events, pinned memory and some kernels go by the current device, not by where their tensors lie.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def on_device(values: list[int], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:

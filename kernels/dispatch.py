@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from . import gumbel, reference
+from . import gumbel, layers, reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,8 @@ def by_device(
         if not served_by_triton(logits):
             return specification(logits, *arguments, **options)
         compute: Callable[..., R] = getattr(importlib.import_module(f".{module}", __package__), name)
-        return compute(logits, *arguments, **options)
+        with torch.cuda.device_of(logits):  # Triton launches on the current device, wherever the tensors lie
+            return compute(logits, *arguments, **options)
 
     return serve
 
@@ -53,3 +54,6 @@ def by_device(
 logit_stats = by_device(reference.logit_stats, kernel="launch:logit_stats")
 gumbel_argmax = by_device(gumbel.gumbel_argmax, kernel="gumbel_kernel:gumbel_argmax")
 token_probability = by_device(reference.token_probability, kernel="launch:token_probability")
+add_rms_norm = by_device(layers.add_rms_norm, kernel="layer_kernels:add_rms_norm")
+rotated = by_device(layers.rotated, kernel="layer_kernels:rotated")
+gated = by_device(layers.gated, kernel="layer_kernels:gated")

@@ -170,7 +170,7 @@ def cka_matrix(grams: Tensor) -> Tensor:
     steps, n = grams.shape[0], grams.shape[-1]
     if n < MIN_ROWS:
         return grams.new_full((steps, steps), math.nan)
-    hollow = _hollow(grams.double())
+    hollow = _hollow(grams, torch.float64)
     flat, rows = hollow.flatten(1), hollow.sum(-1)
     totals = rows.sum(-1)
     hsic = flat @ flat.T + torch.outer(totals, totals) / ((n - 1) * (n - 2)) - 2.0 / (n - 2) * (rows @ rows.T)
@@ -179,5 +179,9 @@ def cka_matrix(grams: Tensor) -> Tensor:
     return torch.where(valid, hsic / torch.outer(own, own).sqrt(), math.nan).float()
 
 
-def _hollow(gram: Tensor) -> Tensor:
-    return gram - torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1))
+def _hollow(gram: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy with a diagonal of zeros; what is not finite there becomes NaN."""
+    hollow = gram.to(dtype or gram.dtype, copy=True)
+    diagonal = hollow.diagonal(dim1=-2, dim2=-1)
+    diagonal -= diagonal.clone()
+    return hollow

@@ -45,7 +45,8 @@ def _compare(X, token, inside, V, candidates, excluded, word, best, winner, temp
     return tl.where(better, key, best), tl.where(better, token, winner)
 
 
-@triton.jit
+# A seed of 1 would become a constant, without the type that its bits are reinterpreted from.
+@triton.jit(do_not_specialize=["seed_low", "seed_high"])
 def gumbel_sweep(
     X, COUNTER, BEST, ARG, stride_x, V, candidates, excluded, TEMPERATURE, seed_low, seed_high, per_part,
     LANES: tl.constexpr, EXACT: tl.constexpr,

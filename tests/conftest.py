@@ -42,6 +42,17 @@ def _round_once(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return TensorHandle(wide.astype(x.data.dtype), z.dtype.scalar)
 
 
+def _round_to_nearest(builder: Any, source: Any, kind: Any) -> Any:
+    """float32 to bfloat16 as a GPU does it (`cvt.rn.bf16`). The interpreter's own cuts the digits off."""
+    from triton import language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    if source.dtype.scalar != tl.float32 or kind.scalar != tl.bfloat16:
+        return builder.cast_impl(source, kind)
+    rounded = torch.from_numpy(np.array(source.data)).to(torch.bfloat16).view(torch.int16).numpy()
+    return TensorHandle(rounded.view(np.uint16), kind.scalar)
+
+
 def _interpret_kernels() -> None:
     """Import the Triton kernels for the interpreter where there is no GPU.
 
@@ -55,9 +66,10 @@ def _interpret_kernels() -> None:
     try:
         from triton.runtime.interpreter import InterpreterBuilder
 
-        from diffengine.kernels import gumbel_kernel, launch  # noqa: F401
+        from diffengine.kernels import gumbel_kernel, launch, layer_kernels  # noqa: F401
 
         InterpreterBuilder.create_fma = _round_once
+        InterpreterBuilder.create_fp_trunc = _round_to_nearest
         launch.logit_stats(torch.zeros(1, 1), tiles=launch.Tiles(lanes=16))  # the first launch imports more of triton
     finally:
         del os.environ["TRITON_INTERPRET"]

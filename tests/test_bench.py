@@ -90,6 +90,16 @@ def test_every_kernel_is_exercised_and_an_error_is_seen(monkeypatch: pytest.Monk
     assert not any(row["ok"] for row in exercise.exercise(CPU))
 
 
+def test_the_layers_are_exercised_and_an_error_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffengine.kernels import layers
+
+    rows = list(exercise.exercise_layers(CPU))
+    assert [row["ok"] for row in rows] == [True] * 2
+    assert {"sum", "norm", "rotated", "gated"} == set(rows[0]["error"])
+    monkeypatch.setattr(layers, "gated", lambda gate, up: gate * up)
+    assert not any(row["ok"] for row in exercise.exercise_layers(CPU))
+
+
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():

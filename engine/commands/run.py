@@ -59,6 +59,7 @@ HOW = [
         show_default=True,
     ),
     click.option("--compile", "compile_", is_flag=True, help="Compile the network for a few padded shapes first."),
+    click.option("--fused", is_flag=True, help="Norm, rotation, activation by own kernels; no GPU has run them yet."),
 ]
 SAMPLER = [
     click.option("--steps", type=int, help="Denoising steps.  [default: the checkpoint's own, else 128]"),
@@ -173,6 +174,7 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
         token_budget=options.pop("token_budget"),
         refill=options.pop("refill"),
         compile=options.pop("compile_"),
+        fused=options.pop("fused"),
     )
     return problems, options.pop("model") or default_model(), execution, options
 

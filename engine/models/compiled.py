@@ -1,6 +1,6 @@
 """The network's layer stack compiled for a few static shapes, as `--compile` asks for.
 
-The packed token count is padded to a bucket (`engine/canvas.py`), so every pass has one of a handful of shapes and
+The packed token count is padded to a bucket (`engine/shapes.py`), so every pass has one of a handful of shapes and
 torch.compile makes each once. Row boundaries travel as a tensor of fixed length, which no guard looks into. Knows one
 thing of the network: that it is a stock decoder of embedding, rotary embedding, layers and norm. Shapes: T packed
 tokens, D features, R rows at most.
@@ -9,6 +9,7 @@ tokens, D features, R rows at most.
 from __future__ import annotations
 
 import itertools
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -56,8 +57,10 @@ def compiled(model: MaskedDiffusionModel, *, backend: Any = "inductor") -> Compi
             states = layer(states, attention_mask=None, position_embeddings=(cos, sin), packing=packing)
         return decoder.norm(states)
 
+    # A code object of its own: the compiler counts shapes by code object, and a process may load several models.
+    own = types.FunctionType(stack.__code__.replace(), stack.__globals__, stack.__name__, None, stack.__closure__)
     given = {field.name: getattr(model, field.name) for field in fields(MaskedDiffusionModel)}
-    return CompiledModel(**given, stack=torch.compile(stack, dynamic=False, fullgraph=True, backend=backend))
+    return CompiledModel(**given, stack=torch.compile(own, dynamic=False, fullgraph=True, backend=backend))
 
 
 @torch.library.custom_op("diffengine::attention_by_group", mutates_args=())

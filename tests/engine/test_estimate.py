@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffengine.engine import estimate, plan
+from diffengine.engine import estimate, plan, timing
 from diffengine.engine.config import ConfigError, RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems import read_problems
@@ -134,3 +134,62 @@ def test_without_a_gpu_here_a_run_on_gpus_elsewhere_is_not_timed_but_has_their_b
     assert activations.how.startswith("16384 packed tokens")
     weights = next(f for f in need.device_memory if f.name == "weights")
     assert weights.how.endswith("x 2 bytes")
+def pretend_memory(monkeypatch: pytest.MonkeyPatch, *, tokens: int, out_of_memory_above: int = 10**9) -> list[int]:
+    """A device with room for so many tokens, whose memory runs out in a larger batch; returns the batches it got."""
+    monkeypatch.setattr(estimate, "room_for", lambda *arguments: tokens)
+    real, seen = timing.decode_step, []
+
+    def step(model: Any, canvas: Any, *others: Any) -> Any:
+        seen.append(sum(canvas.prompt_lengths) + len(canvas.rows) * canvas.gen_length)
+        if seen[-1] > out_of_memory_above:
+            raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
+        return real(model, canvas, *others)
+
+    monkeypatch.setattr(timing, "decode_step", step)
+    return seen
+
+
+def factor(need: estimate.Estimate, name: str) -> float:
+    return next(f.amount for f in need.device_memory if f.name == name)
+
+
+def test_the_timed_batch_is_what_memory_has_room_for(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"steps": 8, "gen_length": 8, "block_length": 4}
+    with monkeypatch.context() as patch:
+        batches = pretend_memory(patch, tokens=200)
+        need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    assert 100 < max(batches) <= 200
+    whole = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    assert factor(need, "trajectories") < factor(whole, "trajectories")
+    assert factor(need, "activations") == pytest.approx(factor(whole, "activations") * 200 / _tokens(whole))
+
+
+def _tokens(need: estimate.Estimate) -> int:
+    how = next(f.how for f in need.device_memory if f.name == "activations")
+    return int(how.split()[0])
+
+
+def test_out_of_memory_halves_the_estimates_budget_once_and_is_then_an_error(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"steps": 8, "gen_length": 8, "block_length": 4}
+    with monkeypatch.context() as patch:
+        batches = pretend_memory(patch, tokens=400, out_of_memory_above=210)
+        need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    assert batches[0] > 210
+    assert max(batches[1:]) <= 200
+    assert _tokens(need) == 200
+    pretend_memory(monkeypatch, tokens=400, out_of_memory_above=0)
+    with pytest.raises(ConfigError, match=r"out of memory .* 400 tokens .*--token-budget"):
+        estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+
+
+def test_memory_names_the_problem_that_leaves_and_the_sum(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
+    short = {"steps": 8, "gen_length": 8, "block_length": 4}
+    need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **short)
+    assert factor(need, "sum of hidden states") == 8 * 8 * 128 * 4
+    assert factor(need, "a problem that leaves") > 0
+    need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, mean_hidden=False, **short)
+    assert factor(need, "sum of hidden states") == 0

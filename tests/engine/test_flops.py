@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffengine.engine import flops
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decode import decode_step
 from diffengine.engine.flops import gemm_rate
@@ -75,3 +77,27 @@ def test_the_ceiling_is_measured_once_and_is_a_rate() -> None:
     rate = gemm_rate(torch.device("cpu"), torch.float32)
     assert rate is gemm_rate(torch.device("cpu"), torch.float32)
     assert 1e8 < rate < 1e15
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_ceiling_is_measured_on_random_numbers(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ones cost a GPU less power than weights do. The operands of the product are looked at, not what made them."""
+    seen: list[torch.Tensor] = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.mm.default:
+                seen.extend(args)
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setitem(flops.GEMM_SIZE, "cpu", 128)
+    state = torch.random.get_rng_state()
+    with Watching():
+        gemm_rate.__wrapped__(torch.device("cpu"), dtype)
+    assert torch.equal(torch.random.get_rng_state(), state)  # nothing draws from the global generator
+    assert len(seen) == 2 * (1 + flops.REPEATS)
+    for operand in seen:
+        assert operand.dtype == dtype
+        assert abs(float(operand.float().mean())) < 0.05
+        assert abs(float(operand.float().std()) - 1) < 0.05
+    assert not torch.equal(seen[0], seen[1])

@@ -18,7 +18,7 @@ from diffengine.engine.store import open_run, verify_run
 
 SHORT: dict[str, Any] = {"steps": 8, "gen_length": 8, "block_length": 4, "save_logits": "hidden"}
 
-MOMENTS = {"finish": 4, "take_hidden_sum": 2}
+MOMENTS = {"complete": 4, "take_hidden_sum": 2}
 """At which call of which method the signal comes; the first shard has been handed over then."""
 
 

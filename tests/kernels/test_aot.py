@@ -31,7 +31,7 @@ def test_machine_code(arch: str, tmp_path: Path) -> None:
     for row in rows:
         assert row["spilled"] == 0, row
         assert row["barriers_in_loop"] == 0, row
-        if row["kernel"].startswith("stats"):
+        if row["kernel"].startswith(("stats", "add+norm", "norm", "gate")):
             assert row["load_bits"] == 128, row
         expected = TABLE.get(row["triton"].rsplit(".", 1)[0], {}).get(arch, {}).get(row["kernel"])
         if expected is None:  # a triton that nobody has written a table for: only what must hold everywhere

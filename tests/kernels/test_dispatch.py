@@ -16,6 +16,9 @@ ENTRIES = {
     "logit_stats": ("launch", {"tiles"}),
     "gumbel_argmax": ("gumbel_kernel", {"lanes"}),
     "token_probability": ("launch", set()),
+    "add_rms_norm": ("layer_kernels", set()),
+    "rotated": ("layer_kernels", set()),
+    "gated": ("layer_kernels", set()),
 }
 """Function: the module of its kernel, and what the kernel takes besides, with defaults."""
 

@@ -21,7 +21,10 @@ from diffengine.engine.decode import decode
 from diffengine.engine.models.attention import groups_of, packing_of
 from diffengine.engine.models.compiled import CompiledModel, compiled
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.one_device import set_up
+from diffengine.engine.one_device import Device, Execution, set_up
+from diffengine.engine.problems import Problem
+from diffengine.engine.prompts import Prompt
+from diffengine.engine.shapes import shapes_of
 from diffengine.engine.store import open_run
 
 CONFIG = RunConfig(model="test", steps=8, gen_length=8, block_length=4)
@@ -45,8 +48,11 @@ def counting() -> Counting:
 
 
 def packed_by(model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int) -> dict[str, Any]:
-    static = isinstance(model, CompiledModel)
-    desk = set_up(prompts, model, config, budget=budget, static=static)
+    longest = max(len(p.token_ids) for p in prompts) + config.gen_length
+    copies = 2 if config.cfg_scale > 0 else 1
+    few = shapes_of(token_budget=budget, longest=longest, gen_length=config.gen_length, copies=copies)
+    shapes = few if isinstance(model, CompiledModel) else None
+    desk = set_up(prompts, model, config, budget=budget, shapes=shapes)
     return {one.problem.id: one.columns for one in decode(model, *desk, iter(prompts))}
 
 
@@ -94,3 +100,56 @@ def test_padding_rows_keep_every_boundary() -> None:
     assert packing.offsets.tolist() == [0, 5, 10, 17, 17, 17, 17]
     assert packing.longest == 128
     assert packing.groups == groups_of([5, 5, 7]) == ((0, 2, 5), (10, 1, 7))
+
+
+@pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
+def test_twenty_batches_of_any_make_meet_four_shapes(
+    random_model: MaskedDiffusionModel, counting: Counting, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """As a worker gets them: other rows, other lengths, once out of memory, and a driver that splits a batch."""
+    monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
+    config = RunConfig(**{**CONFIG.as_dict(), "steps": 2, "block_length": 8, **changes})
+    execution = Execution(compile=True, token_budget=800 if changes else 400, longest_row=256)
+    device = Device(random_model, config, execution, lambda columns: None)
+    lengths = [[10 + 7 * batch] * (1 + batch % 5) + [30 + 11 * batch] * (batch % 7) for batch in range(20)]
+    real_step, steps = one_device.Canvas.apply, [0]
+
+    def apply(self: Any, update: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 9:
+            raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
+        return real_step(self, update)
+
+    monkeypatch.setattr(one_device.Canvas, "apply", apply)
+    number = 0
+    for batch in lengths:
+        prompts = []
+        for length in batch:
+            problem = Problem(id=f"p{number}", question="", answer=None)
+            prompts.append(Prompt(problem, number, number, tuple([5] * length), ()))
+            number += 1
+        assert len(list(device.decode(prompts))) == len(prompts)
+    assert len({tuple(batch) for batch in lengths}) == 20
+    assert max(map(max, lengths)) + config.gen_length <= 256
+    assert 2 <= len(counting.tokens) == len(set(counting.tokens)) <= 4
+
+
+def test_a_process_may_compile_many_models(
+    random_model: MaskedDiffusionModel, counting: Counting, prompts_of: Any
+) -> None:
+    """The compiler counts shapes by code object; models after the first few met a limit that was not theirs."""
+    prompts = prompts_of(random_model, 4)[:2]
+    config = RunConfig(model="test", steps=1, gen_length=4, block_length=4)
+    for budget in range(300, 3000, 300):
+        packed_by(compiled(random_model, backend=counting), config, prompts, budget=budget)
+    assert len(counting.tokens) == 9
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("budget, longest, gen_length", [(16384, 700, 128), (100, 500, 8), (2048, 4096, 512)])
+def test_no_batch_within_the_budget_leaves_the_shapes(budget: int, longest: int, gen_length: int, copies: int) -> None:
+    shapes = shapes_of(token_budget=budget, longest=longest, gen_length=gen_length, copies=copies)
+    assert 4 * shapes.bucket >= copies * max(budget, longest)
+    assert shapes.longest >= max(longest, shapes.padding_row)
+    fullest = max(1, budget // gen_length) * copies  # rows of nothing but generated positions
+    assert shapes.rows >= fullest + -(-(shapes.bucket - 1) // shapes.padding_row)

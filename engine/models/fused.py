@@ -1,0 +1,68 @@
+"""The network with norm, rotation and gated activation in one pass over memory each, as `--fused` asks for.
+
+The same weights and products as the stock class; between them `kernels.layers`, which on a CPU is plain torch with
+the stock class's own bits and on a GPU a kernel. Knows one thing of the network: that it is a stock Llama without
+biases. Shapes: T packed tokens, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...kernels.dispatch import add_rms_norm, gated, rotated
+from .attention import Packing, packed_attention
+from .family import CheckpointError
+from .loading import MaskedDiffusionModel
+
+FITTING = "LlamaForCausalLM"
+
+
+@dataclass(frozen=True)
+class FusedModel(MaskedDiffusionModel):
+    """A loaded model whose layers run as written here; made by `fused`."""
+
+    @torch.inference_mode()
+    def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+        """Final hidden states [T, D] as `MaskedDiffusionModel.hidden` gives them; on a GPU within rounding."""
+        decoder = self.network.model
+        states = decoder.embed_tokens(token_ids)
+        cos, sin = decoder.rotary_emb(states[None], position_ids=positions[None])
+        update: Tensor | None = None
+        for layer in decoder.layers:
+            states, normed = _normed(layer.input_layernorm, states, update)
+            update = _attended(layer.self_attn, normed, cos[0], sin[0], packing)
+            states, normed = _normed(layer.post_attention_layernorm, states, update)
+            update = _transformed(layer.mlp, normed)
+        return _normed(decoder.norm, states, update)[1]
+
+
+def fused(model: MaskedDiffusionModel) -> FusedModel:
+    """`model` with its layers fused; the weights are shared. CheckpointError for a class that is not a Llama."""
+    name = type(model.network).__name__
+    if name != FITTING:
+        raise CheckpointError(f"--fused: the network is a {name}, expected a {FITTING}; run without --fused")
+    return FusedModel(**{field.name: getattr(model, field.name) for field in fields(MaskedDiffusionModel)})
+
+
+def _normed(norm: Any, states: Tensor, update: Tensor | None) -> tuple[Tensor, Tensor]:
+    return add_rms_norm(states, update, norm.weight, eps=norm.variance_epsilon)
+
+
+def _attended(attention: Any, normed: Tensor, cos: Tensor, sin: Tensor, packing: Packing) -> Tensor:
+    def by_head(projection: Any) -> Tensor:
+        return projection(normed).unflatten(-1, (-1, attention.head_dim))  # [T, H, d]
+
+    query = rotated(by_head(attention.q_proj), cos, sin)
+    key = rotated(by_head(attention.k_proj), cos, sin)
+    value = by_head(attention.v_proj)
+    query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))  # [1, H, T, d]
+    out, _ = packed_attention(attention, query, key, value, None, scaling=attention.scaling, packing=packing)
+    return attention.o_proj(out[0].flatten(1))
+
+
+def _transformed(mlp: Any, normed: Tensor) -> Tensor:
+    return mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
