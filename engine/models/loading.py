@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..host_memory import keep_freed_memory
 from . import FAMILIES
 from .attention import NAME, Packing, packed_attention
 from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
@@ -79,6 +80,8 @@ def load_model(
     except CheckpointError as error:
         raise CheckpointError(f"{directory}/{error}") from None
     files = weight_files(directory)
+    if weights and device.type == "cpu":
+        keep_freed_memory()
     network = _load_network(directory, family, arguments, files, device if weights else None, DTYPES[dtype])
     tokenizer = _load_tokenizer(directory)
     generation = directory / "generation_config.json"
