@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..flops import network_flops
 from .attention import Packing, by_group, groups_of
 from .loading import MaskedDiffusionModel
+from .reading import Reads
 
 
 class StaticPacking(NamedTuple):
@@ -44,6 +46,14 @@ class CompiledModel(MaskedDiffusionModel):
         states = decoder.embed_tokens(token_ids[None])
         cos, sin = decoder.rotary_emb(states, position_ids=positions[None])
         return self.stack(states, cos, sin, packing.offsets, packing.longest)[0]
+
+    def hidden_read(self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads) -> Tensor:
+        """Of the states that `hidden` gives, those [R, D] that are read: which they are is no shape to compile for."""
+        return self.hidden(token_ids, positions, packing)[reads.read]
+
+    def flops_read(self, reads: Reads) -> int:
+        """FLOPs of a call of `hidden_read`, padding not counted."""
+        return network_flops(self.network.config, reads.lengths)
 
 
 def compiled(model: MaskedDiffusionModel, *, backend: Any = "inductor") -> CompiledModel:

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..flops import network_flops
 from ..host_memory import keep_freed_memory
-from . import FAMILIES
+from . import FAMILIES, reading
 from .attention import NAME, Packing, packed_attention
 from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
 from .family import CheckpointError, Family, TokenIds, required
+from .reading import Reads
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -57,6 +59,22 @@ class MaskedDiffusionModel:
         """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE positions [T]."""
         out = self.network.model(token_ids[None], position_ids=positions[None], packing=packing, use_cache=False)
         return out.last_hidden_state[0]
+
+    def hidden_read(self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads) -> Tensor:
+        """Of the states that `hidden` gives, those [R, D] that are read; the rest is left out where it can be.
+
+        Tokens outside of `reads.read` must be those of the call before with the same `reads`.
+        """
+        if not reading.is_known(self.network):
+            return self.hidden(token_ids, positions, packing)[reads.read]
+        return reading.read(self.network, token_ids, positions, packing, reads)
+
+    def flops_read(self, reads: Reads) -> int:
+        """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
+        if not reading.is_known(self.network):
+            return network_flops(self.network.config, reads.lengths)
+        renewed = min(reads.kept.renewed, sum(reads.lengths))
+        return network_flops(self.network.config, reads.lengths, asked=reads.counts, renewed=renewed)
 
 
 def load_model(
