@@ -1,9 +1,9 @@
 """A forward pass that leaves out what nobody reads, by the modules of a stock decoder.
 
 The head reads the generated positions alone, so the last layer asks, mixes and maps only those; its keys and values are
-of all tokens. On a CPU the first layer's queries, keys and values stay from pass to pass, since tokens of a prompt never
-change, and elementwise work is done in place. What is computed is computed by the stock layer's own operations in their
-order, so that on a CPU every value is the stock one's, bit for bit. Knows nothing of canvases.
+of all tokens. On a CPU the first layer's queries, keys and values stay from pass to pass, since tokens of a prompt
+never change, and elementwise work is done in place. What is computed is computed by the stock layer's own operations in
+their order, so that on a CPU every value is the stock one's, bit for bit. Knows nothing of canvases.
 Shapes: T packed tokens, N of them asked for, R of them read, D features, H heads, d head size.
 """
 
@@ -227,8 +227,8 @@ def _projected(attention: Any, normed: Tensor, rope: Rope, asking: Tensor, rope_
 def _mapped(layer: Any, residual: Tensor, projected: Projected, packing: Packing | PartPacking) -> Tensor:
     """What a layer makes of the states [N, D] of the asking tokens, given its projections."""
     attention = layer.self_attn
-    heads_first = (part.transpose(0, 1)[None] for part in projected)
-    mixed, _ = packed_attention(attention, *heads_first, None, scaling=attention.scaling, packing=packing)
+    query, key, value = (part.transpose(0, 1)[None] for part in projected)
+    mixed, _ = packed_attention(attention, query, key, value, None, attention.scaling, packing)
     states = attention.o_proj(mixed[0].flatten(1)).add_(residual)
     return _through_mlp(layer.mlp, layer.post_attention_layernorm(states)).add_(states)
 
