@@ -63,7 +63,8 @@ def passes(network: Any, lengths: list[int], *, rows: int, each: int) -> tuple[l
     apart = []
     for _ in range(3):
         ids[reads.read] = torch.randint(0, 80, (len(reads.read),))
-        apart.append(read(network, ids, positions, packing, reads) - stock(network, ids, positions, packing)[reads.read])
+        whole = stock(network, ids, positions, packing)
+        apart.append(read(network, ids, positions, packing, reads) - whole[reads.read])
     return apart, reads
 
 
