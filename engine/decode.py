@@ -81,7 +81,8 @@ def _flops(model: MaskedDiffusionModel, canvas: Canvas, packed: Packed, head: He
     vocabulary, width = head.weight.shape
     copies, projected = (2 if canvas.guided else 1), (2 if head.ring is None else 1)
     # Without a ring the step before is projected again, once: its guidance was applied to its hidden states.
-    return model.flops_read(packed.reads) + head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
+    of_head = head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
+    return model.flops_read(packed.reads) + of_head
 
 
 def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
