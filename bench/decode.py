@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -20,10 +21,11 @@ from typing import Any
 import torch
 
 from ..engine.config import RunConfig, resolve
+from ..engine.decode import decode
 from ..engine.models.attention import packing_of
 from ..engine.models.compiled import compiled
 from ..engine.models.loading import MaskedDiffusionModel, load_model
-from ..engine.one_device import by_length, set_up, token_budget
+from ..engine.one_device import by_length, in_drawing_order, set_up, token_budget
 from ..engine.plan import prompts_of
 from ..engine.policies.llada import transfer_counts
 from ..engine.problems import read_problems
@@ -84,6 +86,7 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
         "problems": {"source": source, "count": len(prompts)},
         "shape": {"steps": config.steps, "gen_length": config.gen_length, "block_length": config.block_length},
         "published_loop_batch_1": _rate(len(prompts), reference),
+        "decoding_alone": decoding_alone(model, config, in_drawing_order(prompts)),
     }
     with tempfile.TemporaryDirectory() as folder:
         for n in workers:
@@ -105,6 +108,35 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
             one / result[f"run_{n}_workers"]["decoding_seconds"], 3
         )
     return result
+
+
+def decoding_alone(
+    model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, rounds: int = 3
+) -> dict[str, Any]:
+    """The published loop and our decoding in turns, in this process, nothing written: medians and each round's seconds.
+
+    Ours records every statistic and grades. The load average stands beside each round: above 1, or so, a ratio is of
+    the machine's other work too.
+    """
+    loop, ours, load = [], [], []
+    same = True
+    for _ in range(rounds):
+        load.append(round(os.getloadavg()[0], 2))
+        started = time.perf_counter()
+        tokens = {prompt.problem.id: published_loop(model, config, prompt) for prompt in prompts}
+        loop.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        desk = set_up(prompts, model, config, budget=token_budget(model.device.type, config, Execution()))
+        done = {one.problem.id: one.columns["token"][-1].tolist() for one in decode(model, *desk, iter(prompts))}
+        ours.append(time.perf_counter() - started)
+        same = same and done == tokens
+    return {
+        "published_loop_seconds": [round(s, 3) for s in loop],
+        "decoding_seconds": [round(s, 3) for s in ours],
+        "load_average_before": load,
+        "tokens_identical": same,
+        "median_over_median": round(statistics.median(loop) / statistics.median(ours), 3),
+    }
 
 
 def _account(out: Path, count: int, reference: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..kernels.blas import safe_rows
 from .models.attention import Packing, packing_of
+from .models.reading import Reads, reads_of
 from .prompts import Prompt
 from .shapes import Shapes
 from .transfer import on_device
@@ -54,13 +55,17 @@ class Row:
 
 
 class Packed(NamedTuple):
-    """The batch as the network sees it; `generated_at` [B * G] finds the generated positions among the T tokens."""
+    """The batch as the network sees it; `generated_at` [B * G] finds the generated positions among the T tokens.
+
+    `reads` are these and `unconditional_at`, in this order.
+    """
 
     token_ids: Tensor
     positions: Tensor
     packing: Packing
     generated_at: Tensor
     unconditional_at: Tensor | None
+    reads: Reads
 
 
 class Canvas:
@@ -161,13 +166,13 @@ class Canvas:
         ends = list(itertools.accumulate(len(s) for s in sequences))
         sequences += [[self.mask_id] * length for length in self._padding(ends[-1])]
         lengths = [len(s) for s in sequences]
-        at = [i for end in ends for i in range(end - self.gen_length, end)]
         ids = self.on_device([i for s in sequences for i in s])
         positions = self.on_device([i for n in lengths for i in range(n)])
-        generated_at, n = self.on_device(at), len(self.rows) * self.gen_length
-        apart = generated_at[n:] if self.guided else None
         packing = packing_of(lengths, self.device, rows=self._shapes.rows, longest=self._shapes.longest)
-        return Packed(ids, positions, packing, generated_at[:n], apart)
+        reads = reads_of(lengths, packing, self.device, rows=len(ends), each=self.gen_length)
+        n = len(self.rows) * self.gen_length
+        apart = reads.read[n:] if self.guided else None
+        return Packed(ids, positions, packing, reads.read[:n], apart, reads)
 
     def _padding(self, used: int) -> list[int]:
         """Lengths of rows of masks that nobody reads: else the last bits of a small batch would depend on its size."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kernels.head import Head, Proposal, Rows
 from ..kernels.reference import LogitStats
 from .canvas import Canvas, Packed, Row
-from .flops import head_flops, network_flops
+from .flops import head_flops
 from .models.loading import MaskedDiffusionModel
 from .phases import Phases
 from .prompts import Prompt
@@ -117,24 +117,26 @@ def _step(
     phases.mark("policy")
     recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
     phases.mark("record")
-    phases.count(tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, head, rows))
+    phases.count(tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, packed, head, rows))
     left = canvas.apply(update)
     phases.mark("policy")
     return left
 
 
-def _flops(model: MaskedDiffusionModel, canvas: Canvas, head: Head, rows: int) -> int:
+def _flops(model: MaskedDiffusionModel, canvas: Canvas, packed: Packed, head: Head, rows: int) -> int:
     vocabulary, width = head.weight.shape
     copies, projected = (2 if canvas.guided else 1), (2 if head.ring is None else 1)
-    network = network_flops(model.network.config, (n + canvas.gen_length for n in canvas.prompt_lengths))
     # Without a ring the step before is projected again, once: its guidance was applied to its hidden states.
-    return copies * network + head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
+    of_head = head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
+    return model.flops_read(packed.reads) + of_head
 
 
 def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
-    hidden = model.hidden(packed.token_ids, packed.positions, packed.packing)
-    apart = None if packed.unconditional_at is None else hidden[packed.unconditional_at]
-    return hidden[packed.generated_at], apart
+    hidden = model.hidden_read(packed.token_ids, packed.positions, packed.packing, packed.reads)
+    if packed.unconditional_at is None:
+        return hidden, None
+    conditional, unconditional = hidden.chunk(2)
+    return conditional, unconditional
 
 
 def _read(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,19 +18,28 @@ GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 REPEATS = 5
 
 
-def network_flops(config: Any, lengths: Iterable[int]) -> int:
+def network_flops(
+    config: Any, lengths: Sequence[int], *, asked: Sequence[int] | None = None, renewed: int | None = None
+) -> int:
     """FLOPs of the layers of a Llama-shaped network over rows of these lengths, each attending to itself.
 
     `config` is transformers': hidden_size, intermediate_size, num_hidden_layers, num_attention_heads,
-    num_key_value_heads.
+    num_key_value_heads. Of each row only `asked` tokens go through the last layer, its keys and values apart, and only
+    `renewed` tokens of all through the first layer's projections; all, where it is not said.
     """
-    lengths = list(lengths)
+    tokens, layers = sum(lengths), config.num_hidden_layers
+    asked = lengths if asked is None else asked
+    renewed = tokens if renewed is None else renewed
     width, heads = config.hidden_size, config.num_attention_heads
     size = getattr(config, "head_dim", None) or width // heads
-    projections = width * size * (2 * heads + 2 * config.num_key_value_heads)
-    products = projections + 3 * width * config.intermediate_size
-    pairs = sum(length * length for length in lengths)
-    return 2 * config.num_hidden_layers * (sum(lengths) * products + 2 * pairs * heads * size)
+    query = width * size * heads  # multiply-adds a token, as of the output projection
+    key_value = 2 * width * size * config.num_key_value_heads
+    mlp = 3 * width * config.intermediate_size
+    mapped = (layers - 1) * tokens + sum(asked)
+    projected = renewed + (layers - 1) * tokens
+    queries = renewed + (layers - 2) * tokens + sum(asked) if layers > 1 else renewed
+    pairs = sum(length * ((layers - 1) * length + part) for length, part in zip(lengths, asked, strict=True))
+    return 2 * (queries * query + projected * key_value + mapped * (query + mlp) + 2 * pairs * heads * size)
 
 
 def head_flops(rows: int, *, width: int, vocabulary: int) -> int:

@@ -46,6 +46,11 @@ class CompiledModel(MaskedDiffusionModel):
         cos, sin = decoder.rotary_emb(states, position_ids=positions[None])
         return self.stack(states, cos, sin, packing.offsets, packing.longest)[0]
 
+    @property
+    def leaves_out_unread(self) -> bool:
+        """Never: which states are read is no shape to compile for."""
+        return False
+
 
 def compiled(model: MaskedDiffusionModel, *, backend: Any = "inductor") -> CompiledModel:
     """`model` with its layer stack compiled on first use of each shape. `backend` is torch.compile's."""

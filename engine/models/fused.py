@@ -39,6 +39,11 @@ class FusedModel(MaskedDiffusionModel):
             update = _transformed(layer.mlp, normed)
         return _normed(decoder.norm, states, update)[1]
 
+    @property
+    def leaves_out_unread(self) -> bool:
+        """Not yet: the fused layers run over all tokens."""
+        return False
+
 
 def fused(model: MaskedDiffusionModel) -> FusedModel:
     """`model` with its layers fused; the weights are shared. CheckpointError for a class that is not a Llama."""

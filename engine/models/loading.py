@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import FAMILIES
+from ..flops import network_flops
+from ..host_memory import keep_freed_memory
+from . import FAMILIES, reading
 from .attention import NAME, Packing, packed_attention
 from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
 from .family import CheckpointError, Family, TokenIds, required
 from .known_families import hub_hint, looks_like_hub_name, unsupported
+from .reading import Reads
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -63,6 +66,27 @@ class MaskedDiffusionModel:
         out = self.network.model(token_ids[None], position_ids=positions[None], packing=packing, use_cache=False)
         return out.last_hidden_state[0]
 
+    @property
+    def leaves_out_unread(self) -> bool:
+        """Whether `hidden_read` computes less than `hidden`."""
+        return reading.is_known(self.network)
+
+    def hidden_read(self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads) -> Tensor:
+        """Of the states that `hidden` gives, those [R, D] that are read; the rest is left out where it can be.
+
+        Tokens outside of `reads.read` must be those of the call before with the same `reads`.
+        """
+        if not self.leaves_out_unread:
+            return self.hidden(token_ids, positions, packing)[reads.read]
+        return reading.read(self.network, token_ids, positions, packing, reads)
+
+    def flops_read(self, reads: Reads) -> int:
+        """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
+        if not self.leaves_out_unread:
+            return network_flops(self.network.config, reads.lengths)
+        renewed = min(reads.kept.renewed, sum(reads.lengths))
+        return network_flops(self.network.config, reads.lengths, asked=reads.counts, renewed=renewed)
+
 
 def load_model(
     path: str | Path, *, device: str | torch.device | None = None, dtype: str | None = None, weights: bool = True
@@ -85,6 +109,8 @@ def load_model(
     except CheckpointError as error:
         raise CheckpointError(f"{directory}/{error}") from None
     files = weight_files(directory)
+    if weights and device.type == "cpu":
+        keep_freed_memory()
     network = _load_network(directory, family, arguments, files, device if weights else None, DTYPES[dtype])
     tokenizer = _load_tokenizer(directory)
     generation = directory / "generation_config.json"
