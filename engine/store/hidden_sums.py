@@ -77,6 +77,11 @@ class GroupSum:
 
     def add(self, shard: str, part: np.ndarray, *, size: int, path: Path) -> None:
         """Count a shard of `size` bytes, now published, whose group's sum lies in `path`."""
+        if not self._shards:  # of the group before, only its whole sum is needed now
+            for old in self._superseded[:-1]:
+                old.unlink(missing_ok=True)
+            self._superseded = []
+
         wide = part.astype(np.float64)
         self._total = wide if self._total is None else self._total + wide
         self._shards.append(shard)
@@ -89,9 +94,7 @@ class GroupSum:
         self._superseded = [*self._superseded[-1:], path]
 
         if self._bytes >= SUM_RATIO * part.nbytes:
-            for old in self._superseded[:-1]:
-                old.unlink(missing_ok=True)
-            self._shards, self._total, self._bytes, self._superseded = [], None, 0, []
+            self._shards, self._total, self._bytes = [], None, 0
 
 
 def sums_dir(run_dir: Path) -> Path:
@@ -166,6 +169,12 @@ def sweep_sums(run_dir: Path, shards: Collection[str]) -> list[Path]:
 def shards_in_sums(run_dir: Path, *, without: Collection[str] = ()) -> set[str]:
     """Names of the shards that some file of sums is over, `without` the files of these names."""
     return {shard for file in _readable(run_dir) if file.path.name not in without for shard in file.shards}
+
+
+def last_of_groups(run_dir: Path) -> set[str]:
+    """Names of the shards that a group of several ends with: the sum of their group without them is still there."""
+    files = [file for file in _readable(run_dir) if len(file.shards) > 1]
+    return {file.shards[-1] for file in files} - {shard for file in files for shard in file.shards[:-1]}
 
 
 def quarantine_sums(run_dir: Path, names: Collection[str]) -> None:

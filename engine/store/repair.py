@@ -40,12 +40,21 @@ def adopt(run_dir: Path, name: str, *, problem_ids: Collection[str], fingerprint
     return entry
 
 
-def superfluous(shards: Iterable[tuple[str, Collection[str]]], has_sums: Callable[[str], bool]) -> list[str]:
-    """Of shards with their problems those that add none, and those that repeat one and hold sums over their problems,
-    which would count it twice. Shards with more problems go before those with fewer."""
+def superfluous(
+    shards: Iterable[tuple[str, Collection[str]]],
+    has_sums: Callable[[str], bool],
+    *,
+    last_of_group: Collection[str] = (),
+) -> list[str]:
+    """Of shards with their problems those that add none, and those that repeat one and are in a sum over their
+    problems, which would count it twice.
+
+    Those that are the last of the group under one sum go rather than others: the sum before them is still there. Then
+    shards with fewer problems rather than those with more.
+    """
     seen: set[str] = set()
     names = []
-    for name, problem_ids in sorted(shards, key=lambda one: (-len(one[1]), one[0])):
+    for name, problem_ids in sorted(shards, key=lambda one: (one[0] in last_of_group, -len(one[1]), one[0])):
         repeated = seen & set(problem_ids)
         if repeated and (len(repeated) == len(problem_ids) or has_sums(name)):
             names.append(name)

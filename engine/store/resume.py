@@ -13,7 +13,7 @@ from .deep import ShardCheck
 from .errors import DamagedRun
 from .guard import checked_shards
 from .header import shard_paths
-from .hidden_sums import shards_in_sums, sweep_sums
+from .hidden_sums import last_of_groups, shards_in_sums, sweep_sums
 from .manifest import read_manifests
 from .repair import adopt, quarantine, superfluous
 from .shard import shards_dir
@@ -78,6 +78,7 @@ def set_aside_repeats(run_dir: str | Path) -> Repeats:
     names = superfluous(
         ((name, e.problem_ids) for name, e in entries.items()),
         lambda name: name in summed or _has_sums(path, name),
+        last_of_group=last_of_groups(path),
     )
     if names:
         quarantine(path, names)

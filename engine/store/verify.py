@@ -15,7 +15,7 @@ from .audit import Audit, audit_files
 from .deep import HEAD, ShardCheck
 from .guard import checked_shards
 from .header import shard_paths
-from .hidden_sums import quarantine_sums, shards_in_sums, sum_paths, sweep_sums
+from .hidden_sums import last_of_groups, quarantine_sums, shards_in_sums, sum_paths, sweep_sums
 from .lock import RunLock
 from .manifest import Manifests, read_manifests
 from .repair import adopt, quarantine, superfluous
@@ -195,7 +195,13 @@ def _repair(
     bad_sums = {name for name in bad if name.startswith(f"{SUMS}/")}
     bad -= bad_sums
     sums = {check.name for check in opened if check.has_shard_sums} | shards_in_sums(run_dir)
-    bad |= set(superfluous(((c.name, c.problem_ids) for c in opened if c.name not in bad), sums.__contains__))
+    bad |= set(
+        superfluous(
+            ((check.name, check.problem_ids) for check in opened if check.name not in bad),
+            sums.__contains__,
+            last_of_group=last_of_groups(run_dir),
+        )
+    )
     if bad or manifests.unreadable:
         quarantine(run_dir, bad)
     done = [f"{name}: {'forgotten' if name in audit.missing else 'moved to quarantine/'}" for name in sorted(bad)]

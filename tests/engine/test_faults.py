@@ -23,6 +23,7 @@ from diffengine.engine.problems import read_problems
 from diffengine.engine.runner import BUNDLED, Execution, Progress, run
 from diffengine.engine.status import Session
 from diffengine.engine.store import RunLock, open_run, verify_run
+from diffengine.engine.store.hidden_sums import GroupSum
 from diffengine.engine.store.manifest import read_manifests
 from diffengine.engine.store.process import this_process
 
@@ -149,6 +150,9 @@ def rewrite_identity(path: Path, out: Path, name: str, info: dict[str, Any]) -> 
     record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "name": name}
     record["fingerprint"] = info["fingerprint"]
     (out / "manifest-w7.jsonl").write_text(json.dumps(record) + "\n")
+    with h5py.File(path) as file:
+        part = file["hidden"][...].sum(0, dtype=np.float32)
+    GroupSum(out, info, "w7").write(name, part)
 
 
 class Ended(BaseException):

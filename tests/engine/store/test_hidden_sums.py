@@ -126,12 +126,14 @@ def test_the_last_shard_of_a_worker_given_up_may_go_again(
     lost = GroupSum(run_dir, samples.attrs, "w0")
     other = GroupSum(run_dir, samples.attrs, "w1")
     hidden = [write(run_dir, lost, samples, [0, 1], "w0"), write(run_dir, other, samples, [2, 3, 4], "w1")]
-    write(run_dir, lost, samples, [3, 4], "w0")  # handed to w1 meanwhile
+    write(run_dir, lost, samples, [3, 4, 5, 6], "w0")  # handed to w1 meanwhile; larger than w1's
+    hidden.append(write(run_dir, other, samples, [7], "w1"))
     with pytest.raises(DamagedRun, match="counts them twice"):
         open_run(run_dir).shard_sum("hidden_sum")
-    assert len(set_aside_repeats(run_dir).names) == 1
+    repeats = set_aside_repeats(run_dir)
+    assert len(repeats.names) == 1 and repeats.lost == {"p0005", "p0006"}
     total, n_problems = open_run(run_dir).shard_sum("hidden_sum")
-    assert n_problems == 5
+    assert n_problems == 6
     np.testing.assert_allclose(total, np.concatenate(hidden).sum(0, dtype=np.float64), atol=1e-5)
 
 
