@@ -6,7 +6,6 @@ The place where the parts meet; computes nothing itself. Needs no model, no GPU,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from .results import Analysis, Quantity
 from .s_curve import SCurveResult, s_curve
 from .shares import share
 from .similarity import similarities
+from .slow_parts import slow_parts, unfinished
 from .spikes import Spikes, find_spikes, spike_totals
 from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of, unrecorded
 
@@ -115,52 +115,19 @@ def analyze_run(
         problems=_problem_columns(run, trajectories, confidence) | exits,
         info=info,
     )
-    parts = _slow_parts(run, settings, mutual_information=mutual_information, tsne=tsne)
+    parts = slow_parts(
+        run,
+        seed=seed,
+        k=k,
+        n_bins=n_bins,
+        mutual_information=mutual_information,
+        tsne=tsne,
+    )
     for done, (_, add) in enumerate(parts):
         if save is not None:
-            save(_unfinished(analysis, [name for name, _ in parts[done:]]))
+            save(unfinished(analysis, [name for name, _ in parts[done:]]))
         add(analysis)
     return analysis
-
-
-def _slow_parts(
-    run: Run, settings: Settings, *, mutual_information: bool, tsne: bool
-) -> list[tuple[str, Callable[[Analysis], None]]]:
-    """What takes long, by name; each puts its results into an analysis that has the rest."""
-
-    def information(analysis: Analysis) -> None:
-        from . import mutual_information as estimates
-
-        made = estimates.mutual_information(run, seed=settings.analysis_seed, k=settings.k, n_bins=settings.n_bins)
-        analysis.quantities.update(made.quantities)
-        analysis.info["mutual_information"] = made.info
-        analysis.info["warnings"] += made.warnings
-
-    def beyond(analysis: Analysis) -> None:
-        from .beyond_first_step import beyond_first_step
-
-        more = beyond_first_step(run, seed=settings.analysis_seed)
-        analysis.quantities.update(more.quantities)
-        analysis.info["mutual_information"] |= {"beyond_first_step": more.info}
-        analysis.info["warnings"] += more.warnings
-
-    def embedding(analysis: Analysis) -> None:
-        made = _map(run)
-        analysis.info["warnings"] += made["tsne"].pop("warnings")
-        analysis.info.update(made)
-
-    parts = [("mutual information", information), ("information beyond the first step", beyond)]
-    return [*(parts if mutual_information else []), *([("the t-SNE map", embedding)] if tsne else [])]
-
-
-def _unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
-    """A copy of what there is, which says what was still to come when it was saved."""
-    said = f"unfinished: {', '.join(to_come)} had not been computed when this was saved; run `diffengine analyze` again"
-    return replace(
-        analysis,
-        quantities=dict(analysis.quantities),
-        info=analysis.info | {"to_come": to_come, "warnings": [said, *analysis.info["warnings"]]},
-    )
 
 
 def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
@@ -227,15 +194,6 @@ def _quantities(
 
         found |= averaged_trajectory(run)
     return found
-
-
-def _map(run: Run) -> dict[str, Any]:
-    """`tsne` (plain facts) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`, `tsne_centroid`."""
-    from .embedding import embed_run
-
-    found = embed_run(run, steps=steps_of(run))._asdict()
-    arrays = {f"tsne_{name}": found.pop(name) for name in ("points", "step", "problem", "centroid")}
-    return {"tsne": found, **arrays}
 
 
 def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:

@@ -19,6 +19,7 @@ class Asked(NamedTuple):
     id: str
     question: str
     answer: str | None
+    accepted: tuple[str, ...] = ()
 
 
 @pytest.fixture
