@@ -5,12 +5,13 @@ Letters: N problems of the block, T steps, P generated positions, A gold answer 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ..engine.store.tokens import run_tokens
 
 _DIGITS = frozenset("0123456789")
 
@@ -45,8 +46,7 @@ def read_block(columns: Mapping[str, np.ndarray], digits: np.ndarray | None = No
 
 def digit_ids(path: Path) -> np.ndarray:
     """Ids of the tokens of a run directory whose text begins with a digit; empty where it has no tokens.json."""
-    file = path / "tokens.json"
-    texts = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    texts = run_tokens(path)
     return np.array(sorted(int(token) for token, text in texts.items() if text[:1] in _DIGITS), np.int64)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..engine.store.head import read_head
 from .means import MeanOverBlocks, as_quantity
 from .results import Quantity
 
@@ -34,7 +35,7 @@ def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     positions = int(run["hidden"].shape[2])
     count = int(np.clip(PAIR_CELLS // (steps * positions) ** 2, 1, min(MAX_PROBLEMS, len(run))))
     totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}
-    head = _head(run)
+    head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
     for row in np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False)).tolist():
         hidden, committed = (np.asarray(run[name][[row]])[0] for name in ("hidden", "committed"))
         commit = np.where((committed == 1).any(axis=0), (committed == 1).argmax(axis=0), steps)
@@ -70,13 +71,3 @@ def of_problem(hidden: np.ndarray, commit_step: np.ndarray, head: np.ndarray) ->
             cka = debiased_cka(grams[index].expand_as(grams[later]), grams[later], rows).numpy()
             found[name][at[index], at[later]] = found[name][at[later], at[index]] = cka
     return found
-
-
-def _head(run: Run) -> np.ndarray:
-    import h5py
-
-    from ..engine.store.element import read_block
-
-    with h5py.File(run.path / "head.h5", "r") as file:
-        weight = file["weight"]
-        return np.asarray(read_block(weight, (0, 0), weight.shape), np.float32)

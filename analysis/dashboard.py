@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.store.disk import make_directory
 from .plots import BY_METHOD, PANELS, load_panel, style
 from .publish import publish
 from .registry import confidence_methods
@@ -41,7 +42,7 @@ def draw_dashboard(analysis: Analysis, out: str | Path) -> Path:
 def draw_all(analysis: Analysis, out_dir: str | Path) -> list[Path]:
     """Write each panel and the seed's individual pictures into `out_dir` (made if missing); returns their paths."""
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(out_dir)
     pages: dict[str, tuple[tuple[str, str], ...]] = {f"panel_{name}.png": ((name, ""),) for name in PANELS}
     pages["averaged_diffusion_analysis.png"] = (("cka", ""), ("kl", ""), ("tsne", ""))
     pages["averaged_cka_similarity.png"] = (("cka", ""),)

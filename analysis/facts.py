@@ -24,6 +24,7 @@ def facts(run: Run, trajectories: Trajectories, counts: Counts, block: np.ndarra
     held = coverage(run)
     return {
         "run": Path(run.path).name,
+        "run_id": str(run.info.get("run_id", "")),
         "model": str(run.info["model"]["path"]),
         "data": str(run.info.get("data", {}).get("source", "")),
         "n_problems": len(run.ids),

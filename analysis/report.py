@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..engine.store.drawing import coverage
+from ..engine.store.tokens import run_tokens
 from .accuracy import CORRECT, count
 from .block import digit_ids, read_block
 from .confidence import answer_slot
@@ -138,8 +139,7 @@ def token_texts(run: Run, ids: list[int], decode_token: Callable[[int], str] | N
     """The text of each token id: from `decode_token`, else the run's tokens.json, else the id itself."""
     if decode_token is not None:
         return ["" if token < 0 else decode_token(token) for token in ids]
-    file = Path(run.path) / "tokens.json"
-    known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    known = run_tokens(Path(run.path))
     return ["" if token < 0 else str(known.get(str(token), f"#{token}")) for token in ids]
 
 

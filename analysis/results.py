@@ -6,6 +6,7 @@ are NaN in arrays, `None` in scalar fields. Steps are counted from 0; a step is 
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..engine.store.errors import DamagedRun
+from ..engine.store.run import read_info
+from ..engine.store.seal import append_seal, seal_fault
 from .display import analysis_repr, quantity_repr
 from .errors import SettingError
 from .provenance import staleness_beside
@@ -161,13 +165,32 @@ def load_analysis(path: str | Path) -> Analysis:
     """Read what `save_analysis` wrote, bit for bit. Where it lies in a run that has changed since, `info["stale"]` says
     so in a sentence, which every picture and text made from it repeats.
 
-    Raises FileNotFoundError if there is none, ValueError if the file is not an analysis or of another schema version.
+    Raises FileNotFoundError if there is none, SettingError (a ValueError) if it is of another
+    schema version, DamagedRun if it is not as it was written
+    or is of another run than the one it lies in.
     """
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no analysis at {path}; write it with `diffengine analyze {path.parent}`")
+    again = f"run `diffengine analyze {path.parent}` again"
+    if fault := seal_fault(path, whole=True):
+        raise DamagedRun(f"{path}: {fault}; {again}")
+    try:
+        analysis = _read(path)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise DamagedRun(f"{path} cannot be read: {error}; {again}") from error
+    owner = analysis.info.get("run_id")
+    here = read_info(path.parent).get("run_id") if owner and (path.parent / "run.json").is_file() else owner
+    if here != owner:
+        raise DamagedRun(f"{path} is of the run {owner}, the one it lies in is {here}; {again}")
+    return analysis
+
+
+def _read(path: Path) -> Analysis:
+    import h5py
+
     with h5py.File(path, "r") as file:
         version = file.attrs.get("analysis_schema_version")
         if version != ANALYSIS_SCHEMA_VERSION:
@@ -211,7 +234,9 @@ def _image(analysis: Analysis) -> bytes:
             {"spikes": analysis.spikes, "s_curve": analysis.s_curve, "patterns": analysis.patterns, "info": plain}
         )
         file.flush()
-        return file.id.get_file_image()
+        image = io.BytesIO(file.id.get_file_image())
+    append_seal(image)
+    return image.getvalue()
 
 
 def _write_quantity(group: h5py.Group, name: str, quantity: Quantity, scales: dict[str, h5py.Dataset]) -> None:

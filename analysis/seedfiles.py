@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..engine.store.disk import fsync_directory, storage_error
+from ..engine.store.disk import make_directory, replace_file
 from ..engine.store.errors import DamagedRun, NotStored, StorageError
+from ..engine.store.head import read_head
 from ..engine.store.sizes import size_text
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def export_seed(run: Run, out: Path) -> list[Path]:
     out = Path(out)
     source = _source(run)
     _refuse_if_too_large(run, source, out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     steps = range(source.steps)
     shape = (1, source.positions, source.vocabulary)
     averaged = [LazyTensor(shape, partial(source.mean, step)) for step in steps]
@@ -125,16 +126,10 @@ def _mean(values: Callable[[int, int], np.ndarray], n_problems: int, step: int) 
 
 def _head(run: Run) -> np.ndarray:
     """The output head [V, D] as float32."""
-    import h5py
-
-    from ..engine.store.element import read_block
-
     path = run.path / "head.h5"
     if not path.is_file():
         raise DamagedRun(f"{path} is missing, hidden states give no logits without it; copy the run whole, or {_RERUN}")
-    with h5py.File(path, "r") as file:
-        weight = file["weight"]
-        return np.asarray(read_block(weight, (0, 0), weight.shape), np.float32)
+    return read_head(run.path, run_id=str(run.info.get("run_id", "")))
 
 
 def _refuse_if_too_large(run: Run, source: Source, out: Path) -> None:
@@ -166,19 +161,15 @@ def save_stream(content: Any, path: Path) -> None:
     Writes torch's zip format (a pickle of the structure, each tensor's bytes as a member of its own), complete or not
     at all. Raises StorageError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         with open(temporary, "wb") as stream:
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
                 _write_members(archive, path.stem, content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        fsync_directory(path.parent)
-    except OSError as error:
-        raise storage_error(error, path, needed=0) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    replace_file(path, write)
 
 
 def _write_members(archive: zipfile.ZipFile, root: str, content: Any) -> None:

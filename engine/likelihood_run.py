@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,8 +24,9 @@ from .likelihood import Bound, likelihood_bound, posterior, sequential_logprob
 from .models.loading import MaskedDiffusionModel
 from .problems import Problem
 from .prompts import PromptError, build_prompt, problem_key
-from .run_info import replace_file
-from .store.disk import write_all, write_file
+from .store.disk import replace_file, storage_error, write_all, write_file
+from .store.errors import DamagedRun
+from .store.stamp import is_intact, stamped
 
 if TYPE_CHECKING:
     from .store import Run
@@ -33,6 +36,12 @@ CONTEXTS = ("prompt", "generation")
 COLUMNS = (
     "problem_id", "index", "tokens", "log_likelihood_nats", "standard_error_nats", "distractors", "posterior", "skipped"
 )  # fmt: skip
+
+
+CHECKSUM = "crc32"
+"""The last column: of the rest of the line."""
+
+logger = logging.getLogger(__name__)
 
 
 class Case(NamedTuple):
@@ -151,13 +160,20 @@ class Journal:
 
     def add(self, line: Line) -> None:
         """Append one line; it is on the disk when this returns."""
+        row = _row(line).encode()
+        try:
+            self._append(row)
+        except OSError as error:
+            raise storage_error(error, self.path, needed=len(row)) from error
+        self.lines.append(line)
+
+    def _append(self, row: bytes) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            write_all(descriptor, _row(line).encode())
+            write_all(descriptor, row)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self.lines.append(line)
 
     def finish(self) -> Path:
         """Write the HDF5 file of all lines, in the order of the problems, whole or not at all; returns its path."""
@@ -168,28 +184,51 @@ class Journal:
 
 def _refuse_if_different(path: Path, settings: dict[str, Any]) -> None:
     if path.exists():
-        there = json.loads(path.read_text("utf-8"))
+        there = _settings_in(path)
         other = [f"{key}: {there.get(key)!r} there, {settings[key]!r} now" for key in settings
                  if there.get(key) != settings[key]]  # fmt: skip
         if other:
             raise ConfigError(f"{path}: made with other settings ({'; '.join(other)}); give another --out")
         return
-    content = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    content = json.dumps(stamped(settings), indent=2, ensure_ascii=False) + "\n"
     replace_file(path, lambda temporary: write_file(temporary, content.encode()))
 
 
+def _settings_in(path: Path) -> dict[str, Any]:
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        there = None
+    if not isinstance(there, dict) or not is_intact(there):
+        raise DamagedRun(f"{path} is damaged; move it and {path.stem}.csv away, or give another --out")
+    return there
+
+
 def _whole_lines(path: Path) -> list[Line]:
-    """The lines of a journal; one that a crash cut short is dropped."""
+    """The lines of a journal; one that is damaged, or that a crash cut short, is dropped and measured again."""
     if not path.exists():
         return []
-    text = path.read_text("utf-8")
-    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    if tuple(next(rows, ())) != COLUMNS:
+    text = path.read_bytes().decode("utf-8", "replace")
+    whole = text[: text.rfind("\n") + 1].split("\n")[:-1]
+    if not whole or tuple(whole[0].split(",")) not in (COLUMNS, (*COLUMNS, CHECKSUM)):
         raise ConfigError(f"{path}: not a file of likelihoods; move it away or give another --out")
-    return [
-        Line(name, int(index), int(tokens), _number(nats), _number(stderr), int(others), _number(among), skipped)
-        for name, index, tokens, nats, stderr, others, among, skipped in rows
-    ]
+    lines = [_line(row) for row in whole[1:]]
+    if dropped := lines.count(None):
+        logger.warning("%s: %d damaged lines are measured again", path, dropped)
+    return list({line.problem_id: line for line in lines if line is not None}.values())
+
+
+def _line(row: str) -> Line | None:
+    """A line read back; None where it is not as it was written. Lines of earlier versions carry no checksum."""
+    try:
+        parts = next(csv.reader([row]))
+        name, index, tokens, nats, stderr, others, among, skipped = parts[: len(COLUMNS)]
+        line = Line(
+            name, int(index), int(tokens), _number(nats), _number(stderr), int(others), _number(among), skipped
+        )
+    except (ValueError, StopIteration, csv.Error):
+        return None
+    return line if len(parts) == len(COLUMNS) or row + "\n" == _row(line) else None
 
 
 def _number(text: str) -> float:
@@ -199,13 +238,13 @@ def _number(text: str) -> float:
 def _row(line: Line) -> str:
     out = io.StringIO()
     shown = ["" if isinstance(part, float) and math.isnan(part) else part for part in line]
-    csv.writer(out, lineterminator="\n").writerow(part.replace("\n", " ") if isinstance(part, str) else part
-                                                  for part in shown)  # fmt: skip
-    return out.getvalue()
+    csv.writer(out, lineterminator="").writerow(part.replace("\n", " ") if isinstance(part, str) else part
+                                                for part in shown)  # fmt: skip
+    return f"{out.getvalue()},{zlib.crc32(out.getvalue().encode()):08x}\n"
 
 
 def _csv(lines: list[Line]) -> bytes:
-    return (",".join(COLUMNS) + "\n" + "".join(_row(line) for line in lines)).encode()
+    return (",".join((*COLUMNS, CHECKSUM)) + "\n" + "".join(_row(line) for line in lines)).encode()
 
 
 def _hdf5(lines: list[Line], settings: dict[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import logging
 import platform
 import secrets
 import subprocess
@@ -18,10 +19,15 @@ from typing import Any
 
 from .config import ADDED_LATER, ConfigError, RunConfig, fingerprint
 from .models.loading import MaskedDiffusionModel
-from .problems import Problem, ProblemSet, load_problems, write_problems
-from .store.disk import fsync_directory, write_file
+from .problems import Problem, ProblemError, ProblemSet, write_problems
+from .store.disk import file_sha256, replace_file, write_file
 from .store.drawing import DRAWING
+from .store.errors import DamagedRun, NotARun
+from .store.run import PROBLEMS_DIGESTS, read_info, stored_problems
 from .store.schema import SCHEMA_VERSION
+from .store.stamp import stamped
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "transformers", "triton", "numpy", "h5py", "tokenizers", "safetensors")
 
@@ -53,6 +59,7 @@ def describe_run(
         "versions": _versions(),
         "command": sys.argv,
         "devices": devices,
+        "has_tokens": True,
     }
 
 
@@ -67,34 +74,68 @@ def enter_run(out: Path, fresh: Mapping[str, Any], problems: list[Problem]) -> t
     if path.exists():
         info = _read(path)
         _refuse_if_different(path, info, fresh)
-        known = load_problems(out / "problems.jsonl") if (out / "problems.jsonl").exists() else []
-    elif out.exists() and any(p.name != ".lock" for p in out.iterdir()):
+        known = _known_problems(out, info, problems)
+    elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
         raise ConfigError(f"{out}: not empty and not a run (no run.json); give --out a new or empty directory")
     old = {p.id for p in known}
     merged = known + [p for p in problems if p.id not in old]
     if len(merged) != len(known) or not path.exists():
-        replace_file(out / "problems.jsonl", lambda temporary: write_problems(temporary, merged))
-    if not path.exists():
-        content = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
-        replace_file(path, lambda temporary: write_file(temporary, content.encode()))
+        info = _write_problems(out, info, merged)
+    elif problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1:  # an earlier command died while the list grew
+        info = _write_info(path, info, [file_sha256(out / "problems.jsonl")])
     return info, merged
 
 
-def replace_file(path: Path, write: Any) -> None:
-    """Write a file whole or not at all: `write(temporary)`, rename, flush the directory."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    write(temporary)
-    temporary.replace(path)
-    fsync_directory(path.parent)
+def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Write problems.jsonl, after its digest in run.json: whatever a crash leaves, the same command goes on.
+
+    While the list grows run.json names the old digest and the new one.
+    """
+    path, digests = out / "run.json", list(info.get(PROBLEMS_DIGESTS, []))
+
+    def write(temporary: Path) -> None:
+        write_problems(temporary, problems)
+        digests.append(file_sha256(temporary))
+        _write_info(path, info, digests)
+
+    replace_file(out / "problems.jsonl", write)
+    return _write_info(path, info, digests[-1:])
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a file in a directory without run.json is one that no beginning run leaves there."""
+    return name != ".lock" and not (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _write_info(path: Path, info: Mapping[str, Any], digests: list[str]) -> dict[str, Any]:
+    whole = stamped({**info, PROBLEMS_DIGESTS: digests})
+    content = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, lambda temporary: write_file(temporary, content.encode()))
+    return whole
+
+
+def _known_problems(out: Path, info: Mapping[str, Any], asked: list[Problem]) -> list[Problem]:
+    """The problems of a run that is there already. A lost or damaged problems.jsonl is written again where those asked
+    for now are surely the ones that were in it; else the error stands, for their places would be guesses."""
+    path = out / "problems.jsonl"
+    try:
+        return stored_problems(out)
+    except (NotARun, DamagedRun, ProblemError) as error:
+        cause = error
+
+    def write(temporary: Path) -> None:
+        write_problems(temporary, asked)
+        if file_sha256(temporary) not in info.get(PROBLEMS_DIGESTS, []):
+            raise cause
+
+    replace_file(path, write)
+    logger.warning("%s; it was written again from the problems asked for, which are the same", cause)
+    return asked
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: damaged ({error}); restore it or give --out another directory") from None
-    if not isinstance(info, dict) or "fingerprint" not in info:
+    info = read_info(path.parent)
+    if "fingerprint" not in info:
         raise ConfigError(f"{path}: not a diffengine run; give --out another directory")
     return info
 

@@ -26,15 +26,16 @@ from .one_device import Device, Execution, token_budget
 from .plan import BUNDLED, Plan, Source, chosen_problems, default_model, default_out, plan_run, prompts_of
 from .problems import Problem
 from .prompts import Prompt
-from .run_info import enter_run, replace_file
+from .run_info import enter_run
 from .status import Session, write_phases
 from .stopping import stopping
 from .store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
-from .store.disk import write_file
+from .store.disk import make_directory, replace_file, write_file
 from .store.head import write_head
 from .store.process import this_process
+from .token_table import settle_tokens
 from .transfer import host_array
-from .writer import ShardWriter, merge_token_files
+from .writer import ShardWriter
 
 __all__ = ["BUNDLED", "Execution", "Progress", "RunResult", "default_model", "default_out", "estimate_run", "run"]
 
@@ -95,10 +96,10 @@ def run(
     )
     for warning in gold_warnings(problem.answer for problem in plan.problems):
         logger.warning(warning)
-    plan.out.mkdir(parents=True, exist_ok=True)
+    make_directory(plan.out)
     with RunLock(plan.out):
         info, known = enter_run(plan.out, plan.info, plan.problems)
-        with Session(plan.out, devices=plan.info["devices"]) as session:
+        with Session(plan.out, devices=plan.info["devices"], run_id=info["run_id"]) as session:
 
             def report(progress: Progress) -> None:
                 session.update(progress._asdict())
@@ -155,7 +156,7 @@ class _Locked:
         prompts, self._failed = prompts_of(todo, model, config)
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
-            write_head(out, host_array(model.head_weight))
+            write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
         if prompts and self._plan.execution.compile:
             longest = max(len(p.token_ids) for p in prompts) + config.gen_length
             self._plan = self._plan._replace(execution=replace(self._plan.execution, longest_row=longest))
@@ -183,8 +184,14 @@ class _Locked:
         resumable = resume_run(self._plan.out, fingerprint=self._info["fingerprint"])
         for shard, why in resumable.quarantined.items():
             logger.warning("%s: set aside, its problems are decoded again: %s", shard, why)
-        merge_token_files(self._plan.out)
+        self._settle_tokens()
         return resumable.done
+
+    def _settle_tokens(self) -> None:
+        settle_tokens(self._plan.out, self._token_text, run_id=self._info["run_id"])
+
+    def _token_text(self, token: int) -> str:
+        return str(self._plan.model.tokenizer.decode([token]))
 
     def _report(self) -> None:
         seconds = time.perf_counter() - self._started
@@ -197,7 +204,7 @@ class _Locked:
 
     def _on_one_device(self, prompts: list[Prompt]) -> None:
         out, model = self._plan.out, self._plan.model
-        writer = ShardWriter(out, attrs=self._attrs, token_text=lambda i: str(model.tokenizer.decode([i])))
+        writer = ShardWriter(out, attrs=self._attrs, token_text=self._token_text)
         with contextlib.ExitStack() as last:
             stop = last.enter_context(stopping("what is finished is written"))
             device = Device(model, self._plan.config, self._plan.execution, writer.put, stop)
@@ -230,7 +237,7 @@ class _Locked:
         try:
             self._failed |= decode_on_workers(prompts, job, budget=budget, on_published=self._count, need=need)
         finally:
-            merge_token_files(out)
+            self._settle_tokens()
             sweep_temporaries(out)
         _write_failed(out, self._failed)
         self._report()

@@ -11,13 +11,17 @@ import datetime
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .store.disk import temporary_beside
 from .store.process import parse_process, this_process
+from .store.records import PROGRESS, SESSIONS, is_of_run, parse_record, read_record, read_text
+from .store.stamp import stamped
 
 EVERY_SECONDS = 2.0
 
@@ -25,8 +29,8 @@ EVERY_SECONDS = 2.0
 class Session:
     """One command at work in a run directory. A context manager: how it ends is how the session is recorded."""
 
-    def __init__(self, out: Path, *, devices: list[str]) -> None:
-        self._out, self._devices = out, devices
+    def __init__(self, out: Path, *, devices: list[str], run_id: str = "") -> None:
+        self._out, self._devices, self._run_id = out, devices, run_id
         self._started, self._began, self._written = time.time(), time.monotonic(), -EVERY_SECONDS
         self._counts: dict[str, Any] = {}
 
@@ -37,7 +41,8 @@ class Session:
             logger.setLevel(logging.INFO)
         for pattern in ("*.phases.json", "*.given-up"):
             for left in (self._out / "logs").glob(pattern):
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    left.unlink()
         return self
 
     def __exit__(
@@ -47,24 +52,25 @@ class Session:
         logging.getLogger("diffengine").removeHandler(self._handler)
         self._handler.close()
         state = "finished" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
-        workers = {path.name.split(".")[0]: _read(path) for path in (self._out / "logs").glob("*.phases.json")}
+        workers = {path.name.split(".")[0]: read_record(path) for path in (self._out / "logs").glob("*.phases.json")}
         record = self._record(state) | {"devices": self._devices, "workers": workers}
         if error is not None and state == "failed":
             record["error"] = str(error)[:500]
-        _replace(self._out / "progress.json", self._record(state))
-        with contextlib.suppress(OSError), (self._out / "sessions.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        _replace(self._out / PROGRESS, self._record(state))
+        with contextlib.suppress(OSError):
+            _append(self._out / SESSIONS, record)
 
     def update(self, counts: Mapping[str, Any]) -> None:
         """Note how far the run is; written at most every two seconds."""
         self._counts = dict(counts)
         if time.monotonic() - self._written >= EVERY_SECONDS:
             self._written = time.monotonic()
-            _replace(self._out / "progress.json", self._record("running"))
+            _replace(self._out / PROGRESS, self._record("running"))
 
     def _record(self, state: str) -> dict[str, Any]:
         now = time.time()
         return {
+            "run_id": self._run_id,
             "state": state,
             "process": str(this_process()),
             "started_at": _clock(self._started),
@@ -76,9 +82,10 @@ class Session:
 
 def read_status(out: Path) -> dict[str, Any] | None:
     """What progress.json says, with rate and ETA; None if there is none. `state` is "killed" if its process is gone."""
-    found = _read(out / "progress.json")
-    if not found:
+    found = read_record(out / PROGRESS)
+    if not found or "state" not in found or not is_of_run(out, found):
         return None
+    found.pop("sha256", None)
     process = parse_process(str(found.get("process", "")))
     if found["state"] == "running" and process is not None and process.surely_dead:
         found["state"] = "killed"
@@ -93,11 +100,12 @@ def read_status(out: Path) -> dict[str, Any] | None:
 def read_sessions(out: Path) -> list[dict[str, Any]]:
     """The commands that have worked in the run: when, how they ended, problems, seconds, MFU over all workers."""
     try:
-        lines = (out / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = read_text(out / SESSIONS).split("\n")
     except OSError:
         return []
     kept = ("started_at", "state", "done", "failed", "session_seconds", "devices")
-    sessions = [record for line in lines if (record := _parsed(line))]
+    found = [record for line in dict.fromkeys(lines) if (record := parse_record(line))]
+    sessions = [record for record in found if is_of_run(out, record)]
     return [{k: s.get(k) for k in kept} | {"mfu_share_of_gemm": _mfu(s.get("workers", {}))} for s in sessions]
 
 
@@ -114,33 +122,44 @@ def write_phases(out: Path, worker: str, phases: Mapping[str, Any]) -> None:
 
 def log_to_file(out: Path, worker: str) -> logging.Handler:
     """Send what the library logs in this process to `logs/<worker>.log` of the run as well; returns the handler."""
-    (out / "logs").mkdir(exist_ok=True)
-    handler = logging.FileHandler(out / "logs" / f"{worker}.log", encoding="utf-8", delay=True)
+    with contextlib.suppress(OSError):
+        (out / "logs").mkdir(exist_ok=True)
+    handler = _LogFile(out / "logs" / f"{worker}.log", encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("diffengine").addHandler(handler)
     return handler
 
 
+class _LogFile(logging.FileHandler):
+    """A log that ends where the disk is full: a run is worth more than its log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(json.dumps(stamped(content)), encoding="utf-8")
         os.replace(temporary, path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return _parsed(path.read_text(encoding="utf-8"))
     except OSError:
-        return {}
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """One more line; a line that a full disk cut short is closed first."""
+    line = json.dumps(stamped(record), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        is_open = file.read(1) not in (b"\n", b"")
+        file.write(b"\n" + line if is_open else line)
 
 
 def _clock(seconds: float) -> str:

@@ -7,7 +7,6 @@ reported once; what was published stays. Knows nothing of how columns come about
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import queue
 import threading
@@ -18,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from .run_info import replace_file
 from .store import StorageError, write_shard
-from .store.disk import write_file
 from .store.hidden_sums import GroupSum
+from .token_table import TokenTable
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +43,9 @@ class ShardWriter:
         self._before_each = before_each
         self._out, self._attrs, self._worker = out, attrs, worker
         self._sums = GroupSum(out, attrs, worker)
-        # Two workers never write one file; `merge_token_files` brings their tables together.
-        self._tokens = TokenTable(out / ("tokens.json" if worker == "0" else f"tokens-{worker}.json"), token_text)
+        # Two workers never write one file; `settle_tokens` brings their tables together.
+        name = "tokens.json" if worker == "0" else f"tokens-{worker}.json"
+        self._tokens = TokenTable(out / name, token_text, run_id=str(attrs["run_id"]))
         self.seconds = 0.0
         """Spent on compressing and writing, beside the decoding, so far."""
         self._published: list[tuple[str, int]] = []
@@ -123,42 +122,3 @@ class ShardWriter:
                     raise
                 logger.warning("%s; trying again in %g s", error, wait)
                 time.sleep(wait)
-
-
-class TokenTable:
-    """tokens.json: the text of every token id that occurs in the run, so that a report needs no tokenizer."""
-
-    def __init__(self, path: Path, text: Callable[[int], str]) -> None:
-        self._path, self._text_of, self._saved = path, text, 0
-        self._text: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self._saved = len(self._text)
-
-    def add(self, columns: Mapping[str, Any]) -> None:
-        """Note the ids that occur in a shard's columns."""
-        for name in ("token", "prediction", "answer_token_id", "topk_id"):
-            for token in np.unique(columns[name]) if name in columns else ():
-                if token >= 0 and str(token) not in self._text:
-                    self._text[str(token)] = self._text_of(int(token))
-
-    def save(self) -> None:
-        """Write the file if it has grown."""
-        if len(self._text) == self._saved:
-            return
-        content = json.dumps(self._text, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        replace_file(self._path, lambda temporary: write_file(temporary, content))
-        self._saved = len(self._text)
-
-
-def merge_token_files(out: Path) -> None:
-    """Bring the workers' token tables together in tokens.json and delete them. Only while no worker writes."""
-    parts = sorted(out.glob("tokens-*.json"))
-    if not parts:
-        return
-    text: dict[str, str] = {}
-    for path in (out / "tokens.json", *parts):
-        if path.exists():
-            text |= json.loads(path.read_text(encoding="utf-8"))
-    content = json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    replace_file(out / "tokens.json", lambda temporary: write_file(temporary, content))
-    for path in parts:
-        path.unlink()

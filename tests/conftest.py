@@ -78,6 +78,13 @@ def _interpret_kernels() -> None:
 _interpret_kernels()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of the fault and damage tests to run; CONTRIBUTING.md has the command."""
+    group = parser.getgroup("diffengine")
+    group.addoption("--faults", choices=["sample", "all"], default="sample", help="Every fault, or a seeded sample.")
+    group.addoption("--faults-seed", type=int, default=0, help="Seed of the sample.")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked `gpu` on a machine without one; they are counted as deselected, not as passed."""
     needy = [item for item in items if item.get_closest_marker("gpu")]

@@ -67,10 +67,11 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
     from ..distractors import Distractors
     from ..likelihood_run import Journal, measure
     from ..store import RunLock
+    from ..store.disk import make_directory
 
     cases, problems, model, settings, out = _prepare(source, options)
     pool, number, seed = Distractors(problems, model), options["distractors"], options["seed"]
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     with RunLock(out):
         journal = Journal(out, f"{settings['kind']}-{settings['context']}", settings)
         done = {line.problem_id for line in journal.lines}

@@ -5,7 +5,6 @@ Runs in a process of its own (see `guard`), because a damaged HDF5 file may hang
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -18,11 +17,11 @@ import numpy as np
 from .columns import dims_of
 from .element import read_block
 from .errors import DamagedRun
+from .head import HEAD, head_fault
 from .header import Header, read_header, structure_faults
 from .sums import sum_faults, sum_file_faults
 from .values import Facts, facts_of, value_faults
 
-HEAD = "head.h5"
 _UNREAD_BY_RULES = ("hidden", "logits", "hidden_sum", "state_masked", "state_answer")
 _BLOCK_BYTES = 256 << 20
 
@@ -45,7 +44,8 @@ def check_shard(path: Path, info: Mapping[str, Any]) -> ShardCheck:
     the files in sums/."""
     try:
         if path.name == HEAD:
-            return ShardCheck(path.name, _head_faults(path), [], [])
+            fault = head_fault(path, run_id=str(info.get("run_id", "")))
+            return ShardCheck(path.name, [fault] if fault else [], [], [])
         if path.parent.name == "sums":
             return ShardCheck(path.name, sum_file_faults(path, info.get("sound_shards", ())), [], [])
         header = read_header(path)
@@ -58,14 +58,6 @@ def check_shard(path: Path, info: Mapping[str, Any]) -> ShardCheck:
     return ShardCheck(
         path.name, faults, ids, places, header.run_id, header.fingerprint, block, "hidden_sum" in header.stored
     )
-
-
-def _head_faults(path: Path) -> list[str]:
-    """The head weight against the sha256 that was stored beside it."""
-    with h5py.File(path, "r") as file:
-        weight = file["weight"]
-        digest = hashlib.sha256(read_block(weight, (0, 0), weight.shape, bits=True).tobytes()).hexdigest()
-        return [] if digest == weight.attrs["sha256"] else ["the weight is not the one whose sha256 was stored with it"]
 
 
 def _content_faults(file: h5py.File, header: Header, info: Mapping[str, Any]) -> list[str]:

@@ -10,9 +10,11 @@ import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from .errors import StorageError
+from .process import this_process
 
 _NO_ROOM = {
     errno.ENOSPC: "the disk is full",
@@ -57,14 +59,55 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
     os.close(descriptor)  # network file systems report a full disk here
 
 
-def fsync_directory(path: Path) -> None:
-    """Flush the names in a directory to the disk; file systems that cannot (EINVAL) are let pass."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same directory that says which process writes there, so that others know when it is dead."""
+    return path.with_name(f".{path.name}.{this_process()}.tmp")
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Put a file in its place whole or not at all: `write(temporary)`, rename, flush the directory.
+
+    Raises StorageError; what was at `path` before is then still there, and no temporary file.
+    """
+    temporary = temporary_beside(path)
     try:
-        os.fsync(descriptor)
+        temporary.unlink(missing_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, path, needed=0) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    fsync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and those above it where missing. Raises StorageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path, needed=0) from error
+
+
+def fsync_directory(path: Path) -> None:
+    """Flush the names in a directory to the disk; file systems that cannot (EINVAL) are let pass.
+
+    Raises StorageError.
+    """
+    try:
+        _fsync_directory(path)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise storage_error(error, path, needed=0) from error
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -77,7 +120,9 @@ def file_sha256(path: Path) -> str:
 
 def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
     """The error a user can act on: what happened to which file, bytes needed and free, what is lost, what to do."""
-    what = _NO_ROOM.get(error.errno or 0, f"the file system refused ({error.strerror or error})")
+    reason = error.strerror or str(error)
+    known = _NO_ROOM.get(error.errno or 0)
+    what = f"{known} ({reason})" if known else f"the file system refused ({reason})"
     advice = "free some space" if error.errno in _NO_ROOM else "check the disk"
     room = f"{needed:,} bytes needed, {_free(path)} free"
     message = f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run the same command again"

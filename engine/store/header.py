@@ -5,8 +5,9 @@ Also the list of a run's shards checked against its manifests. Knows nothing of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from .element import is_bfloat16, is_string
 from .errors import DamagedRun, NotARun
 from .manifest import Manifests, read_manifests
 from .schema import SCHEMA_VERSION, VARIABLES
+from .seal import is_sealed, seal_fault
 from .shard import shards_dir
 
 BASE_VERSION = "1.0"
@@ -50,6 +52,8 @@ def shard_paths(run_dir: Path) -> list[Path]:
 def read_header(path: Path) -> Header:
     """The header of a shard; DamagedRun if it cannot be opened, is not complete, or does not fit the schema."""
     try:
+        if fault := seal_fault(path):  # before HDF5 sees it: a damaged file may hang or crash it
+            raise DamagedRun(f"shard {path}: {fault}; {VERIFY}")
         with h5py.File(path, "r") as file:
             return _header(path, file)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -89,6 +93,8 @@ def structure_faults(file: h5py.File, header: Header) -> list[str]:
 def _check_root(path: Path, file: h5py.File) -> None:
     if not file.attrs.get("complete"):
         raise DamagedRun(f"shard {path} was not written to its end (no attribute `complete`); {VERIFY}")
+    if file.attrs.get("sealed") and not is_sealed(path):
+        raise DamagedRun(f"shard {path} has lost its seal: its end was cut off or changed; {VERIFY}")
     version = str(file.attrs["schema_version"])
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise DamagedRun(
@@ -130,6 +136,16 @@ def check_files(run_dir: Path, paths: list[Path], manifests: Manifests) -> None:
         if size != entry.bytes:
             raise DamagedRun(
                 f"shard {there[name]} has {size:,} bytes, its manifest says {entry.bytes:,}; copy it again, or {VERIFY}"
+            )
+
+
+def check_belongs(header: Header, info: Mapping[str, Any], run_dir: Path) -> None:
+    """DamagedRun if a shard is not of the run that run.json (`info`) describes."""
+    for name, value in (("fingerprint", header.fingerprint), ("run_id", header.run_id)):
+        if info.get(name, value) != value:
+            raise DamagedRun(
+                f"shard {header.path} is of another run: its {name} is {value}, {run_dir / 'run.json'} says "
+                f"{info[name]}; put back the file that belongs here, or {VERIFY}"
             )
 
 

@@ -8,6 +8,7 @@ anywhere, the shards that are there always have a file that is over them and no 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -70,7 +71,8 @@ class GroupSum:
         except StorageError:
             raise
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise storage_error(error, path, needed=len(image)) from error
         fsync_directory(directory)
         return path
@@ -78,8 +80,7 @@ class GroupSum:
     def add(self, shard: str, part: np.ndarray, *, size: int, path: Path) -> None:
         """Count a shard of `size` bytes, now published, whose group's sum lies in `path`."""
         if not self._shards:  # of the group before, only its whole sum is needed now
-            for old in self._superseded[:-1]:
-                old.unlink(missing_ok=True)
+            _delete(self._superseded[:-1])
             self._superseded = []
 
         wide = part.astype(np.float64)
@@ -89,12 +90,18 @@ class GroupSum:
 
         # The file before this one stays for one more shard: the last shard of a worker that was given up but lived on
         # may have to go, and with it the file that counts it.
-        for old in self._superseded[:-1]:
-            old.unlink(missing_ok=True)
+        _delete(self._superseded[:-1])
         self._superseded = [*self._superseded[-1:], path]
 
         if self._bytes >= SUM_RATIO * part.nbytes:
             self._shards, self._total, self._bytes = [], None, 0
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    """A file that cannot be deleted now is swept when the run goes on; the shard it was for is published."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sums_dir(run_dir: Path) -> Path:

@@ -10,10 +10,14 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .disk import fsync_directory, storage_error, write_all, write_file
+from .disk import fsync_directory, replace_file, storage_error, write_all, write_file
+from .stamp import is_intact, stamped
+
+_LINE_STAMP = "line_sha256"  # `sha256` is that of the shard
 
 
 class ShardEntry(NamedTuple):
@@ -45,7 +49,7 @@ def append_entry(run_dir: Path, entry: ShardEntry, *, worker: str) -> None:
     Raises StorageError if the disk refuses; the manifest is then as it was.
     """
     path = manifest_path(run_dir, worker)
-    record = {**entry._asdict(), "problem_ids": list(entry.problem_ids)}
+    record = stamped({**entry._asdict(), "problem_ids": list(entry.problem_ids)}, key=_LINE_STAMP)
     line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
     try:
         _append_line(path, line)
@@ -99,10 +103,8 @@ def drop_entries(run_dir: Path, names: Iterable[str], *, worker: str | None = No
         kept = [line for line in lines if (entry := _parse(line)) is not None and entry.name not in dropped]
         if len(kept) == len([line for line in lines if line.strip()]):
             continue
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        write_file(temporary, b"".join(line + b"\n" for line in kept))
-        os.replace(temporary, path)
-        fsync_directory(run_dir)
+        content = b"".join(line + b"\n" for line in kept)
+        replace_file(path, partial(write_file, data=content))
 
 
 def _parse(line: bytes) -> ShardEntry | None:
@@ -114,9 +116,16 @@ def _parse(line: bytes) -> ShardEntry | None:
 
 
 def _entry(record: Mapping[str, Any]) -> ShardEntry:
-    ids = tuple(str(name) for name in record["problem_ids"])
+    if not isinstance(record, dict) or not is_intact(record, key=_LINE_STAMP):
+        raise ValueError("the line is not as it was written")
     name = str(record["name"])
     if name != os.path.basename(name):
         raise ValueError(name)
-    digest, fingerprint = str(record["sha256"]), str(record.get("fingerprint", ""))
-    return ShardEntry(name, int(record["bytes"]), digest, ids, fingerprint, str(record.get("schema_version", "")))
+    return ShardEntry(
+        name=name,
+        bytes=int(record["bytes"]),
+        sha256=str(record["sha256"]),
+        problem_ids=tuple(str(each) for each in record["problem_ids"]),
+        fingerprint=str(record.get("fingerprint", "")),
+        schema_version=str(record.get("schema_version", "")),
+    )

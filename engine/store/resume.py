@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import h5py
 
-from .audit import Audit, audit_files
+from .audit import Audit, audit_files, content_fault
 from .deep import ShardCheck
 from .errors import DamagedRun
 from .guard import checked_shards
@@ -49,7 +49,7 @@ def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
     audit, orphans = _look(path, fingerprint)
     bad = {**audit.damaged, **{name: "is missing" for name in audit.missing}}
     bad.update({check.name: "; ".join(check.faults) for check in orphans if check.faults})
-    if bad:
+    if bad or audit.unreadable:
         quarantine(path, bad)
     for check in orphans:
         if not check.faults:
@@ -100,7 +100,10 @@ def settle_worker(run_dir: str | Path, worker: str, *, fingerprint: str) -> dict
     path = Path(run_dir)
     entries = read_manifests(path).entries
     mine = [p for p in shard_paths(path) if p.name.rsplit("-", 2)[0] == worker]
-    for check in checked_shards([p for p in mine if p.name not in entries], {}):
+    alone = [shard for shard in mine if shard.name not in entries]
+    spoilt = {shard.name: fault for shard in alone if (fault := content_fault(shard))}
+    quarantine(path, spoilt, worker=worker)
+    for check in checked_shards([shard for shard in alone if shard.name not in spoilt], {}):
         if check.faults or check.fingerprint != fingerprint:
             quarantine(path, [check.name], worker=worker)
         else:

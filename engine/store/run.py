@@ -17,18 +17,26 @@ import h5py
 import numpy as np
 
 from .columns import dims_of
+from .disk import file_sha256
 from .element import memory_dtype
 from .errors import DamagedRun, NotARun, NotStored
-from .header import VERIFY, Header, read_headers
+from .header import VERIFY, Header, check_belongs, read_headers
 from .hidden_sums import SumFile, in_force, read_sum, read_sum_file, sum_paths
 from .lazy import LazyArray
 from .open_files import OpenFiles
 from .schema import VARIABLES
+from .stamp import is_intact
 
 if TYPE_CHECKING:
     import xarray
 
     from ..problems import Problem
+
+
+PROBLEMS_DIGESTS = "problems_sha256"
+"""Key of run.json: the sha256 of problems.jsonl; while it grows, of the old and the new one."""
+
+_COPY = "copy it again from where the run was made"
 
 
 def open_run(path: str | Path) -> Run:
@@ -47,6 +55,8 @@ class Run:
         self.path = path
         self.info: dict[str, Any] = read_info(path)
         self._headers = read_headers(path)
+        for header in self._headers:
+            check_belongs(header, self.info, path)
         self._stored = _stored_everywhere(self._headers)
         self._places, self.ids, self.index = _rows(self._headers)
         self._rows_of: dict[str, int] = {name: row for row, name in enumerate(self.ids)}
@@ -55,7 +65,16 @@ class Run:
     @cached_property
     def problems(self) -> list[Problem]:
         """All problems of the run, in the order of problems.jsonl, also those that are not stored yet."""
-        return stored_problems(self.path)
+        problems = stored_problems(self.path)
+        place_of = {problem.id: place for place, problem in enumerate(problems)}
+        places = zip(self.ids, self.index.tolist(), strict=True)
+        strange = [name for name, place in places if place_of.get(name) != place]
+        if strange:
+            raise DamagedRun(
+                f"{self.path / 'problems.jsonl'} does not fit the shards: {len(strange)} stored problems are not in it "
+                f"or stand elsewhere, the first {strange[0]!r}; copy it again from where the run was made"
+            )
+        return problems
 
     @property
     def missing(self) -> list[str]:
@@ -192,9 +211,11 @@ def read_info(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(file.read_text("utf-8"))
     except ValueError as error:
-        raise DamagedRun(f"{file} is not valid JSON: {error}; copy it again from where the run was made") from error
+        raise DamagedRun(f"{file} is not valid JSON: {error}; {_COPY}") from error
     if not isinstance(info, dict):
         raise DamagedRun(f"{file} holds a {type(info).__name__}, expected an object")
+    if not is_intact(info):
+        raise DamagedRun(f"{file} is damaged: its content is not that of its checksum; {_COPY}")
     return info
 
 
@@ -205,6 +226,9 @@ def stored_problems(path: Path) -> list[Problem]:
     file = path / "problems.jsonl"
     if not file.is_file():
         raise NotARun(f"{file} is missing; a run keeps its problems there, copy the run directory whole")
+    recorded = read_info(path).get(PROBLEMS_DIGESTS)
+    if recorded is not None and file_sha256(file) not in recorded:
+        raise DamagedRun(f"{file} is damaged: its sha256 is not the one in run.json; {_COPY}")
     return list(load_problems(file))
 
 

@@ -23,9 +23,10 @@ from .disk import fsync_directory, storage_error, write_file
 from .errors import ColumnsError, StorageError
 from .hidden_sums import GroupSum
 from .image import shard_image
-from .manifest import ShardEntry, append_entry
+from .manifest import ShardEntry, append_entry, read_manifests
 from .process import this_process
 from .schema import SCHEMA_VERSION
+from .seal import append_seal
 
 _REQUIRED_ATTRS = ("run_id", "fingerprint")
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -56,7 +57,9 @@ def write_shard(
             f"worker {worker!r}: expected letters, digits, '.', '_' or '-' only, it becomes part of file names"
         )
     run_dir = Path(run_dir)
-    image = shard_image(checked, _root_attrs(attrs, len(checked.problem_ids))).getbuffer()
+    file = shard_image(checked, _root_attrs(attrs, len(checked.problem_ids)))
+    append_seal(file)
+    image = file.getbuffer()
     digest = hashlib.sha256(image).hexdigest()
     sum_path: Path | None = None
 
@@ -73,7 +76,8 @@ def write_shard(
         append_entry(run_dir, entry, worker=worker)
     except StorageError:
         with contextlib.suppress(OSError):  # all or nothing, so that whoever tries again makes no duplicate
-            (shards_dir(run_dir) / name).unlink()
+            if name not in read_manifests(run_dir).entries:
+                (shards_dir(run_dir) / name).unlink()
         raise
     if sums is not None and hidden_sum is not None and sum_path is not None:
         sums.add(name, hidden_sum, size=len(image), path=sum_path)
@@ -117,9 +121,14 @@ def publish(
     except OSError as error:
         raise storage_error(error, temporary, needed=len(image)) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             temporary.unlink()
-    fsync_directory(directory)
+    try:
+        fsync_directory(directory)
+    except StorageError:
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()
+        raise
     return name
 
 
@@ -146,7 +155,7 @@ def _root_attrs(attrs: Mapping[str, str | int | float], n_problems: int) -> dict
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     base: dict[str, str | int | float] = {"created_at": now, "library": "diffengine", "library_version": _version()}
-    return {**base, **attrs, "schema_version": SCHEMA_VERSION, "n_problems": n_problems}
+    return {**base, **attrs, "schema_version": SCHEMA_VERSION, "n_problems": n_problems, "sealed": 1}
 
 
 def _version() -> str:

@@ -1,26 +1,24 @@
 """Files that a killed writer left behind: which ones are there, which are surely nobody's any more.
 
-Knows only names (`.<host>~<boot>~<pid>.<n>.tmp`) and ages.
+Knows only names (`.<file>.<host>~<boot>~<pid>.tmp`, in `shards/` `.<host>~<boot>~<pid>.<n>.tmp`) and ages.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
-from .hidden_sums import sums_dir
 from .process import parse_process
-from .shard import shards_dir
 
 OLD_SECONDS = 3600.0
+_WRITER = re.compile(r"\.([A-Za-z0-9-]+~[A-Za-z0-9-]+~\d+)\.")
 
 
 def temporaries(run_dir: Path) -> list[Path]:
     """All temporary files of a run, of living and dead writers."""
-    directories = (shards_dir(run_dir), sums_dir(run_dir))
-    inside = [path for directory in directories for path in directory.glob(".*.tmp")]
-    return sorted([*inside, *run_dir.glob(".manifest-*.tmp")])
+    return sorted([*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")])
 
 
 def sweep_temporaries(run_dir: str | Path) -> list[Path]:
@@ -39,5 +37,6 @@ def sweep_temporaries(run_dir: str | Path) -> list[Path]:
 
 def is_stale(path: Path) -> bool:
     """Whether the file's writer is surely dead or the file is older than an hour."""
-    writer = parse_process(path.name[1:].rsplit(".", 2)[0])
+    named = _WRITER.search(path.name)
+    writer = parse_process(named[1]) if named else None
     return bool(writer and writer.surely_dead) or time.time() - path.stat().st_mtime > OLD_SECONDS

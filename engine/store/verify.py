@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from .audit import Audit, audit_files
-from .deep import HEAD, ShardCheck
+from .beside import beside_shards
+from .deep import ShardCheck
 from .guard import checked_shards
+from .head import HEAD
 from .header import shard_paths
 from .hidden_sums import last_of_groups, quarantine_sums, shards_in_sums, sum_paths, sweep_sums
 from .lock import RunLock
@@ -73,6 +75,7 @@ def verify_run(path: str | Path, *, quick: bool = False, repair: bool = False) -
         audit = audit_files(run_dir, manifests, checksums=not quick)
         opened = [] if quick else _open_shards(run_dir, audit, info)
         found = [*_file_findings(audit, manifests), *_leftovers(run_dir), *_head_findings(run_dir, info, quick)]
+        found += [Finding(*each) for each in beside_shards(run_dir, info, quick=quick)]
         order = {problem.id: place for place, problem in enumerate(stored_problems(run_dir))}
         found += _content_findings(opened, audit, info, order)
         found += [] if quick else _sum_findings(run_dir, opened, info)
@@ -94,10 +97,10 @@ def _file_findings(audit: Audit, manifests: Manifests) -> Iterable[Finding]:
     yield from (Finding(name, what, "error") for name, what in sorted(audit.damaged.items()))
     yield from (Finding(name, "is named by a manifest but not there", "error") for name in audit.missing)
     yield from (
-        Finding(path.name, "has no manifest line, so no checksum protects it", "warning") for path in audit.orphans
+        Finding(path.name, "has no manifest line", "warning") for path in audit.orphans
     )
     yield from (
-        Finding("", f"unreadable manifest line {place} (cut short by a crash)", "note")
+        Finding("", f"unreadable manifest line {place} (cut short by a crash, or damaged)", "note")
         for place in manifests.unreadable
     )
 

@@ -124,3 +124,15 @@ def packed() -> Callable[..., dict[str, dict[str, Any]]]:
 def prompts_of() -> Callable[..., list[Prompt]]:
     """`prompts_of(model, gen_length)`: prompts of very different lengths."""
     return prompts_for
+
+
+@pytest.fixture(scope="session")
+def faults_seed(pytestconfig: pytest.Config) -> int:
+    """Seed of whatever the fault and damage tests draw."""
+    return int(pytestconfig.getoption("--faults-seed"))
+
+
+@pytest.fixture(scope="session")
+def every_fault(pytestconfig: pytest.Config) -> bool:
+    """Whether every fault is asked for, or a sample for CI."""
+    return bool(pytestconfig.getoption("--faults") == "all")

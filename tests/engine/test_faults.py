@@ -4,6 +4,7 @@ counted twice, and the sum of hidden states stays that of the problems."""
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,13 +20,14 @@ from diffengine.engine import cluster_worker
 from diffengine.engine.cluster_worker import Job, Worker, given_up_mark
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.plan import prompts_of as build_prompts
-from diffengine.engine.problems import read_problems
+from diffengine.engine.problems import load_problems, read_problems
 from diffengine.engine.runner import BUNDLED, Execution, Progress, run
 from diffengine.engine.status import Session
 from diffengine.engine.store import RunLock, open_run, verify_run
 from diffengine.engine.store.hidden_sums import GroupSum
 from diffengine.engine.store.manifest import read_manifests
 from diffengine.engine.store.process import this_process
+from diffengine.engine.store.seal import append_seal
 
 SHORT: dict[str, Any] = {"steps": 6, "gen_length": 6, "block_length": 3, "save_logits": "hidden"}
 
@@ -139,14 +141,22 @@ def test_a_straggler_of_this_command_costs_no_problem_either(
 
 def rewrite_identity(path: Path, out: Path, name: str, info: dict[str, Any]) -> None:
     """Make a shard of a smaller run one of this run, places in problems.jsonl included."""
-    places = {p.id: place for place, p in enumerate(open_run(out).problems)}
+    places = {p.id: place for place, p in enumerate(load_problems(out / "problems.jsonl"))}
     with h5py.File(path, "r+") as file:
         file.attrs.update({"fingerprint": info["fingerprint"], "run_id": info["run_id"]})
         index = [places[i] for i in file["problem_id"].asstr()[...]]
         file["index"][...] = index
         file["problem"][...] = index
     record = json.loads((out / "manifest-w7.jsonl").read_text())
-    content = path.read_bytes()
+    record.pop("line_sha256")
+    image = io.BytesIO()
+    with h5py.File(path, "r") as file, h5py.File(image, "w") as copied:
+        copied.attrs.update(file.attrs)
+        for each in file:
+            file.copy(each, copied)
+    append_seal(image)
+    content = image.getvalue()
+    path.write_bytes(content)
     record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "name": name}
     record["fingerprint"] = info["fingerprint"]
     (out / "manifest-w7.jsonl").write_text(json.dumps(record) + "\n")

@@ -13,7 +13,9 @@ import pytest
 
 from diffengine.engine.store import write_shard
 from diffengine.engine.store.columns import Column
+from diffengine.engine.store.disk import file_sha256
 from diffengine.engine.store.schema import SCHEMA_VERSION
+from diffengine.engine.store.stamp import stamped
 
 MASK_ID, VOCABULARY = 60, 64
 ATTRS = {"run_id": "test", "fingerprint": "f00d"}
@@ -150,8 +152,9 @@ def make_run_dir(path: Path, *, n_problems: int = 8, config: dict[str, Any] | No
         "model": {"mask_token_id": MASK_ID, "vocab_size": VOCABULARY},
         "data": {"n_problems": n_problems},
     }
-    (path / "run.json").write_text(json.dumps(info))
     (path / "problems.jsonl").write_text("".join(json.dumps(_problem(index)) + "\n" for index in range(n_problems)))
+    info["problems_sha256"] = [file_sha256(path / "problems.jsonl")]
+    (path / "run.json").write_text(json.dumps(stamped(info)))
     return path
 
 

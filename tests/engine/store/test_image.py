@@ -48,6 +48,7 @@ def test_root_attributes(shard: Path) -> None:
         "library": "diffengine",
         "git": "abc",
         "complete": 1,
+        "sealed": 1,
     }
 
 

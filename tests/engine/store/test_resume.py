@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -21,8 +22,10 @@ from diffengine.engine.store import (
     verify_run,
     write_shard,
 )
+from diffengine.engine.store.disk import file_sha256
 from diffengine.engine.store.manifest import read_manifests
 from diffengine.engine.store.process import this_process
+from diffengine.engine.store.seal import is_sealed
 
 ALL = {f"p{index:04d}" for index in range(6)}
 
@@ -168,3 +171,22 @@ def test_readers_while_a_writer_works(tmp_path: Path, samples: SimpleNamespace) 
         child.kill()
         child.communicate()
     assert sizes == sorted(sizes) and sizes[-1] > sizes[0] >= 2
+
+
+def test_a_shard_from_before_there_were_seals_is_known_by_the_digest_in_its_name(stored: Path) -> None:
+    """An emptied manifest together with a flipped bit outside the chunks was once adopted as sound."""
+    shard = min((stored / "shards").glob("*.h5"))
+    with h5py.File(shard, "r+") as file:
+        del file.attrs["sealed"]
+    old = shard.rename(shard.with_name(f"0-000000-{file_sha256(shard)[:8]}.h5"))
+    assert not is_sealed(old)
+    for manifest in stored.glob("manifest-*"):
+        os.truncate(manifest, 0)
+    content = bytearray(old.read_bytes())
+    content[content.find(b"p0001")] ^= 1  # another problem's id, and HDF5 says nothing
+    old.write_bytes(content)
+    with pytest.raises(DamagedRun, match="q0001"):
+        _ = open_run(stored).problems
+    assert [finding.shard for finding in verify_run(stored).findings if "name" in finding.what] == [old.name]
+    resumed = resume_run(stored, fingerprint="f00d")
+    assert list(resumed.quarantined) == [old.name] and len(open_run(stored).ids) == 4

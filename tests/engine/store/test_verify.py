@@ -11,6 +11,7 @@ import pytest
 
 from diffengine.engine.store import DamagedRun, NotARun, RunLock, RunLocked, open_run, verify_run, write_shard
 from diffengine.engine.store.audit import audit_files
+from diffengine.engine.store.disk import file_sha256
 from diffengine.engine.store.head import write_head
 from diffengine.engine.store.manifest import read_manifests
 from diffengine.engine.store.process import ProcessName, this_process
@@ -214,5 +215,7 @@ def test_variables_of_another_type_or_shape(stored: Path, name: str) -> None:
         values = file[name][...]
         del file[name]
         file[name] = np.zeros(values.shape, np.float64) if name != "step" else values + 1
+        del file.attrs["sealed"]
     (stored / "manifest-0.jsonl").unlink()
+    shard = shard.rename(shard.with_name(f"0-000000-{file_sha256(shard)[:8]}.h5"))
     assert [(found, name in what) for found, what in errors(stored)] == [(shard.name, True)]
