@@ -15,7 +15,7 @@ from .disk import file_sha256, replace_file, write_file
 SUMS = "SHA256SUMS"
 RESULTS = (
     "analysis.h5", "analysis_summary.txt", "comprehensive_analysis_results.pt", "comprehensive_dashboard.png",
-    "report.html", "comparison.csv",
+    "report.html", "comparison.csv", "comparison-paired.csv",
 )  # fmt: skip
 """What analyses write under names of their own."""
 
