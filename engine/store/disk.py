@@ -122,10 +122,11 @@ def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
     """The error a user can act on: what happened to which file, bytes needed and free, what is lost, what to do."""
     reason = error.strerror or str(error)
     known = _NO_ROOM.get(error.errno or 0)
-    what = f"{known} ({reason})" if known else f"the file system refused ({reason})"
+    what = known or f"the file system refused ({reason})"
     advice = "free some space" if error.errno in _NO_ROOM else "check the disk"
     room = f"{needed:,} bytes needed, {_free(path)} free"
     message = f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run the same command again"
+    message += f" ({reason})" if known else ""
     return StorageError(message, errno=error.errno, filename=str(path))
 
 
