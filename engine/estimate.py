@@ -17,7 +17,7 @@ from .memory import CHUNK_ROWS, footprint
 from .models.loading import MaskedDiffusionModel
 from .one_device import Execution, room_for, token_budget
 from .prompts import Prompt
-from .store.hidden_sums import SUM_RATIO
+from .store.hidden_sums import SMALL_BYTES, SUM_RATIO
 from .store.schema import VARIABLES
 from .store.sizes import size_text
 from .timing import Timing, timed_steps
@@ -108,7 +108,7 @@ def disk_need(
         row, share = VARIABLES[name], STORED_SHARE.get(name, OTHER_SHARE)
         times, what = (n_problems, "problems")
         if row.per_shard:
-            times, what = (n_sums, "groups of shards") if name == "hidden_sum" else (n_shards, "shards")
+            times, what = (n_sums, "files") if name == "hidden_sum" else (n_shards, "shards")
         if len(row.dims) < 3 and "feature" not in row.dims:
             rest += int(share * times * size)
             continue
@@ -130,6 +130,8 @@ def _sums(n_problems: int, problem_bytes: int, summed: int, n_shards: int, *, wo
     """How many groups of shards get a sum of their own: as many as outweigh it, one at least for each worker."""
     if not (n_shards and summed):
         return 0
+    if summed <= SMALL_BYTES:
+        return n_shards
     groups = math.ceil(n_problems * problem_bytes / (SUM_RATIO * summed))
     return min(n_shards, max(groups, workers))
 

@@ -202,10 +202,7 @@ class Device:
         self._shapes: Shapes | None = None
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        """Decode all prompts and pass each finished problem on; shards go to `put` when full or old.
-
-        What is left at the end goes with the next batch or `flush`.
-        """
+        """Decode all prompts and pass each finished problem on; shards go to `put` when full or old, and at the end."""
         left = in_drawing_order(prompts)
         while left:
             done: set[str] = set()
@@ -214,6 +211,7 @@ class Device:
                     for one in stream:
                         done.add(one.problem.id)
                         yield one
+                self.flush()
                 return
             except torch.OutOfMemoryError as error:
                 left = [p for p in left if p.problem.id not in done]

@@ -28,6 +28,8 @@ from .process import this_process
 
 SUM_RATIO = 4
 """How many times the bytes of their sum the shards of a full group have."""
+SMALL_BYTES = 16 << 20
+"""Up to this size each shard has a sum of its own, so that what is lost with a damaged shard is its own sum alone."""
 
 _numbers = itertools.count()
 
@@ -93,7 +95,7 @@ class GroupSum:
         _delete(self._superseded[:-1])
         self._superseded = [*self._superseded[-1:], path]
 
-        if self._bytes >= SUM_RATIO * part.nbytes:
+        if part.nbytes <= SMALL_BYTES or self._bytes >= SUM_RATIO * part.nbytes:
             self._shards, self._total, self._bytes = [], None, 0
 
 

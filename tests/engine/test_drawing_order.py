@@ -9,6 +9,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,10 @@ def finished_order(prompts: list[Prompt], budget: int, monkeypatch: pytest.Monke
     """The order in which the real loop yields them from a real canvas; only the network is left out."""
 
     class Passing:
-        def finish(self, row: Row) -> Prompt:
+        def begin(self, row: Row) -> Row:
+            return row
+
+        def complete(self, row: Row) -> Prompt:
             return row.prompt
 
     def step(model: object, canvas: Canvas, *_: object) -> list[Row]:
@@ -56,7 +60,8 @@ def finished_order(prompts: list[Prompt], budget: int, monkeypatch: pytest.Monke
         capacity=capacity_for(prompts, gen_length=4, token_budget=budget),
     )  # fmt: skip
     loop: Any = decode.decode
-    return list(loop(None, canvas, None, None, Passing(), iter(in_drawing_order(prompts)), Phases(cpu)))
+    model = SimpleNamespace(device=cpu)
+    return list(loop(model, canvas, None, None, Passing(), iter(in_drawing_order(prompts)), Phases(cpu)))
 
 
 @pytest.mark.parametrize("budget", [1, 130, 900, 10**6])
@@ -177,11 +182,14 @@ def test_what_is_no_random_draw_is_not_called_one(bundled_model: MaskedDiffusion
     run("generated:30", limit=10, out=tmp_path, model=bundled_model, **SHORT)
     whole = open_run(tmp_path)
     assert coverage(whole).random and not coverage(whole).pending
+    info = json.loads((tmp_path / "run.json").read_text())
+    for checksum in ("sha256", "problems_sha256"):  # version 0.1 kept none
+        del info[checksum]
+    (tmp_path / "run.json").write_text(json.dumps(info))
     problems = (tmp_path / "problems.jsonl").read_text()
     more = "".join(problems.splitlines(keepends=True)[0].replace(whole.ids[0], f"later{i}") for i in range(40))
     (tmp_path / "problems.jsonl").write_text(problems + more)
     assert not coverage(open_run(tmp_path)).random  # added after the run's first command
-    info = json.loads((tmp_path / "run.json").read_text())
     info["data"]["n_problems"] = 50
     (tmp_path / "run.json").write_text(json.dumps(info))
     assert not coverage(open_run(tmp_path)).random  # not the first ten in drawing order

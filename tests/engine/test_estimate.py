@@ -55,7 +55,7 @@ def test_a_night_of_llada_does_not_drown_in_sums_of_hidden_states() -> None:
         assert 0 < parts["hidden_sum"] < share * sum(parts.values())
     slow = estimate.disk_need(config, Shape(), n_problems=480, limits=Execution().limits, seconds=28_800.0)  # type: ignore[arg-type]
     sums = next(f for f in slow if f.name == "hidden_sum")
-    assert "x 3 groups of shards" in sums.how  # of 480 shards, one each minute
+    assert "x 3 files" in sums.how  # of 480 shards, one each minute
 
 
 def test_what_is_done_needs_nothing_more(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_only_a_gpu_has_rows_ahead() -> None:
 def test_a_grader_that_fails_reaches_the_caller_after_what_was_finished(
     random_model: MaskedDiffusionModel, prompts_of: Any, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    real, asked = record.grade, [0]
+    real, asked = record.grade_any, [0]
 
     def grade(text: str, gold: str | None) -> Any:
         asked[0] += 1
@@ -80,7 +80,7 @@ def test_a_grader_that_fails_reaches_the_caller_after_what_was_finished(
             raise RuntimeError("the grader broke")
         return real(text, gold)
 
-    monkeypatch.setattr(record, "grade", grade)
+    monkeypatch.setattr(record, "grade_any", grade)
     monkeypatch.setattr(loop, "rows_ahead", lambda device: ahead)
     prompts = prompts_of(random_model, CONFIG.gen_length)
     desk = set_up(prompts, random_model, CONFIG, budget=2000)

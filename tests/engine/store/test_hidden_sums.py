@@ -30,6 +30,7 @@ from diffengine.engine.store.hidden_sums import GroupSum, SumFile, in_force, rea
 def wide_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups that never fill, as at LLaDA-8B's shape; the shards here are many times their tiny sums."""
     monkeypatch.setattr(hidden_sums, "SUM_RATIO", 10**9)
+    monkeypatch.setattr(hidden_sums, "SMALL_BYTES", 0)
 
 
 def write(
