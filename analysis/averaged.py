@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.store.errors import NotStored
+from ..engine.store.head import HEAD, read_head
 from .results import Quantity
 
 if TYPE_CHECKING:
@@ -26,20 +27,16 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
     """`kl_averaged` (nats, KL(p_t-1 || p_t), the seed's direction and unit) and `cka_averaged` (biased), dims [step].
 
     Step t compares with the step before it; NaN at the first step and where not every problem performed both steps.
-    Raises NotStored if the run has no mean hidden states or no head.
+    Raises NotStored if the run has no mean hidden states or no head, DamagedRun if either is not as it was written.
     """
-    import h5py
-
-    path = run.path / "head.h5"
-    if "hidden_sum" not in run or not path.is_file():
+    if "hidden_sum" not in run or not (run.path / HEAD).is_file():
         raise NotStored(
             f"{run.path} has no averaged logits: expected the variable hidden_sum and the file head.h5; "
             "record them with `diffengine run --save-logits hidden`, or analyze without the averaged form"
         )
     total, n = run.shard_sum("hidden_sum")
     mean = np.where(_everywhere(run)[:, None, None], total / n, np.nan)
-    with h5py.File(path, "r") as file:
-        head = np.asarray(file["weight"][()], np.float32)
+    head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
     kl, cka = consecutive_kl(mean, head), consecutive_cka(mean, head)
     label = "of the averaged logits (seed)"
     return {

@@ -14,7 +14,8 @@ import torch
 from diffengine.analysis import averaged
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.averaged import averaged_trajectory, consecutive_cka, consecutive_kl
-from diffengine.engine.store import NotStored
+from diffengine.engine.store import DamagedRun, NotStored
+from diffengine.engine.store.head import write_head
 
 rng = np.random.default_rng(0)
 HIDDEN = rng.normal(size=(4, 6, 5))
@@ -53,6 +54,21 @@ def test_from_a_run(make_columns: Callable[..., Any], fake_run: type, tmp_path: 
     np.testing.assert_allclose(found["kl_averaged"].values, [np.nan, kl[1], np.nan, np.nan], rtol=1e-5)
     assert found["kl_averaged"].units == "nats" and found["cka_averaged"].n == 3
     assert np.isnan(found["cka_averaged"].values).tolist() == [True, False, True, True]
+
+
+def test_a_head_with_one_flipped_bit_is_refused(
+    make_columns: Callable[..., Any], fake_run: type, tmp_path: Path
+) -> None:
+    columns = make_columns(3, 4, 6)
+    columns["hidden_sum"] = rng.normal(size=(4, 6, 5)).astype(np.float32)
+    path = write_head(tmp_path, HEAD)
+    run = fake_run(columns, path=tmp_path)
+    assert averaged_trajectory(run)["kl_averaged"].ok
+    content = bytearray(path.read_bytes())
+    content[bytes(content).index(HEAD.tobytes()) + 7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedRun, match="head.h5"):
+        averaged_trajectory(run)
 
 
 def test_not_recorded(make_run: Callable[..., Any]) -> None:
