@@ -16,6 +16,8 @@ NOT_FINITE = tl.constexpr(1)
 EMPTY = tl.constexpr(2)
 PRECISE_BELOW = tl.constexpr(0.1)
 """KL in nats below which the compensated form is the better one."""
+SMALLEST = tl.constexpr(-150.0)
+"""log2 of what float32 still rounds to a probability above 0. Not asked of 2^x: ex2.approx.ftz gives 0 below 2^-126."""
 
 
 @triton.jit
@@ -67,8 +69,10 @@ def finish(
         best = tl.maximum(best, candidate)
         if MOMENTS:
             n = tl.load(fields + 6, mask=here, other=0.0)
-            d = tl.load(fields + 7, mask=here, other=0.0) / tl.maximum(n, 1.0)
-            square = tl.load(fields + 8, mask=here, other=0.0) - n * d * d
+            sum_d = tl.load(fields + 7, mask=here, other=0.0)
+            d = sum_d / tl.maximum(n, 1.0)
+            # sum (x - centre - d)^2, whatever d: of n d^2 the 2 ulp of div.full would be left, here their square is.
+            square = tl.fma(d, tl.fma(n, d, -2.0 * sum_d), tl.load(fields + 8, mask=here, other=0.0))
             apart = tl.load(fields + 9, mask=here, other=0.0) + d - mean
             total = count + n
             share = n / tl.maximum(total, 1.0)
@@ -114,11 +118,11 @@ def finish(
                 f += _rescaled(part, top, fields, 14, here)
                 g += _rescaled(part, top, fields, 15, here)
         kl = xy / s - (lse - lse_y)
-        q_alone = tl.exp2((rhole - lse_y) * LOG2E) > 0.0  # the step before allows what this one forbids
+        q_alone = (rhole - lse_y) * LOG2E > SMALLEST  # the step before allows what this one forbids
         if PRECISE:
             compensated = f / s - _excess(g / s)
             kl = tl.where((kl < PRECISE_BELOW) & (q_alone == 0), compensated, kl)
-        p_alone = tl.exp2(tl.fma(hole, LOG2E, -top)) > 0.0
+        p_alone = tl.fma(hole, LOG2E, -top) - log_s > SMALLEST
         known = defined & (tl.abs(lse_y) < CEILING)
         kl = tl.where(known, tl.where(p_alone, float("inf"), kl * LOG2E), nan)
         if REVERSE:

@@ -30,13 +30,17 @@ def load_raw(row, offsets, wanted, MASK: tl.constexpr):
 
 @triton.jit
 def floored(raw):
-    """As float32, -inf at FLOOR; a NaN stays one. 0 * -inf would be NaN in every weighted sum, 0 * FLOOR is 0."""
+    """As float32, -inf at FLOOR; a NaN stays one. 0 * -inf would be NaN in every weighted sum, 0 * FLOOR is 0.
+
+    max.NaN.f32 on a GPU; without `propagate_nan` it would be max.f32, which turns a NaN into FLOOR.
+    """
     return tl.maximum(raw.to(tl.float32), FLOOR, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def top_two(x, first, second):
-    """The two largest of a lane so far and x; equal values count twice."""
+    """The two largest of a lane so far and x; equal values count twice. A NaN is not seen: max.f32 and min.f32 return
+    the other operand."""
     return tl.maximum(first, x), tl.maximum(second, tl.minimum(first, x))
 
 

@@ -14,7 +14,10 @@ from .lanes import FLOOR, LOG2E
 
 @triton.jit
 def forward_term(x, y, e, sum_xy, hole):
-    """sum e (x - y), and the largest x where q = 0: if p > 0 there, KL(p || q) is infinite."""
+    """sum e (x - y), and the largest x where q = 0: if p > 0 there, KL(p || q) is infinite.
+
+    setp.le.f32 is ordered, so a NaN y is no hole; the sum is NaN then, as is what `finish` writes for the row.
+    """
     return tl.fma(e, x - y, sum_xy), tl.maximum(hole, tl.where(y <= FLOOR, x, FLOOR))
 
 

@@ -4,8 +4,11 @@ A lane keeps (m, S, T): its running maximum, S = sum 2^z and T = sum z 2^z with 
 d (in bits, negative) they become 2^d S and 2^d (T + d S), so each logit costs one exponential; shifting inside T keeps
 the entropy log2 S - T/S a difference of small numbers, whatever the offset of the logits.
 
-The scaled maximum m log2 e is carried as it was rounded when the terms were computed. Recomputing it would let the
-compiler fuse the product and shift the sums by an ulp of m each time.
+The scaled maximum m log2 e is carried as it was rounded when the terms were computed. A product next to the difference
+that reads it would be fused into it, and 2^d would then be off by the rounding of m log2 e in every tile, even where m
+did not grow; a multiply-add of 0 rounds once and cannot be fused again. tests/kernels/test_ptx.py runs the compiled code.
+
+A NaN is kept by `floored`, dropped from m by max.f32 and kept in S by ex2 and fma, of which `finish` asks.
 
 Columns that may never be predicted, `excluded` and those from `candidates` on, are left out of the main sweep and added
 after the argmax was taken. Program (row, part) covers `per_part` columns; what it leaves is merged by `finish`.
@@ -55,9 +58,9 @@ def _advance(
         m_new, m2 = top_two(x2, m_new, m2)
         m_new, m2 = top_two(x3, m_new, m2)
     at = tl.where(m_new > m, start, at)
-    l_new = m_new * LOG2E
+    l_new = tl.fma(m_new, LOG2E, 0.0)  # no bare product: see the top of the file
     d = l - l_new
-    scale = tl.exp2(d)
+    scale = tl.exp2(d)  # ex2.approx.ftz: exactly 1 at 0, 0 below 2^-126, else within 2 ulp
     z0 = tl.fma(x0, LOG2E, -l_new)
     e0 = tl.exp2(z0)
     t = tl.fma(e0, z0, scale * tl.fma(d, s, t))

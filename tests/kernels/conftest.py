@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.append(str(Path(__file__).parent))  # for what the tests of the compiled kernels share: ptx_launch and the like
 
 INTERPRETED = not torch.cuda.is_available()
 
