@@ -96,31 +96,20 @@ def decode_step(
 ) -> list[Row]:
     """One forward pass over a canvas that is not empty, and all that follows from it; returns the rows that left."""
     with current(model.device):
-        return _step(model, canvas, head, policy, recorder, phases)
-
-
-def _step(
-    model: MaskedDiffusionModel,
-    canvas: Canvas,
-    head: Head,
-    policy: LLaDAPolicy,
-    recorder: Recorder,
-    phases: Phases,
-) -> list[Row]:
-    recorder.admit(canvas)
-    packed = canvas.pack()
-    conditional, unconditional = _hidden(model, packed)
-    phases.mark("forward")
-    stats, proposal, rows = _read(head, canvas, recorder, conditional, unconditional)
-    phases.mark("head_and_statistics")
-    update = policy.step(canvas, proposal)
-    phases.mark("policy")
-    recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
-    phases.mark("record")
-    phases.count(tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, packed, head, rows))
-    left = canvas.apply(update)
-    phases.mark("policy")
-    return left
+        recorder.admit(canvas)
+        packed = canvas.pack()
+        conditional, unconditional = _hidden(model, packed)
+        phases.mark("forward")
+        stats, proposal, rows = _read(head, canvas, recorder, conditional, unconditional)
+        phases.mark("head_and_statistics")
+        update = policy.step(canvas, proposal)
+        phases.mark("policy")
+        recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
+        phases.mark("record")
+        phases.count(tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, packed, head, rows))
+        left = canvas.apply(update)
+        phases.mark("policy")
+        return left
 
 
 def _flops(model: MaskedDiffusionModel, canvas: Canvas, packed: Packed, head: Head, rows: int) -> int:

@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from diffengine.engine import gather
 from diffengine.engine.canvas import Canvas, Row, Update
+from diffengine.engine.config import RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.one_device import Device
+from diffengine.engine.plan import prompts_of
+from diffengine.engine.problems import read_problems
 from diffengine.engine.runner import Execution, run
 from diffengine.engine.store import open_run, verify_run
 from diffengine.engine.store.hidden_sums import read_sum, read_sum_file, sum_paths
@@ -72,6 +77,35 @@ def test_a_second_time_is_an_error_and_what_was_finished_stays(
     stored = len(open_run(tmp_path))
     assert 0 < stored < 10
     assert run("samples", out=tmp_path, model=bundled_model, **SHORT).resumed == stored
+
+
+def test_a_finished_problem_is_handed_over_while_the_next_is_still_decoded(
+    bundled_model: MaskedDiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 25 seconds, one problem at a time: each is older than a minute long before the next one ends."""
+    steps = [0]
+    real_apply = Canvas.apply
+
+    def apply(self: Canvas, update: Update) -> list[Row]:
+        steps[0] += 1
+        return real_apply(self, update)
+
+    monkeypatch.setattr(Canvas, "apply", apply)
+    monkeypatch.setattr(gather.time, "monotonic", lambda: 25.0 * steps[0])
+    config = RunConfig(model="bundled", **SHORT)
+    prompts, _ = prompts_of(list(enumerate(read_problems("samples").problems[:3])), bundled_model, config)
+    handed_over: dict[str, int] = {}
+    finished: dict[str, int] = {}
+
+    def put(columns: dict[str, Any]) -> None:
+        handed_over.update(dict.fromkeys(columns["problem_id"], steps[0]))
+
+    device = Device(bundled_model, config, Execution(token_budget=1), put)
+    for done in device.decode(prompts):
+        finished[done.problem.id] = steps[0]
+    waited = [handed_over[name] - at for name, at in finished.items()]
+    assert sorted(finished.values()) == [8, 16, 24]
+    assert waited == [3, 3, 0]  # the last goes with its batch
 
 
 def test_a_row_longer_than_the_budget_runs_alone(bundled_model: MaskedDiffusionModel, tmp_path: Path) -> None:
