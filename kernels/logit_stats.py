@@ -6,7 +6,7 @@ the entropy log2 S - T/S a difference of small numbers, whatever the offset of t
 
 The scaled maximum m log2 e is carried as it was rounded when the terms were computed. A product next to the difference
 that reads it would be fused into it, and 2^d would then be off by the rounding of m log2 e in every tile, even where m
-did not grow; a multiply-add of 0 rounds once and cannot be fused again. tests/kernels/test_ptx.py runs what is compiled.
+did not grow; a multiply-add of 0 rounds once and cannot be fused again. tests/kernels/test_ptx.py runs it compiled.
 
 A NaN is kept by `floored`, dropped from m by max.f32 and kept in S by ex2 and fma, of which `finish` asks.
 
