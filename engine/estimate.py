@@ -184,9 +184,8 @@ def estimate(
 ) -> Estimate:
     """All three needs of decoding `prompts`; times steps on the model's device, if the run's are like it.
 
-    Writes nothing.
-    Of batches as large as a run's: within the token budget, and within what free memory allows. Raises ConfigError
-    where not even a step fits.
+    Of batches as large as a run's: within the token budget, and within what free memory allows. Writes nothing. Raises
+    ConfigError where not even a step fits.
     """
     # The devices of the run, which are not this machine's where others have the GPUs.
     there = "cuda" if execution.on_gpu else model.device.type

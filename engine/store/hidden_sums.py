@@ -1,9 +1,9 @@
 """The sums of hidden states over problems, in files of their own beside the shards: `sums/<worker>-<number>.h5`.
 
 A sum is as large for one problem as for a thousand (268 MB at LLaDA-8B's shape), so it is shared by a group of shards
-that outweighs it, and no shard has to wait for company. Each new shard of a group brings a new file with the sum over
-the whole group so far: it is written before its shard gets its name, and its predecessors go later. So, killed
-anywhere, the shards that are there always have a file that is over them and no others.
+that outweighs it, and no shard has to wait for company; a small sum is that of one shard. Each new shard of a group
+brings a new file with the sum over the whole group so far: it is written before its shard gets its name, and its
+predecessors go later. So, killed anywhere, the shards that are there have a file that is over them and no others.
 """
 
 from __future__ import annotations
