@@ -95,7 +95,7 @@ def _share(quantity: Quantity) -> str:
 
 def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
     if style.usable(analysis, "emergence/ever_pass"):
-        yield "EverPass (right at some step)", _share(analysis["emergence/ever_pass"])
+        yield "EverPass", _share(analysis["emergence/ever_pass"])
     lm_eval = analysis.info.get("lm_eval")
     if lm_eval:
         for name in ("strict", "flexible"):
