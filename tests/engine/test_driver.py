@@ -53,10 +53,13 @@ def _left_over(out: Path, driver: int) -> list[str]:
 def test_the_driver_killed_and_then_stopped_politely_still_ends_complete(tmp_path: Path) -> None:
     running = _start(tmp_path, "--workers", "2")
     _wait_for_shards(running, tmp_path)
+    running.send_signal(signal.SIGSTOP)  # else two workers may be through before the second command has started
     second = _start(tmp_path)
     assert "is in use by process" in second.communicate(timeout=120)[1]
     assert second.returncode == 1
     assert running.poll() is None
+    running.send_signal(signal.SIGCONT)
+    _wait_for_shards(running, tmp_path, count=len(list((tmp_path / "shards").glob("*.h5"))) + 1)
     running.kill()
     running.communicate()
     deadline = time.monotonic() + 30
