@@ -1,4 +1,5 @@
-"""How `diffengine` is built and what it needs. Installed from a checkout only: on PyPI that name is another project."""
+"""How `diffengine` is built and what it needs. Installed from a checkout only: on PyPI that name is
+another project."""
 
 import re
 from pathlib import Path
@@ -6,7 +7,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PARTS = ["engine", "kernels", "analysis", "bench"]
-VERSION = re.search(r'__version__ = "(.+)"', Path(".src/diffengine/__init__.py").read_text(encoding="utf-8"))
+VERSION = re.search(
+    r'__version__ = "(.+)"', Path(".src/diffengine/__init__.py").read_text(encoding="utf-8")
+)
 assert VERSION is not None
 
 TSNE = ["openTSNE", "scikit-learn"]
@@ -19,15 +22,17 @@ setup(
     description="When, during denoising, does a masked diffusion language model know the answer?",
     license="MIT",
     python_requires=">=3.11",
-    # The four folders at the root are the sub-packages of `diffengine`; .src/diffengine holds its __init__ and links
-    # to them, so that a checkout works without an install (PYTHONPATH=.src) and editors see one package.
-    packages=["diffengine"] + [f"diffengine.{p}" for p in find_packages(include=[f"{q}*" for q in PARTS])],
+    # The four folders at the root are the sub-packages of `diffengine`; .src/diffengine holds its
+    # __init__ and links to them, so that a checkout works without an install (PYTHONPATH=.src) and
+    # editors see one package.
+    packages=["diffengine"]
+    + [f"diffengine.{p}" for p in find_packages(include=[f"{q}*" for q in PARTS])],
     package_dir={"diffengine": ".src/diffengine"} | {f"diffengine.{part}": part for part in PARTS},
     package_data={
         "diffengine": ["py.typed"],
         "diffengine.engine": ["data/*"],
         "diffengine.engine.models.bundled": ["*.md", "*.jsonl", "checkpoint/*"],
-        "diffengine.analysis": ["assets/*"],
+        "diffengine.analysis.show": ["assets/*"],
     },
     # Lower bounds, because GPU machines bring their own torch; the exact versions tried are in
     # constraints.txt and, for torch 2.11, constraints-device.txt.
@@ -47,9 +52,10 @@ setup(
         "ray",
     ],
     extras_require={
-        # Apart, so that what keeps one from installing (cuML's CUDA 13, faiss-gpu's CUDA 12) does not lose the other.
-        # cuML and numba by version: a numba before 0.64 does not say which numpy it stands, so that a resolver takes a
-        # beta of it with numpy 2.5, which does not import, or cuML 0.0.0a0, an empty folder. openTSNE stands in for it.
+        # Apart, so that what keeps one from installing (cuML's CUDA 13, faiss-gpu's CUDA 12) does
+        # not lose the other. cuML and numba by version: a numba before 0.64 does not say which
+        # numpy it stands, so that a resolver takes a beta of it with numpy 2.5, which does not
+        # import, or cuML 0.0.0a0, an empty folder. openTSNE stands in for it.
         "faiss-gpu": FAISS_GPU,
         "cuml": CUML,
         "gpu": [*FAISS_GPU, *CUML],
@@ -60,5 +66,5 @@ setup(
         "xarray": ["xarray", "h5netcdf"],
         "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf", "math-verify", "pyarrow"],
     },
-    entry_points={"console_scripts": ["diffengine = diffengine.engine.cli:main"]},
+    entry_points={"console_scripts": ["diffengine = diffengine.engine.cli.command_line:main"]},
 )

@@ -1,1 +1,2 @@
-"""From a run directory to results: quantities, spikes, S-curve, patterns, summary, plots. Needs no model and no GPU."""
+"""From a run directory to results: quantities, spikes, S-curve, patterns, summary, plots. Needs no
+model and no GPU."""

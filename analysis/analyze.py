@@ -1,4 +1,5 @@
-"""From a run to its `Analysis`: one pass over the run, then every quantity, spikes, S-curve and patterns.
+"""From a run to its `Analysis`: one pass over the run, then every quantity, spikes, S-curve and
+patterns.
 
 The place where the parts meet; computes nothing itself. Needs no model, no GPU, no torch.
 """
@@ -10,38 +11,54 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .accuracy import CORRECT, WRONG, accuracy, count
-from .auroc import auroc_trajectories
-from .cka_subsets import cka_subsets
-from .early_exit import replay, replay_problems
-from .emergence import emergence_table
 from .errors import SettingError
-from .facts import block_of_step, facts
-from .gain import Gain, information_gain
+from .findings.accuracy import CORRECT, WRONG, accuracy, count
+from .findings.auroc import auroc_trajectories
+from .findings.early_exit import replay, replay_problems
+from .findings.facts import block_of_step, facts
+from .findings.gain import Gain, information_gain
+from .findings.patterns import Signs, judge_patterns
+from .findings.s_curve import SCurveResult, s_curve
+from .findings.spikes import Spikes, find_spikes, spike_totals
 from .means import as_quantity, mean_over_problems
-from .patterns import Signs, judge_patterns
+from .metrics.emergence import emergence_table
+from .metrics.trajectories import (
+    Trajectories,
+    positions_missing,
+    read_trajectories,
+    steps_of,
+    unrecorded,
+)
 from .provenance import content_of
 from .registry import METRICS, SPIKE_RULES, confidence_methods, find
 from .results import Analysis, Quantity
-from .s_curve import SCurveResult, s_curve
 from .shares import share
-from .similarity import similarities
 from .slow_parts import slow_parts, unfinished
-from .spikes import Spikes, find_spikes, spike_totals
-from .trajectories import Trajectories, positions_missing, read_trajectories, steps_of, unrecorded
+from .states.cka_subsets import cka_subsets
+from .states.similarity import similarities
 
 if TYPE_CHECKING:
     from ..engine.store import Run
 
 SAMPLER = (
-    "policy", "temperature", "cfg_scale", "remasking", "logits_eos_inf", "confidence_eos_eot_inf", "seed", "numerics",
-    "dtype", "prompt_style", "record",
-)  # fmt: skip
+    "policy",
+    "temperature",
+    "cfg_scale",
+    "remasking",
+    "logits_eos_inf",
+    "confidence_eos_eot_inf",
+    "seed",
+    "numerics",
+    "dtype",
+    "prompt_style",
+    "record",
+)
 """Settings of the run that an analysis repeats."""
 
 
 class Settings(NamedTuple):
-    """The choices of an analysis, kept with its results; `analysis_seed` is not the sampler's seed."""
+    """The choices of an analysis, kept with its results; `analysis_seed` is not the sampler's
+    seed."""
 
     confidence_method: str
     spike_rule: str
@@ -72,13 +89,16 @@ def analyze_run(
     tsne: bool = False,
     save: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
-    """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read from.
+    """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read
+    from.
 
-    All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the seed's averaged KL
-    and CKA; `answer_position` looks for the answer at one fixed position in every problem. The slow parts are asked
-    for: `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Before each of them `save` is handed
-    what there is, with `info["to_come"]` naming what is to come, so that hours of work outlive a crash in the next.
-    Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not recorded.
+    All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the
+    seed's averaged KL and CKA; `answer_position` looks for the answer at one fixed position in
+    every problem. The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins`
+    bins) and the `tsne` map. Before each of them `save` is handed what there is, with
+    `info["to_come"]` naming what is to come, so that hours of work outlive a crash in the next.
+    Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not
+    recorded.
     """
     settings = Settings(
         confidence_method,
@@ -96,17 +116,37 @@ def analyze_run(
     trajectories = read_trajectories(run, answer_position=answer_position)
     counts = count(trajectories.columns["verdict"])
     confidence = _values(run, trajectories, f"confidence/{confidence_method}")
-    curve = s_curve(confidence, threshold_low=threshold_low, threshold_high=threshold_high, seed=seed)
+    curve = s_curve(
+        confidence, threshold_low=threshold_low, threshold_high=threshold_high, seed=seed
+    )
     gain = information_gain(confidence)
     block = block_of_step(run)
-    found = {rule: find_spikes(gain, rule=rule, threshold=spike_threshold, block=block) for rule in SPIKE_RULES}
-    entropy, kl, cka = (_values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive"))
-    signs = Signs(confidence, entropy, kl, cka, gain, found["z"], settings.spike_threshold, curve.s_curve, counts, seed)
+    found = {
+        rule: find_spikes(gain, rule=rule, threshold=spike_threshold, block=block)
+        for rule in SPIKE_RULES
+    }
+    entropy, kl, cka = (
+        _values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive")
+    )
+    signs = Signs(
+        confidence,
+        entropy,
+        kl,
+        cka,
+        gain,
+        found["z"],
+        settings.spike_threshold,
+        curve.s_curve,
+        counts,
+        seed,
+    )
     info = facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
     exits = replay_problems(trajectories.metrics, trajectories.columns["verdict"])
     quantities = _quantities(run, trajectories, exits, curve, settings)
     if answer_position is not None:
-        info["warnings"].append(f"fixed slot: the answer is looked for at position {answer_position} in every problem")
+        info["warnings"].append(
+            f"fixed slot: the answer is looked for at position {answer_position} in every problem"
+        )
     analysis = Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in found.items()},
@@ -131,15 +171,26 @@ def analyze_run(
 
 
 def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
-    """What `earlier` shows of a run, of the run as it is now: same settings, without the parts that are asked for."""
+    """What `earlier` shows of a run, of the run as it is now: same settings, without the parts that
+    are asked for."""
     kept = earlier.info.get("settings", {})
-    names = ("confidence_method", "spike_rule", "spike_threshold", "threshold_low", "threshold_high", "answer_position")
+    names = (
+        "confidence_method",
+        "spike_rule",
+        "spike_threshold",
+        "threshold_low",
+        "threshold_high",
+        "answer_position",
+    )
     settings = {name: kept[name] for name in names if name in kept}
     return analyze_run(run, seed=int(kept.get("analysis_seed", 0)), **settings)
 
 
-def mean_by_verdict(values: np.ndarray, verdict: np.ndarray, *, code: int, like: Quantity, name: str) -> Quantity:
-    """Mean of `values` [problem, step] over the problems with verdict `code`; units of `like`, label with `name`."""
+def mean_by_verdict(
+    values: np.ndarray, verdict: np.ndarray, *, code: int, like: Quantity, name: str
+) -> Quantity:
+    """Mean of `values` [problem, step] over the problems with verdict `code`; units of `like`,
+    label with `name`."""
     mean = mean_over_problems(values[verdict == code])
     return as_quantity(
         mean,
@@ -151,33 +202,53 @@ def mean_by_verdict(values: np.ndarray, verdict: np.ndarray, *, code: int, like:
 
 
 def _check(settings: Settings, run: Run) -> None:
-    find(dict.fromkeys(confidence_methods(), True), settings.confidence_method, kind="confidence method")
+    find(
+        dict.fromkeys(confidence_methods(), True),
+        settings.confidence_method,
+        kind="confidence method",
+    )
     find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
     if not settings.threshold_low <= settings.threshold_high:
         raise SettingError(
-            f"threshold_low {settings.threshold_low} is above threshold_high {settings.threshold_high}; swap them"
+            f"threshold_low {settings.threshold_low} is above threshold_high "
+            f"{settings.threshold_high}; swap them"
         )
-    length, at = int(run.info["config"]["gen_length"]), settings.answer_position
+    length = int(run.info["config"]["gen_length"])
+    at = settings.answer_position
     if at is not None and not 0 <= at < length:
-        raise SettingError(f"answer_position {at} is not a generated position; expected 0 to {length - 1}")
+        raise SettingError(
+            f"answer_position {at} is not a generated position; expected 0 to {length - 1}"
+        )
 
 
 def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:
-    """[problem, step] of a metric, all NaN where the run did not record the positions that it needs."""
+    """[problem, step] of a metric, all NaN where the run did not record the positions that it
+    needs."""
     values = trajectories.metrics[name]
     return np.full_like(values, np.nan) if positions_missing(run, METRICS[name]) else values
 
 
 def _quantities(
-    run: Run, trajectories: Trajectories, exits: dict[str, np.ndarray], curve: SCurveResult, settings: Settings
+    run: Run,
+    trajectories: Trajectories,
+    exits: dict[str, np.ndarray],
+    curve: SCurveResult,
+    settings: Settings,
 ) -> dict[str, Quantity]:
-    found = {name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()}
+    found = {
+        name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()
+    }
     found["accuracy"] = accuracy(count(trajectories.columns["verdict"]))
     for prefix, name in (("confidence", "answer_slot"), ("entropy", "all"), ("pvi", "gold_answer")):
-        like, values = found[f"{prefix}/{name}"], trajectories.metrics[f"{prefix}/{name}"]
+        like = found[f"{prefix}/{name}"]
+        values = trajectories.metrics[f"{prefix}/{name}"]
         for word, code in (("correct", CORRECT), ("wrong", WRONG)):
-            split = mean_by_verdict(values, trajectories.columns["verdict"], code=code, like=like, name=word)
-            found[f"{prefix}_{word}/{name}"] = split if like.ok else split._replace(status=like.status)
+            split = mean_by_verdict(
+                values, trajectories.columns["verdict"], code=code, like=like, name=word
+            )
+            found[f"{prefix}_{word}/{name}"] = (
+                split if like.ok else split._replace(status=like.status)
+            )
     for method in confidence_methods():
         found[f"gain/{method}"] = _gain_quantity(
             _values(run, trajectories, f"confidence/{method}"), found[f"confidence/{method}"]
@@ -190,7 +261,7 @@ def _quantities(
     found["cka/matrix"] = _matrix_quantity(run, trajectories)
     found["s_curve/fit"] = _fit_quantity(curve, found[f"confidence/{settings.confidence_method}"])
     if settings.averaged:
-        from .averaged import averaged_trajectory
+        from .states.averaged import averaged_trajectory
 
         found |= averaged_trajectory(run)
     return found
@@ -202,10 +273,13 @@ def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
         quantity = share(values, dims=("step",), label=metric.label, missing=metric.missing)
     else:
         mean = mean_over_problems(values)
-        quantity = as_quantity(mean, dims=("step",), units=metric.units, label=metric.label, missing=metric.missing)
+        quantity = as_quantity(
+            mean, dims=("step",), units=metric.units, label=metric.label, missing=metric.missing
+        )
     if positions_missing(run, metric):
         return quantity._replace(
-            status="insufficient: needs all positions, the run recorded masked ones (--record masked)"
+            status="insufficient: needs all positions, the run recorded masked ones (--record "
+            "masked)"
         )
     if run.ids and (lacking := unrecorded(run, metric)):
         return quantity._replace(status=f"insufficient: the run did not store {lacking}")
@@ -215,7 +289,9 @@ def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
 def _gain_quantity(values: np.ndarray, confidence: Quantity) -> Quantity:
     gain = information_gain(values)
     label = f"gain per step of: {confidence.label}"
-    quantity = Quantity(gain.gain, ("step",), confidence.units, gain.n, gain.stderr, confidence.status, label)
+    quantity = Quantity(
+        gain.gain, ("step",), confidence.units, gain.n, gain.stderr, confidence.status, label
+    )
     if confidence.ok and not gain.n.max(initial=0):
         return quantity._replace(status="insufficient: no problem has a value at two steps")
     return quantity
@@ -223,11 +299,18 @@ def _gain_quantity(values: np.ndarray, confidence: Quantity) -> Quantity:
 
 def _matrix_quantity(run: Run, trajectories: Trajectories) -> Quantity:
     quantity = as_quantity(
-        trajectories.cka_matrix, dims=("step", "other_step"), units="1",
-        label="debiased CKA of the logits of two steps, all positions", missing="no recorded value",
-    )  # fmt: skip
+        trajectories.cka_matrix,
+        dims=("step", "other_step"),
+        units="1",
+        label="debiased CKA of the logits of two steps, all positions",
+        missing="no recorded value",
+    )
     missing = positions_missing(run, METRICS["cka/consecutive"])
-    return quantity._replace(status="insufficient: the run recorded masked positions only") if missing else quantity
+    return (
+        quantity._replace(status="insufficient: the run recorded masked positions only")
+        if missing
+        else quantity
+    )
 
 
 def _fit_quantity(curve: SCurveResult, confidence: Quantity) -> Quantity:
@@ -237,7 +320,9 @@ def _fit_quantity(curve: SCurveResult, confidence: Quantity) -> Quantity:
     return Quantity(curve.fit, ("step",), confidence.units, n, None, status, label)
 
 
-def _problem_columns(run: Run, trajectories: Trajectories, confidence: np.ndarray) -> dict[str, np.ndarray]:
+def _problem_columns(
+    run: Run, trajectories: Trajectories, confidence: np.ndarray
+) -> dict[str, np.ndarray]:
     ids = np.array(list(run.ids), dtype=object)
     known = {problem.id: problem for problem in run.problems}
     return {
@@ -253,7 +338,8 @@ def _findings(
     run: Run, settings: Settings, found: dict[str, Spikes], gain: Gain, curve: SCurveResult
 ) -> dict[str, Any]:
     return {
-        "settings": {name: value for name, value in run.info["config"].items() if name in SAMPLER} | settings._asdict(),
+        "settings": {name: value for name, value in run.info["config"].items() if name in SAMPLER}
+        | settings._asdict(),
         "spike_status": {rule: spikes.status for rule, spikes in found.items()},
         "spike_totals": {rule: spike_totals(spikes.spikes, gain) for rule, spikes in found.items()},
         "s_curve_aicc": curve.aicc,

@@ -1,4 +1,5 @@
-"""What an analysis looks like at a prompt or in a notebook: at most forty lines, however many steps and problems.
+"""What an analysis looks like at a prompt or in a notebook: at most forty lines, however many steps
+and problems.
 
 Reads fields only and computes nothing; `summary` is the account for readers.
 """
@@ -18,9 +19,11 @@ WIDTH = 110
 
 
 def quantity_repr(quantity: Quantity) -> str:
-    """One quantity in a few lines: label, dimensions, n, unit, status, and the first and last of its values."""
+    """One quantity in a few lines: label, dimensions, n, unit, status, and the first and last of
+    its values."""
     sizes = ", ".join(
-        f"{dim}: {length}" for dim, length in zip(quantity.dims, np.shape(quantity.values), strict=False)
+        f"{dim}: {length}"
+        for dim, length in zip(quantity.dims, np.shape(quantity.values), strict=False)
     )
     with np.printoptions(threshold=8, edgeitems=2, precision=4):
         values = str(np.asarray(quantity.values))
@@ -33,12 +36,14 @@ def n_text(quantity: Quantity) -> str:
     counts = np.asarray(quantity.n)
     if counts.size == 0:
         return "none"
-    low, high = int(counts.min()), int(counts.max())
+    low = int(counts.min())
+    high = int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
 
 
 def analysis_repr(analysis: Analysis) -> str:
-    """What is in an analysis: its run, single numbers with error and n, the curves by name, spikes and problems."""
+    """What is in an analysis: its run, single numbers with error and n, the curves by name, spikes
+    and problems."""
     info = analysis.info
     lines = [
         f"<Analysis of {info.get('run', 'a run')}: {info.get('n_problems', '?')} problems, "
@@ -46,19 +51,31 @@ def analysis_repr(analysis: Analysis) -> str:
     ]
     numbers = [name for name, quantity in analysis.quantities.items() if not quantity.dims]
     numbers.sort(key=lambda name: name != "accuracy")  # what is asked first stands first
-    curves = Counter(name.split("/")[0] for name, quantity in analysis.quantities.items() if quantity.dims)
+    curves = Counter(
+        name.split("/")[0] for name, quantity in analysis.quantities.items() if quantity.dims
+    )
     lines += [f"  {name} = {_number(analysis.quantities[name])}" for name in numbers[:12]]
     if len(numbers) > 12:
         lines.append(f"  ... and {len(numbers) - 12} more numbers")
     groups = [f"{group}/... ({count})" if count > 1 else group for group, count in curves.items()]
     lines += _wrapped("curves and matrices: ", groups)
-    lines += _wrapped("spikes: ", [f"{rule} {len(spikes)}" for rule, spikes in analysis.spikes.items()])
+    lines += _wrapped(
+        "spikes: ", [f"{rule} {len(spikes)}" for rule, spikes in analysis.spikes.items()]
+    )
     lines.append(f"  S-curve: {analysis.s_curve.verdict}")
-    lines += _wrapped("signs seen: ", [sign.name for sign in analysis.patterns if sign.verdict == "seen"] or ["none"])
+    lines += _wrapped(
+        "signs seen: ",
+        [sign.name for sign in analysis.patterns if sign.verdict == "seen"] or ["none"],
+    )
     lines += _wrapped("columns of problems: ", list(analysis.problems))
     lines.append(f"  {len(info.get('warnings', []))} warnings in .info['warnings']")
-    lines.append("  analysis['NAME'] is a quantity; .quantities .spikes .s_curve .patterns .problems .info hold all>")
-    return "\n".join(line if len(line) <= WIDTH * 2 else line[: WIDTH * 2 - 3] + "..." for line in lines)
+    lines.append(
+        "  analysis['NAME'] is a quantity; .quantities .spikes .s_curve .patterns .problems .info "
+        "hold all>"
+    )
+    return "\n".join(
+        line if len(line) <= WIDTH * 2 else line[: WIDTH * 2 - 3] + "..." for line in lines
+    )
 
 
 def _number(quantity: Quantity) -> str:

@@ -1,6 +1,8 @@
-"""Means over problems where some problems have no value: mean, standard error and n, never filled in.
+"""Means over problems where some problems have no value: mean, standard error and n, never filled
+in.
 
-A problem is the unit of sampling throughout: steps of one trajectory are not independent, problems are.
+A problem is the unit of sampling throughout: steps of one trajectory are not independent, problems
+are.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from .results import Quantity
 
 
 class Mean(NamedTuple):
-    """`mean` and `stderr` NaN where undefined (n = 0, n < 2); `n` int64; all shaped as one problem's values."""
+    """`mean` and `stderr` NaN where undefined (n = 0, n < 2); `n` int64; all shaped as one
+    problem's values."""
 
     mean: np.ndarray
     stderr: np.ndarray
@@ -21,7 +24,8 @@ class Mean(NamedTuple):
 
 
 def mean_over_problems(values: np.ndarray) -> Mean:
-    """Mean over axis 0 of the finite `values` [problem, ...], with standard error sd / sqrt(n), sd with n - 1."""
+    """Mean over axis 0 of the finite `values` [problem, ...], with standard error sd / sqrt(n), sd
+    with n - 1."""
     finite = np.isfinite(values)
     n = finite.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -32,7 +36,8 @@ def mean_over_problems(values: np.ndarray) -> Mean:
 
 
 class MeanOverBlocks:
-    """The same for arrays too large to keep for all problems: blocks are merged as they come (Chan et al. 1979)."""
+    """The same for arrays too large to keep for all problems: blocks are merged as they come (Chan
+    et al. 1979)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._n = np.zeros(shape, np.int64)
@@ -58,7 +63,9 @@ class MeanOverBlocks:
         return Mean(np.where(self._n > 0, self._mean, np.nan), stderr, self._n.copy())
 
 
-def as_quantity(mean: Mean, *, dims: tuple[str, ...], units: str, label: str, missing: str) -> Quantity:
+def as_quantity(
+    mean: Mean, *, dims: tuple[str, ...], units: str, label: str, missing: str
+) -> Quantity:
     """A `Quantity` from a mean; "insufficient: `missing`" where no problem has a value anywhere."""
     status = "ok" if np.max(mean.n, initial=0) > 0 else f"insufficient: {missing}"
     n = mean.n if dims else int(mean.n)

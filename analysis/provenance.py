@@ -1,6 +1,7 @@
 """Which problems and shards an analysis was made from, and whether that is what the run holds now.
 
-A run goes on after it was analysed. Whoever shows a saved analysis beside its run compares first, and says so.
+A run goes on after it was analysed. Whoever shows a saved analysis beside its run compares first,
+and says so.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.store.manifest import read_manifests
+from ..engine.store.write.manifest import read_manifests
 
 if TYPE_CHECKING:
-    from ..engine.problems import Problem
+    from ..engine.problems.read import Problem
     from ..engine.store import Run
     from .results import Analysis
 
 
 def seen(run: Run) -> dict[str, Any]:
-    """What an analysis keeps of the run that it is made from: `n_problems`, and a `digest` of run id, fingerprint, the
-    ids asked for and stored, and the checksums of all shards."""
+    """What an analysis keeps of the run that it is made from: `n_problems`, and a `digest` of run
+    id, fingerprint, the ids asked for and stored, and the checksums of all shards."""
     entries = read_manifests(Path(run.path)).entries
     content = {
         "run_id": run.info.get("run_id"),
@@ -34,27 +35,38 @@ def seen(run: Run) -> dict[str, Any]:
 
 
 def content_of(problem: Problem) -> str:
-    """A digest of question and gold answer: one id may name different problems in different runs."""
+    """A digest of question and gold answer: one id may name different problems in different
+    runs."""
     text = json.dumps([problem.question, problem.answer], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def staleness(analysis: Analysis, run: Run) -> str:
-    """How `analysis` differs from what `run` holds now, as a sentence; empty if it was made from exactly that."""
-    now, then = seen(run), analysis.info.get("seen")
+    """How `analysis` differs from what `run` holds now, as a sentence; empty if it was made from
+    exactly that."""
+    now = seen(run)
+    then = analysis.info.get("seen")
     mend = f"run `diffengine analyze {run.path}` again"
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
-        return f"this analysis is of {count} problems, the run now holds {now['n_problems']}; {mend}"
+        return (
+            f"this analysis is of {count} problems, the run now holds {now['n_problems']}; {mend}"
+        )
     if then is None:
-        return f"this analysis does not say which problems of the run it saw (made by an earlier version); {mend}"
+        return (
+            "this analysis does not say which problems of the run it saw (made by an earlier "
+            f"version); {mend}"
+        )
     if then["digest"] != now["digest"]:
-        return f"this analysis was made from other problems or shards than the run holds now; {mend}"
+        return (
+            f"this analysis was made from other problems or shards than the run holds now; {mend}"
+        )
     return ""
 
 
 def staleness_beside(analysis: Analysis, folder: Path) -> str:
-    """The same for an analysis that lies in `folder`; empty where that is no run, so that nothing can be compared."""
+    """The same for an analysis that lies in `folder`; empty where that is no run, so that nothing
+    can be compared."""
     from ..engine.store import DamagedRun, NotARun, open_run
 
     if not (folder / "run.json").is_file():

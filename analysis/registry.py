@@ -1,4 +1,5 @@
-"""Every quantity, spike rule and curve model by name. `diffengine list` prints these tables; adding one adds a line.
+"""Every quantity, spike rule and curve model by name. `diffengine list` prints these tables; adding
+one adds a line.
 
 Functions are named "module:function" inside this package and imported only when asked for.
 """
@@ -14,10 +15,11 @@ from .errors import SettingError
 
 
 class Metric(NamedTuple):
-    """A value for each problem and step: `function(Block) -> [problem, step]`, averaged over problems afterwards.
+    """A value for each problem and step: `function(Block) -> [problem, step]`, averaged over
+    problems afterwards.
 
-    `every_position`: undefined unless the run recorded all generated positions. `missing`: why there may be no value.
-    `share`: every value is 0 or 1, so that the mean is a share of problems.
+    `every_position`: undefined unless the run recorded all generated positions. `missing`: why
+    there may be no value. `share`: every value is 0 or 1, so that the mean is a share of problems.
     """
 
     function: str
@@ -41,103 +43,244 @@ _ANSWER = ("entropy", "answer_start", "answer_end")
 
 METRICS: dict[str, Metric] = {
     "confidence/answer_slot": Metric(
-        "confidence:answer_slot", "probability", "probability that exactly the gold answer stands where the answer is",
-        _SLOT, _NO_SLOT),
+        "metrics.confidence:answer_slot",
+        "probability",
+        "probability that exactly the gold answer stands where the answer is",
+        _SLOT,
+        _NO_SLOT,
+    ),
     "confidence/answer_slot_per_token": Metric(
-        "confidence:answer_slot_per_token", "probability", "the same, geometric mean per gold token",
-        _SLOT, _NO_SLOT),
+        "metrics.confidence:answer_slot_per_token",
+        "probability",
+        "the same, geometric mean per gold token",
+        _SLOT,
+        _NO_SLOT,
+    ),
     "confidence/softmax_sum": Metric(
-        "confidence:softmax_sum", "tokens", "expected count of gold answer tokens over all positions (can exceed 1)",
-        _GOLD, _NO_GOLD, every_position=True),
+        "metrics.confidence:softmax_sum",
+        "tokens",
+        "expected count of gold answer tokens over all positions (can exceed 1)",
+        _GOLD,
+        _NO_GOLD,
+        every_position=True,
+    ),
     "confidence/max_prob": Metric(
-        "confidence:max_prob", "probability", "largest probability of any gold answer token at any position",
-        _GOLD, _NO_GOLD, every_position=True),
+        "metrics.confidence:max_prob",
+        "probability",
+        "largest probability of any gold answer token at any position",
+        _GOLD,
+        _NO_GOLD,
+        every_position=True,
+    ),
     "confidence/mean_prob": Metric(
-        "confidence:mean_prob", "probability", "mean probability of the gold answer tokens over all positions",
-        _GOLD, _NO_GOLD, every_position=True),
+        "metrics.confidence:mean_prob",
+        "probability",
+        "mean probability of the gold answer tokens over all positions",
+        _GOLD,
+        _NO_GOLD,
+        every_position=True,
+    ),
     "pvi/gold_answer": Metric(
-        "pvi:gold_answer", "bits", "pointwise V-information of the gold answer at its place: log2 p - log2 p without "
-        "the question", (*_GOLD, "answer_start", "null_answer_logprob"), _NO_SLOT),
+        "metrics.pvi:gold_answer",
+        "bits",
+        "pointwise V-information of the gold answer at its place: log2 p - log2 p without "
+        "the question",
+        (*_GOLD, "answer_start", "null_answer_logprob"),
+        _NO_SLOT,
+    ),
     "entropy/all": Metric(
-        "entropy:over_all", "bits", "entropy, mean over all generated positions", ("entropy",), _NO_POSITION,
-        every_position=True),
+        "metrics.entropy:over_all",
+        "bits",
+        "entropy, mean over all generated positions",
+        ("entropy",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "entropy/masked": Metric(
-        "entropy:over_masked", "bits", "entropy, mean over masked positions", ("entropy",), _NO_POSITION),
+        "metrics.entropy:over_masked",
+        "bits",
+        "entropy, mean over masked positions",
+        ("entropy",),
+        _NO_POSITION,
+    ),
     "entropy/committed": Metric(
-        "entropy:over_committed", "bits", "entropy, mean over committed positions", ("entropy",), _NO_POSITION,
-        every_position=True),
+        "metrics.entropy:over_committed",
+        "bits",
+        "entropy, mean over committed positions",
+        ("entropy",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "conditional_entropy/answer_slot": Metric(
-        "entropy:at_answer", "bits", "the model's own entropy at the extracted answer, mean over its positions",
-        _ANSWER, "no problem has an extracted answer"),
+        "metrics.entropy:at_answer",
+        "bits",
+        "the model's own entropy at the extracted answer, mean over its positions",
+        _ANSWER,
+        "no problem has an extracted answer",
+    ),
     "kl/all": Metric(
-        "divergence:over_all", "bits", "KL(p_t || p_t-1), mean over all generated positions", ("kl",), _NO_POSITION,
-        every_position=True),
+        "metrics.kl:over_all",
+        "bits",
+        "KL(p_t || p_t-1), mean over all generated positions",
+        ("kl",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "kl/masked": Metric(
-        "divergence:over_masked", "bits", "KL(p_t || p_t-1), mean over positions masked at both steps", ("kl",),
-        _NO_POSITION),
+        "metrics.kl:over_masked",
+        "bits",
+        "KL(p_t || p_t-1), mean over positions masked at both steps",
+        ("kl",),
+        _NO_POSITION,
+    ),
     "kl/committed": Metric(
-        "divergence:over_committed", "bits", "KL(p_t || p_t-1), mean over positions committed at both steps", ("kl",),
-        _NO_POSITION, every_position=True),
+        "metrics.kl:over_committed",
+        "bits",
+        "KL(p_t || p_t-1), mean over positions committed at both steps",
+        ("kl",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "kl/just_committed": Metric(
-        "divergence:over_just_committed", "bits", "KL(p_t || p_t-1), mean over positions committed by step t-1",
-        ("kl",), _NO_POSITION, every_position=True),
+        "metrics.kl:over_just_committed",
+        "bits",
+        "KL(p_t || p_t-1), mean over positions committed by step t-1",
+        ("kl",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "cka/consecutive": Metric(
-        "cka:consecutive", "1", "debiased CKA of the logits with the step before, all positions", ("cka",),
-        _NO_POSITION, every_position=True),
+        "metrics.cka:consecutive",
+        "1",
+        "debiased CKA of the logits with the step before, all positions",
+        ("cka",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "cka/consecutive_masked": Metric(
-        "cka:consecutive_masked", "1", "debiased CKA with the step before, positions masked at both", ("cka_masked",),
-        _NO_POSITION),
+        "metrics.cka:consecutive_masked",
+        "1",
+        "debiased CKA with the step before, positions masked at both",
+        ("cka_masked",),
+        _NO_POSITION,
+    ),
     "cka/consecutive_committed": Metric(
-        "cka:consecutive_committed", "1", "debiased CKA with the step before, positions committed at both",
-        ("cka_committed",), _NO_POSITION, every_position=True),
+        "metrics.cka:consecutive_committed",
+        "1",
+        "debiased CKA with the step before, positions committed at both",
+        ("cka_committed",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "cka/to_final": Metric(
-        "cka:to_final", "1", "debiased CKA of the logits with the last step, all positions", ("cka",), _NO_POSITION,
-        every_position=True),
+        "metrics.cka:to_final",
+        "1",
+        "debiased CKA of the logits with the last step, all positions",
+        ("cka",),
+        _NO_POSITION,
+        every_position=True,
+    ),
     "emergence/hit": Metric(
-        "emergence:hit", "1", "share of problems whose guess at the answer's place is the gold answer", _GUESS,
-        "no problem has a gold answer", share=True),
+        "metrics.emergence:hit",
+        "1",
+        "share of problems whose guess at the answer's place is the gold answer",
+        _GUESS,
+        "no problem has a gold answer",
+        share=True,
+    ),
     "emergence/first_hit": Metric(
-        "emergence:first_hit", "1", "share of problems with a first hit by this step, kept or not", _GUESS,
-        "no problem has a gold answer", share=True),
+        "metrics.emergence:first_hit",
+        "1",
+        "share of problems with a first hit by this step, kept or not",
+        _GUESS,
+        "no problem has a gold answer",
+        share=True,
+    ),
     "emergence/stable_hit": Metric(
-        "emergence:stable_hit", "1", "share of problems whose guess is the gold answer from this step to the end",
-        _GUESS, "no problem has a gold answer", share=True),
+        "metrics.emergence:stable_hit",
+        "1",
+        "share of problems whose guess is the gold answer from this step to the end",
+        _GUESS,
+        "no problem has a gold answer",
+        share=True,
+    ),
     "emergence/final_guess": Metric(
-        "emergence:final_guess", "1", "share of problems whose guess is what finally stands there, right or wrong",
-        _GUESS, _NO_ANSWER, share=True),
+        "metrics.emergence:final_guess",
+        "1",
+        "share of problems whose guess is what finally stands there, right or wrong",
+        _GUESS,
+        _NO_ANSWER,
+        share=True,
+    ),
     "emergence/settled": Metric(
-        "emergence:settled", "1", "share of problems whose guess stays as it is from this step to the end", _GUESS,
-        _NO_ANSWER, share=True),
+        "metrics.emergence:settled",
+        "1",
+        "share of problems whose guess stays as it is from this step to the end",
+        _GUESS,
+        _NO_ANSWER,
+        share=True,
+    ),
     "answer/confidence": Metric(
-        "emergence:confidence", "probability", "joint probability of the best guess at the extracted answer", _MODEL,
-        _NO_ANSWER),
+        "metrics.emergence:confidence",
+        "probability",
+        "joint probability of the best guess at the extracted answer",
+        _MODEL,
+        _NO_ANSWER,
+    ),
     "answer/lowest_confidence": Metric(
-        "emergence:lowest_confidence", "probability", "lowest probability of a best guess at the extracted answer",
-        _MODEL, _NO_ANSWER),
+        "metrics.emergence:lowest_confidence",
+        "probability",
+        "lowest probability of a best guess at the extracted answer",
+        _MODEL,
+        _NO_ANSWER,
+    ),
     "answer/margin": Metric(
-        "emergence:margin", "nats", "gap between largest and second logit, mean over the extracted answer", _MODEL,
-        _NO_ANSWER),
+        "metrics.emergence:margin",
+        "nats",
+        "gap between largest and second logit, mean over the extracted answer",
+        _MODEL,
+        _NO_ANSWER,
+    ),
     "answer/largest_kl": Metric(
-        "emergence:largest_kl", "bits", "largest KL to the step before at the answer's masked positions", _MODEL,
-        _NO_ANSWER),
+        "metrics.emergence:largest_kl",
+        "bits",
+        "largest KL to the step before at the answer's masked positions",
+        _MODEL,
+        _NO_ANSWER,
+    ),
     "canvas/lowest_confidence": Metric(
-        "emergence:canvas_lowest_confidence", "probability", "lowest probability of a best guess, masked positions",
-        _MODEL, _NO_POSITION),
-}  # fmt: skip
+        "metrics.emergence:canvas_lowest_confidence",
+        "probability",
+        "lowest probability of a best guess, masked positions",
+        _MODEL,
+        _NO_POSITION,
+    ),
+}
 
 EXIT_RULES: dict[str, str] = {
-    "prophet_slot": "early_exit:prophet_slot",
-    "confidence_slot": "early_exit:confidence_slot",
-    "confidence_canvas": "early_exit:confidence_canvas",
-    "klass_slot": "early_exit:klass_slot",
-    "hindsight": "early_exit:hindsight",
+    "prophet_slot": "findings.early_exit:prophet_slot",
+    "confidence_slot": "findings.early_exit:confidence_slot",
+    "confidence_canvas": "findings.early_exit:confidence_canvas",
+    "klass_slot": "findings.early_exit:klass_slot",
+    "hindsight": "findings.early_exit:hindsight",
 }
 
 EMERGENCE = (
-    "ever_pass", "pass_lost", "hits_lost", "guess_changes", "settled_step", "answer_commit_step", "commit_order",
-    "commit_order_in_block", *(f"{kind}_hit_by_{percent}{which}" for percent in (25, 50)
-                               for kind in ("first", "stable") for which in ("", "_correct")),
-)  # fmt: skip
+    "ever_pass",
+    "pass_lost",
+    "hits_lost",
+    "guess_changes",
+    "settled_step",
+    "answer_commit_step",
+    "commit_order",
+    "commit_order_in_block",
+    *(
+        f"{kind}_hit_by_{percent}{which}"
+        for percent in (25, 50)
+        for kind in ("first", "stable")
+        for which in ("", "_correct")
+    ),
+)
 
 SIGNALS: dict[str, tuple[str, float]] = {
     "answer_confidence": ("answer/confidence", 1.0),
@@ -146,7 +289,8 @@ SIGNALS: dict[str, tuple[str, float]] = {
     "canvas_entropy": ("entropy/masked", -1.0),
     "canvas_kl": ("kl/masked", -1.0),
 }
-"""Signal whose AUROC is computed -> the metric it is read from, and the sign that makes large mean sure."""
+"""Signal whose AUROC is computed -> the metric it is read from, and the sign that makes large mean
+sure."""
 
 SIMILARITIES = tuple(
     (kind, state) for kind in ("cka_states", "rsa", "procrustes") for state in ("masked", "answer")
@@ -154,65 +298,74 @@ SIMILARITIES = tuple(
 """Similarity of the states at two steps over problems, and the recorded state that it compares."""
 
 DERIVED: dict[str, str] = {
-    "accuracy": "accuracy:accuracy",
+    "accuracy": "findings.accuracy:accuracy",
     "cka/matrix": "means:MeanOverBlocks",
-    "cka/matrix_masked": "cka_subsets:cka_subsets",
-    "cka/matrix_committed": "cka_subsets:cka_subsets",
+    "cka/matrix_masked": "states.cka_subsets:cka_subsets",
+    "cka/matrix_committed": "states.cka_subsets:cka_subsets",
     "confidence_correct/answer_slot": "analyze:mean_by_verdict",
     "confidence_wrong/answer_slot": "analyze:mean_by_verdict",
     "entropy_correct/all": "analyze:mean_by_verdict",
     "entropy_wrong/all": "analyze:mean_by_verdict",
     "pvi_correct/gold_answer": "analyze:mean_by_verdict",
     "pvi_wrong/gold_answer": "analyze:mean_by_verdict",
-    "gain/answer_slot": "gain:information_gain",
-    "gain/answer_slot_per_token": "gain:information_gain",
-    "gain/softmax_sum": "gain:information_gain",
-    "gain/max_prob": "gain:information_gain",
-    "gain/mean_prob": "gain:information_gain",
-    "s_curve/fit": "s_curve:s_curve",
-    "mi/ross": "mutual_information:mutual_information",
-    "mi_p/ross": "mutual_information:mutual_information",
-    "mi/binning": "mutual_information:mutual_information",
-    "mi_p/binning": "mutual_information:mutual_information",
-    "mi/gcmi": "mutual_information:mutual_information",
-    "mi_p/gcmi": "mutual_information:mutual_information",
-    "mi/ross_summary": "mutual_information:mutual_information",
-    "mi_p/ross_summary": "mutual_information:mutual_information",
-    "mi/decoder": "mutual_information:mutual_information",
-    "mi_p/decoder": "mutual_information:mutual_information",
-    "mi/ross_oof": "mutual_information:mutual_information",
-    "mi_p/ross_oof": "mutual_information:mutual_information",
-    "mi_size/ksg1": "mutual_information:mutual_information",
-    "mi_size_p/ksg1": "mutual_information:mutual_information",
-    "mi_beyond/logistic": "beyond_first_step:beyond_first_step",
-    "mi_beyond_p/logistic": "beyond_first_step:beyond_first_step",
-    "kl_averaged": "averaged:averaged_trajectory",
-    "cka_averaged": "averaged:averaged_trajectory",
-    **{f"emergence/{name}": "emergence:emergence_table" for name in EMERGENCE},
-    **{f"auroc/{name}": "auroc:auroc_trajectories" for name in SIGNALS},
-    **{f"early_exit/{rule}/{part}": "early_exit:replay"
-       for rule in EXIT_RULES for part in ("accuracy", "accuracy_change", "steps")},
-    **{f"{kind}/{state}_{which}": f"similarity:{kind}" for kind, state in SIMILARITIES
-       for which in ("matrix", "consecutive", "to_final") if (kind, which) != ("procrustes", "matrix")},
-}  # fmt: skip
+    "gain/answer_slot": "findings.gain:information_gain",
+    "gain/answer_slot_per_token": "findings.gain:information_gain",
+    "gain/softmax_sum": "findings.gain:information_gain",
+    "gain/max_prob": "findings.gain:information_gain",
+    "gain/mean_prob": "findings.gain:information_gain",
+    "s_curve/fit": "findings.s_curve:s_curve",
+    "mi/ross": "information.over_steps:mutual_information",
+    "mi_p/ross": "information.over_steps:mutual_information",
+    "mi/binning": "information.over_steps:mutual_information",
+    "mi_p/binning": "information.over_steps:mutual_information",
+    "mi/gcmi": "information.over_steps:mutual_information",
+    "mi_p/gcmi": "information.over_steps:mutual_information",
+    "mi/ross_summary": "information.over_steps:mutual_information",
+    "mi_p/ross_summary": "information.over_steps:mutual_information",
+    "mi/decoder": "information.over_steps:mutual_information",
+    "mi_p/decoder": "information.over_steps:mutual_information",
+    "mi/ross_oof": "information.over_steps:mutual_information",
+    "mi_p/ross_oof": "information.over_steps:mutual_information",
+    "mi_size/ksg1": "information.over_steps:mutual_information",
+    "mi_size_p/ksg1": "information.over_steps:mutual_information",
+    "mi_beyond/logistic": "information.beyond_first_step:beyond_first_step",
+    "mi_beyond_p/logistic": "information.beyond_first_step:beyond_first_step",
+    "kl_averaged": "states.averaged:averaged_trajectory",
+    "cka_averaged": "states.averaged:averaged_trajectory",
+    **{f"emergence/{name}": "metrics.emergence:emergence_table" for name in EMERGENCE},
+    **{f"auroc/{name}": "findings.auroc:auroc_trajectories" for name in SIGNALS},
+    **{
+        f"early_exit/{rule}/{part}": "findings.early_exit:replay"
+        for rule in EXIT_RULES
+        for part in ("accuracy", "accuracy_change", "steps")
+    },
+    **{
+        f"{kind}/{state}_{which}": f"states.similarity:{kind}"
+        for kind, state in SIMILARITIES
+        for which in ("matrix", "consecutive", "to_final")
+        if (kind, which) != ("procrustes", "matrix")
+    },
+}
 """Quantities that are made from the metrics above, or from sums over the run."""
 
-OPTIONAL = frozenset({"kl_averaged", "cka_averaged"} | {name for name in DERIVED if name.startswith("mi")})
+OPTIONAL = frozenset(
+    {"kl_averaged", "cka_averaged"} | {name for name in DERIVED if name.startswith("mi")}
+)
 """Quantities that are there only when asked for and recorded."""
 
 SPIKE_RULES: dict[str, str] = {
-    "z": "spikes:significant",
-    "2std": "spikes:two_std",
-    "basic": "spikes:above_threshold",
+    "z": "findings.spikes:significant",
+    "2std": "findings.spikes:two_std",
+    "basic": "findings.spikes:above_threshold",
 }
 
 CURVE_MODELS: dict[str, str] = {
-    "constant": "curve_models:constant",
-    "line": "curve_models:line",
-    "quadratic": "curve_models:quadratic",
-    "step": "curve_models:step",
-    "saturating": "curve_models:saturating",
-    "logistic": "curve_models:logistic",
+    "constant": "findings.curve_models:constant",
+    "line": "findings.curve_models:line",
+    "quadratic": "findings.curve_models:quadratic",
+    "step": "findings.curve_models:step",
+    "saturating": "findings.curve_models:saturating",
+    "logistic": "findings.curve_models:logistic",
 }
 
 ESTIMATORS: dict[str, str] = {
@@ -224,7 +377,7 @@ ESTIMATORS: dict[str, str] = {
     "gcmi": "information.gcmi:gcmi",
     "decoder": "information.decoder:decoder",
     "ross_oof": "information.ross_oof:ross_oof",
-    "pvi": "information.pvi:pvi",
+    "pvi": "information.v_information:pvi",
 }
 """Estimators of mutual information, behind `information.estimate`."""
 
@@ -235,7 +388,8 @@ def confidence_methods() -> list[str]:
 
 
 def find(table: Mapping[str, Any], name: str, *, kind: str) -> Any:
-    """`table[name]`; ValueError that lists the names and guesses what was meant. `kind`: "spike rule" and the like."""
+    """`table[name]`; ValueError that lists the names and guesses what was meant. `kind`: "spike
+    rule" and the like."""
     if name in table:
         return table[name]
     raise SettingError(f"unknown {kind} {name!r}{_guess(name, table)}; known: {', '.join(table)}")

@@ -1,7 +1,9 @@
-"""What an analysis hands over: named quantities with unit, sample size and uncertainty; and the file they are kept in.
+"""What an analysis hands over: named quantities with unit, sample size and uncertainty; and the
+file they are kept in.
 
-Plots, summary and dashboard read only this, never the run. Knows nothing of how a quantity is computed. Missing values
-are NaN in arrays, `None` in scalar fields. Steps are counted from 0; a step is one forward pass of the sampler.
+Plots, summary and dashboard read only this, never the run. Knows nothing of how a quantity is
+computed. Missing values are NaN in arrays, `None` in scalar fields. Steps are counted from 0; a
+step is one forward pass of the sampler.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..engine.store.errors import DamagedRun
-from ..engine.store.run import read_info
-from ..engine.store.seal import append_seal, seal_fault
+from ..engine.store.format.seal import append_seal, seal_fault
+from ..engine.store.read.run import read_info
 from .display import analysis_repr, quantity_repr
 from .errors import SettingError
 from .provenance import staleness_beside
@@ -29,11 +31,13 @@ ANALYSIS_SCHEMA_VERSION = "1.0"
 
 
 class Quantity(NamedTuple):
-    """One measured quantity. `n` is the number of problems behind it, one number or one for each entry of `values`.
+    """One measured quantity. `n` is the number of problems behind it, one number or one for each
+    entry of `values`.
 
-    `dims` names the axes (`step`, `other_step`; `()` for a single number). `stderr` has the shape of `values` or is
-    None where no standard error is defined, as for a share, whose 95 % `interval` [2, *values.shape] is given instead
-    (lower and upper ends). `status` is "ok", or "insufficient: " and the reason; values may be NaN.
+    `dims` names the axes (`step`, `other_step`; `()` for a single number). `stderr` has the shape
+    of `values` or is None where no standard error is defined, as for a share, whose 95 % `interval`
+    [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or "insufficient:
+    " and the reason; values may be NaN.
     """
 
     values: np.ndarray
@@ -55,7 +59,8 @@ class Quantity(NamedTuple):
 
 
 class Spike(NamedTuple):
-    """One jump of the mean confidence. `gain` = after - before; `z` = gain / stderr, NaN where the rule has none."""
+    """One jump of the mean confidence. `gain` = after - before; `z` = gain / stderr, NaN where the
+    rule has none."""
 
     step: int
     gain: float
@@ -67,11 +72,13 @@ class Spike(NamedTuple):
 
 
 class SCurve(NamedTuple):
-    """The seed's threshold crossings (in steps, None if never) and the outcome of the model comparison.
+    """The seed's threshold crossings (in steps, None if never) and the outcome of the model
+    comparison.
 
-    `model` is the model with the lowest AICc (None if nothing was fitted); `midpoint` and `length_10_90` are those of
-    the logistic fit in steps, `amplitude` its rise in units of confidence, all NaN if not fitted; `delta_aicc` is the
-    AICc of the best other model minus that of the logistic (positive: the logistic is better).
+    `model` is the model with the lowest AICc (None if nothing was fitted); `midpoint` and
+    `length_10_90` are those of the logistic fit in steps, `amplitude` its rise in units of
+    confidence, all NaN if not fitted; `delta_aicc` is the AICc of the best other model minus that
+    of the logistic (positive: the logistic is better).
     """
 
     threshold_low: float
@@ -94,7 +101,8 @@ class SCurve(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """One sign of the seed's list. `verdict`: "seen", "not seen", or "no verdict: " and the reason."""
+    """One sign of the seed's list. `verdict`: "seen", "not seen", or "no verdict: " and the
+    reason."""
 
     name: str
     evidence: str
@@ -106,9 +114,10 @@ class Pattern(NamedTuple):
 class Analysis:
     """All results of one run. Read quantities by name: `analysis["entropy/all"]`.
 
-    `problems` holds columns whose leading axis is the run's problems. `info` holds plain values and arrays: `run`,
-    `model`, `n_problems`, `n_correct`, `n_wrong`, `n_unextracted`, `n_no_gold`, `steps`, `gen_length`, `block_length`,
-    `block` (array over steps), `warnings` (list of str), `settings` (dict), and what `docs/analysis.md` lists beside.
+    `problems` holds columns whose leading axis is the run's problems. `info` holds plain values and
+    arrays: `run`, `model`, `n_problems`, `n_correct`, `n_wrong`, `n_unextracted`, `n_no_gold`,
+    `steps`, `gen_length`, `block_length`, `block` (array over steps), `warnings` (list of str),
+    `settings` (dict), and what `docs/analysis.md` lists beside.
     """
 
     quantities: dict[str, Quantity]
@@ -124,7 +133,8 @@ class Analysis:
             return self.quantities[name]
         except KeyError:
             raise KeyError(
-                f"no quantity {name!r} in this analysis; it has {', '.join(sorted(self.quantities))}"
+                f"no quantity {name!r} in this analysis; it has "
+                f"{', '.join(sorted(self.quantities))}"
             ) from None
 
     def __contains__(self, name: str) -> bool:
@@ -135,17 +145,21 @@ class Analysis:
 
 
 def save_analysis(analysis: Analysis, path: str | Path) -> None:
-    """Write `analysis` to `path` (HDF5), complete or not at all: built in memory, fsynced beside `path`, renamed.
+    """Write `analysis` to `path` (HDF5), complete or not at all: built in memory, fsynced beside
+    `path`, renamed.
 
-    Raises OSError if the folder is missing or the disk is full; a file already at `path` then stays as it was.
+    Raises OSError if the folder is missing or the disk is full; a file already at `path` then stays
+    as it was.
     """
     publish(path, _image(analysis))
 
 
 def save_unfinished(analysis: Analysis, path: str | Path) -> None:
-    """`save_analysis`, except that a finished analysis at `path` stays: half of a new one is worth less than it.
+    """`save_analysis`, except that a finished analysis at `path` stays: half of a new one is worth
+    less than it.
 
-    Unfinished is one whose `info["to_come"]` names what was still to come. Raises OSError as `save_analysis` does.
+    Unfinished is one whose `info["to_come"]` names what was still to come. Raises OSError as
+    `save_analysis` does.
     """
     if not _is_finished(Path(path)):
         save_analysis(analysis, path)
@@ -162,8 +176,8 @@ def _is_finished(path: Path) -> bool:
 
 
 def load_analysis(path: str | Path) -> Analysis:
-    """Read what `save_analysis` wrote, bit for bit. Where it lies in a run that has changed since, `info["stale"]` says
-    so in a sentence, which every picture and text made from it repeats.
+    """Read what `save_analysis` wrote, bit for bit. Where it lies in a run that has changed since,
+    `info["stale"]` says so in a sentence, which every picture and text made from it repeats.
 
     Raises FileNotFoundError if there is none, SettingError (a ValueError) if it is of another
     schema version, DamagedRun if it is not as it was written
@@ -171,7 +185,9 @@ def load_analysis(path: str | Path) -> Analysis:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no analysis at {path}; write it with `diffengine analyze {path.parent}`")
+        raise FileNotFoundError(
+            f"no analysis at {path}; write it with `diffengine analyze {path.parent}`"
+        )
     again = f"run `diffengine analyze {path.parent}` again"
     if fault := seal_fault(path, whole=True):
         raise DamagedRun(f"{path}: {fault}; {again}")
@@ -182,7 +198,11 @@ def load_analysis(path: str | Path) -> Analysis:
             raise
         raise DamagedRun(f"{path} cannot be read: {error}; {again}") from error
     owner = analysis.info.get("run_id")
-    here = read_info(path.parent).get("run_id") if owner and (path.parent / "run.json").is_file() else owner
+    here = (
+        read_info(path.parent).get("run_id")
+        if owner and (path.parent / "run.json").is_file()
+        else owner
+    )
     if here != owner:
         raise DamagedRun(f"{path} is of the run {owner}, the one it lies in is {here}; {again}")
     return analysis
@@ -195,16 +215,25 @@ def _read(path: Path) -> Analysis:
         version = file.attrs.get("analysis_schema_version")
         if version != ANALYSIS_SCHEMA_VERSION:
             raise SettingError(
-                f"{path} has analysis_schema_version {version!r}, expected {ANALYSIS_SCHEMA_VERSION!r}; "
+                f"{path} has analysis_schema_version {version!r}, expected "
+                f"{ANALYSIS_SCHEMA_VERSION!r}; "
                 f"run `diffengine analyze {path.parent}` again"
             )
         records = json.loads(file["records"][()])
         analysis = Analysis(
-            quantities={str(group.attrs["name"]): _read_quantity(group) for group in file["quantities"].values()},
-            spikes={rule: [Spike(*spike) for spike in spikes] for rule, spikes in records["spikes"].items()},
+            quantities={
+                str(group.attrs["name"]): _read_quantity(group)
+                for group in file["quantities"].values()
+            },
+            spikes={
+                rule: [Spike(*spike) for spike in spikes]
+                for rule, spikes in records["spikes"].items()
+            },
             s_curve=SCurve(*records["s_curve"]),
             patterns=[Pattern(*pattern) for pattern in records["patterns"]],
-            problems={str(item.attrs["name"]): _read_column(item) for item in file["problems"].values()},
+            problems={
+                str(item.attrs["name"]): _read_column(item) for item in file["problems"].values()
+            },
             info=records["info"] | {name: item[()] for name, item in file["info"].items()},
         )
     if stale := staleness_beside(analysis, path.parent):
@@ -213,7 +242,8 @@ def _read(path: Path) -> Analysis:
 
 
 def _image(analysis: Analysis) -> bytes:
-    """The file as bytes. HDF5 itself never touches the disk: a full disk would bring the process down."""
+    """The file as bytes. HDF5 itself never touches the disk: a full disk would bring the process
+    down."""
     import h5py
 
     with h5py.File("analysis", "w", driver="core", backing_store=False, track_order=True) as file:
@@ -225,13 +255,20 @@ def _image(analysis: Analysis) -> bytes:
         columns = file.create_group("problems", track_order=True)
         for name, column in analysis.problems.items():
             _write_column(columns, name, column)
-        arrays = {name: value for name, value in analysis.info.items() if isinstance(value, np.ndarray)}
+        arrays = {
+            name: value for name, value in analysis.info.items() if isinstance(value, np.ndarray)
+        }
         info = file.create_group("info", track_order=True)
         for name, array in arrays.items():
             info.create_dataset(name, data=array)
         plain = {name: value for name, value in analysis.info.items() if name not in arrays}
         file["records"] = json.dumps(
-            {"spikes": analysis.spikes, "s_curve": analysis.s_curve, "patterns": analysis.patterns, "info": plain}
+            {
+                "spikes": analysis.spikes,
+                "s_curve": analysis.s_curve,
+                "patterns": analysis.patterns,
+                "info": plain,
+            }
         )
         file.flush()
         image = io.BytesIO(file.id.get_file_image())
@@ -239,8 +276,12 @@ def _image(analysis: Analysis) -> bytes:
     return image.getvalue()
 
 
-def _write_quantity(group: h5py.Group, name: str, quantity: Quantity, scales: dict[str, h5py.Dataset]) -> None:
-    group.attrs.update(name=name, long_name=quantity.label, status=quantity.status, dims=json.dumps(quantity.dims))
+def _write_quantity(
+    group: h5py.Group, name: str, quantity: Quantity, scales: dict[str, h5py.Dataset]
+) -> None:
+    group.attrs.update(
+        name=name, long_name=quantity.label, status=quantity.status, dims=json.dumps(quantity.dims)
+    )
     parts = {"values": quantity.values, "stderr": quantity.stderr, "n": quantity.n}
     if quantity.interval is not None:
         parts |= {"low": quantity.interval[0], "high": quantity.interval[1]}
@@ -258,7 +299,10 @@ def _scale(file: h5py.File, scales: dict[str, h5py.Dataset], dim: str, length: i
         scales[dim] = file.create_dataset(dim, data=np.arange(length))
         scales[dim].make_scale(dim)
     if len(scales[dim]) != length:
-        raise ValueError(f"dimension {dim!r} has length {length} in one quantity and {len(scales[dim])} in another")
+        raise ValueError(
+            f"dimension {dim!r} has length {length} in one quantity and {len(scales[dim])} in "
+            "another"
+        )
     return scales[dim]
 
 
@@ -267,7 +311,9 @@ def _write_column(group: h5py.Group, name: str, column: np.ndarray) -> None:
 
     text = column.dtype == object
     dtype = h5py.string_dtype() if text else column.dtype
-    data = group.create_dataset(name.replace("/", "."), shape=column.shape, dtype=dtype, data=column)
+    data = group.create_dataset(
+        name.replace("/", "."), shape=column.shape, dtype=dtype, data=column
+    )
     data.attrs["name"] = name
 
 

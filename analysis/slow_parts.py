@@ -1,6 +1,8 @@
-"""The parts of an analysis that take long, by name: information over steps, and the map of the states.
+"""The parts of an analysis that take long, by name: information over steps, and the map of the
+states.
 
-Each puts its results into an analysis that has the rest, so that the rest can be saved before it begins.
+Each puts its results into an analysis that has the rest, so that the rest can be saved before it
+begins.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .metrics.trajectories import steps_of
 from .results import Analysis
-from .trajectories import steps_of
 
 if TYPE_CHECKING:
     from ..engine.store import Run
@@ -22,7 +24,7 @@ def slow_parts(
     """What takes long, by name; each puts its results into an analysis that has the rest."""
 
     def information(analysis: Analysis) -> None:
-        from . import mutual_information as estimates
+        from .information import over_steps as estimates
 
         made = estimates.mutual_information(run, seed=seed, k=k, n_bins=n_bins)
         analysis.quantities.update(made.quantities)
@@ -30,7 +32,7 @@ def slow_parts(
         analysis.info["warnings"] += made.warnings
 
     def beyond(analysis: Analysis) -> None:
-        from .beyond_first_step import beyond_first_step
+        from .information.beyond_first_step import beyond_first_step
 
         more = beyond_first_step(run, seed=seed)
         analysis.quantities.update(more.quantities)
@@ -43,12 +45,18 @@ def slow_parts(
         analysis.info.update(made)
 
     parts = [("mutual information", information), ("information beyond the first step", beyond)]
-    return [*(parts if mutual_information else []), *([("the t-SNE map", embedding)] if tsne else [])]
+    return [
+        *(parts if mutual_information else []),
+        *([("the t-SNE map", embedding)] if tsne else []),
+    ]
 
 
 def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
     """A copy of what there is, which says what was still to come when it was saved."""
-    said = f"unfinished: {', '.join(to_come)} had not been computed when this was saved; run `diffengine analyze` again"
+    said = (
+        f"unfinished: {', '.join(to_come)} had not been computed when this was saved; run "
+        "`diffengine analyze` again"
+    )
     return replace(
         analysis,
         quantities=dict(analysis.quantities),
@@ -57,8 +65,9 @@ def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
 
 
 def _map(run: Run) -> dict[str, Any]:
-    """`tsne` (plain facts) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`, `tsne_centroid`."""
-    from .embedding import embed_run
+    """`tsne` (plain facts) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`,
+    `tsne_centroid`."""
+    from .states.tsne import embed_run
 
     found = embed_run(run, steps=steps_of(run))._asdict()
     arrays = {f"tsne_{name}": found.pop(name) for name in ("points", "step", "problem", "centroid")}

@@ -11,18 +11,20 @@ from .shares import percent
 
 
 def plus_minus(stderr: float | None, form: str = ".2g") -> str:
-    """" +- 0.02", or nothing where there is no error."""
+    """ " +- 0.02", or nothing where there is no error."""
     return "" if stderr is None or math.isnan(stderr) else f" +- {stderr:{form}}"
 
 
 def of_n(n: int, stderr: float | None) -> str:
-    """"n = 12", or "n = 1, no interval" where an error is defined but one problem does not have it."""
+    """Either "n = 12", or "n = 1, no interval" where one problem does not have the error."""
     return f"n = {n}" + (", no interval" if stderr is not None and math.isnan(stderr) else "")
 
 
 def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:
-    """"96 problems (at least 100; 4 more would suffice)": what is there, what is needed, what would do. `rest` says
-    where the others went."""
+    """What is there and what would suffice: "96 problems (at least 100; 4 more would suffice)".
+
+    `rest` says where the others went.
+    """
     more = f"; {need - have} more would suffice" if need > have else ""
     return f"{have} {what} (at least {need}{more}{f'; {rest}' if rest else ''})"
 
@@ -33,7 +35,8 @@ def known(value: float, form: str) -> str:
 
 
 def value_text(quantity: Quantity, step: int | None = None, *, form: str = ".4g") -> str:
-    """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "88 % (83 to 92)" for a share."""
+    """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "88 % (83 to 92)" for a
+    share."""
     at = () if step is None else (step,)
     value = float(quantity.values[at])
     if quantity.interval is not None:
@@ -49,6 +52,6 @@ def error_of(quantity: Quantity, step: int | None = None) -> float | None:
 
 
 def n_text(quantity: Quantity, step: int | None = None) -> str:
-    """"n = 12" of the value (at a step)."""
+    """ "n = 12" of the value (at a step)."""
     n = int(np.asarray(quantity.n)[() if step is None or isinstance(quantity.n, int) else step])
     return of_n(n, error_of(quantity, step))

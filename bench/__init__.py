@@ -1,1 +1,2 @@
-"""Benchmarks: one file per subject, each comparing us with named peers in one run. Nothing imports this package."""
+"""Benchmarks: one file per subject, each comparing us with named peers in one run. Nothing imports
+this package."""

@@ -1,12 +1,14 @@
-"""Every Triton kernel compiled as a launch would compile it, with each integer argument at values Triton treats apart.
+"""Every Triton kernel compiled as a launch would compile it, with each integer argument at values
+Triton treats apart.
 
     python -m diffengine.bench.aot_arguments [sm_90] [each]
 
-Triton makes an integer argument of 1 a constant of the kernel, and notes of others whether 16 divides them. A kernel
-that uses such an argument as a tensor then does not compile, and nobody notices before that value comes: `--seed 1`
-did. So the integers are tried at 0, 1, 16 and an odd number, all together and, with `each`, one at a time and in
-every variant of a kernel, through Triton's own launch path for a GPU that is not there. One JSON line a kernel and
-value; exit code 1 where one does not compile. Shows nothing of what a compiled kernel computes.
+Triton makes an integer argument of 1 a constant of the kernel, and notes of others whether 16
+divides them. A kernel that uses such an argument as a tensor then does not compile, and nobody
+notices before that value comes: `--seed 1` did. So the integers are tried at 0, 1, 16 and an odd
+number, all together and, with `each`, one at a time and in every variant of a kernel, through
+Triton's own launch path for a GPU that is not there. One JSON line a kernel and value; exit code 1
+where one does not compile. Shows nothing of what a compiled kernel computes.
 """
 
 from __future__ import annotations
@@ -19,14 +21,22 @@ from typing import Any
 from .aot import CASES, MODEL_DTYPE, TYPES, Case
 
 VALUES = (0, 1, 16, 17)
-SIMILAR = ("norm 4096", "stats", "stats+moments", "stats+kl", "stats+kl+reverse", "stats+kl+precise")
+SIMILAR = (
+    "norm 4096",
+    "stats",
+    "stats+moments",
+    "stats+kl",
+    "stats+kl+reverse",
+    "stats+kl+precise",
+)
 """Cases whose integers are used as in another case; tried under `each` alone."""
 USUAL = 4096
 """What the other integers are while one is tried: ordinary, and a multiple of 16."""
 
 
 class AbsentGpu:
-    """The part of a Triton driver that compiling asks: which GPU it is for. There is none to launch on."""
+    """The part of a Triton driver that compiling asks: which GPU it is for. There is none to launch
+    on."""
 
     def __init__(self, arch: int) -> None:
         from triton.backends.compiler import GPUTarget
@@ -60,9 +70,15 @@ def error_of(case: Case, integers: dict[str, int]) -> str | None:
     Needs `AbsentGpu` as Triton's active driver. Integers that are not named are `USUAL`.
     """
     kernel = _kernel(case)
-    arguments = {name: _argument(case, name, integers) for name in kernel.arg_names if name not in case.constants}
+    arguments = {
+        name: _argument(case, name, integers)
+        for name in kernel.arg_names
+        if name not in case.constants
+    }
     try:
-        kernel.warmup(grid=(1,), num_warps=case.warps, enable_fp_fusion=True, **arguments, **case.constants)
+        kernel.warmup(
+            grid=(1,), num_warps=case.warps, enable_fp_fusion=True, **arguments, **case.constants
+        )
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
     return None
@@ -70,7 +86,7 @@ def error_of(case: Case, integers: dict[str, int]) -> str | None:
 
 def _kernel(case: Case) -> Any:
     module, _, function = case.kernel.partition(":")
-    return getattr(importlib.import_module(f"diffengine.kernels.{module}"), function)
+    return getattr(importlib.import_module(f"diffengine.kernels.triton_rows.{module}"), function)
 
 
 def _is_pointer(name: str) -> bool:
@@ -101,7 +117,8 @@ def main(names: list[str]) -> int:
     """Try every case; returns the exit code."""
     from triton.runtime import driver
 
-    failed, each = 0, "each" in names
+    failed = 0
+    each = "each" in names
     for arch in [int(name.removeprefix("sm_")) for name in names if name.startswith("sm_")] or [90]:
         driver.set_active(AbsentGpu(arch))
         for case in cases_to_try(each=each):

@@ -2,10 +2,11 @@
 
     python -m diffengine.bench.kernels [bfloat16 | float32]
 
-One JSON line for the hardware and its ceilings (copy, read, matrix product), then one for each provider of each task
-and size: milliseconds, GB/s over the bytes that must be read once, share of the copy ceiling, memory, and error against
-float64. A provider whose error is too large gets no speed-up, nor does anybody over it. Runs on a CPU at small sizes.
-Whether a number is good it does not know: the line says it beside the ceiling.
+One JSON line for the hardware and its ceilings (copy, read, matrix product), then one for each
+provider of each task and size: milliseconds, GB/s over the bytes that must be read once, share of
+the copy ceiling, memory, and error against float64. A provider whose error is too large gets no
+speed-up, nor does anybody over it. Runs on a CPU at small sizes. Whether a number is good it does
+not know: the line says it beside the ceiling.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ HEADS = {
     "cuda": ((1024, 4096, VOCABULARY), (4096, 4096, VOCABULARY), (16384, 4096, VOCABULARY)),
     "cpu": ((64, 4096, VOCABULARY), (64, 128, VOCABULARY), (1024, 128, 560)),
 }
-"""Rows, features and vocabulary: LLaDA-8B's head; on a CPU also one of the bundled model's width and its own."""
+"""Rows, features and vocabulary: LLaDA-8B's head; on a CPU also one of the bundled model's width
+and its own."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -48,7 +50,8 @@ def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict
     """One row per provider for one task, eager torch first."""
     sets = 3 if task.rows * task.vocabulary < 1 << 30 else 2
     drawn = [
-        like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed) for seed in range(sets)
+        like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed)
+        for seed in range(sets)
     ]
     asked = [question(x, drawn[i - 1]) for i, x in enumerate(drawn)]
     eager_ms = None
@@ -58,7 +61,9 @@ def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict
             row |= _measured(task, provide, asked, copy_gb_s, device)
         except Unavailable as why:
             row["not_run"] = str(why)
-        except Exception as error:  # a peer that fails here says so in its row, and the others go on
+        except (
+            Exception
+        ) as error:  # a peer that fails here says so in its row, and the others go on
             row["failed"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         eager_ms = row["ms"] if name == "eager" and row.get("parity") else eager_ms
         comparable = name != "eager" and eager_ms and row.get("parity")
@@ -75,19 +80,33 @@ def _measured(
     error = errors(provide(asked[0]), asked[0])
     extra = {"peak_extra_bytes": torch.cuda.max_memory_allocated(device) - held} if on_gpu else {}
     ms = median_ms(lambda i: provide(asked[i % len(asked)]), device)
-    must_read = (2 if task.name == "stats+kl" else 1) * task.rows * task.vocabulary * task.dtype.itemsize
+    must_read = (
+        (2 if task.name == "stats+kl" else 1) * task.rows * task.vocabulary * task.dtype.itemsize
+    )
     gb_s = 1e-6 * must_read / ms
-    return {"error": error, "parity": has_parity(error), "ms": ms, "gb_s": gb_s, "share_of_copy": gb_s / copy_gb_s,
-            **extra}  # fmt: skip
+    return {
+        "error": error,
+        "parity": has_parity(error),
+        "ms": ms,
+        "gb_s": gb_s,
+        "share_of_copy": gb_s / copy_gb_s,
+        **extra,
+    }
 
 
-def head_cost(rows: int, features: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """The head's matrix product alone against whole steps: statistics, top 16, and KL from the ring."""
+def head_cost(
+    rows: int, features: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    """The head's matrix product alone against whole steps: statistics, top 16, and KL from the
+    ring."""
     weight = torch.randn(vocabulary, features, device=device, dtype=dtype) / features**0.5
     hidden = 3 * torch.randn(rows, features, device=device, dtype=dtype)
-    place, first = torch.arange(rows, device=device), torch.zeros(rows, dtype=torch.bool, device=device)
+    place = torch.arange(rows, device=device)
+    first = torch.zeros(rows, dtype=torch.bool, device=device)
     plain = Head(weight, sampling=Sampling())
-    ring = Head(weight, sampling=Sampling(), ring=LogitRing(rows, vocabulary, dtype=dtype, device=device))
+    ring = Head(
+        weight, sampling=Sampling(), ring=LogitRing(rows, vocabulary, dtype=dtype, device=device)
+    )
     with_ring = Rows(hidden, place=place, first=first)
     stats = plain.step(Rows(hidden), topk=16)[0]
     answer = {"lse": stats.lse, "entropy": stats.entropy, "top1_id": stats.top1_id}
@@ -99,23 +118,35 @@ def head_cost(rows: int, features: int, vocabulary: int, *, dtype: torch.dtype, 
     compared = median_ms(lambda _: ring.step(with_ring), device, repeats=5)
     everything = median_ms(lambda _: ring.step(with_ring, topk=16), device, repeats=5)
     return {
-        "task": "head", "rows": rows, "features": features, "vocabulary": vocabulary, "dtype": str(dtype)[6:],
-        "error": error, "parity": has_parity(error), "matmul_ms": product, "step_ms": alone,
-        "step_with_kl_ms": compared, "step_with_kl_and_top_16_ms": everything,
+        "task": "head",
+        "rows": rows,
+        "features": features,
+        "vocabulary": vocabulary,
+        "dtype": str(dtype)[6:],
+        "error": error,
+        "parity": has_parity(error),
+        "matmul_ms": product,
+        "step_ms": alone,
+        "step_with_kl_ms": compared,
+        "step_with_kl_and_top_16_ms": everything,
         "statistics_over_matmul": (alone - product) / product,
         "statistics_with_kl_over_matmul": (compared - product) / product,
         "all_over_matmul": (everything - product) / product,
-    }  # fmt: skip
+    }
 
 
 def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str, Any]:
-    """What single operations of torch over a block of float32 logits take on this CPU: the bricks of a step there.
+    """What single operations of torch over a block of float32 logits take on this CPU: the bricks
+    of a step there.
 
-    Nanoseconds a logit, beside the head's product of the same rows; two million bytes of logits, in the cache.
+    Nanoseconds a logit, beside the head's product of the same rows; two million bytes of logits, in
+    the cache.
     """
     cpu = torch.device("cpu")
     x = like_llada(logits // vocabulary, vocabulary, dtype=torch.float32, device=cpu, seed=1)
-    hidden, weight, out = torch.randn(len(x), features), torch.randn(vocabulary, features), torch.empty_like(x)
+    hidden = torch.randn(len(x), features)
+    weight = torch.randn(vocabulary, features)
+    out = torch.empty_like(x)
     peak = x.amax(-1, keepdim=True)
     bricks: dict[str, Any] = {
         "product": lambda _: torch.mm(hidden, weight.T, out=out),
@@ -126,7 +157,9 @@ def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str
         "torch.topk 16": lambda _: x.topk(16, -1),
         "largest 16": lambda _: largest(x, 16),
     }
-    taken = {name: 1e6 * median_ms(call, cpu, repeats=15) / x.numel() for name, call in bricks.items()}
+    taken = {
+        name: 1e6 * median_ms(call, cpu, repeats=15) / x.numel() for name, call in bricks.items()
+    }
     return {"task": "passes", "vocabulary": vocabulary, "features": features, "ns_per_logit": taken}
 
 
@@ -134,7 +167,8 @@ def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str
 def kernels_lines(
     dtype: torch.dtype, *, sizes: tuple[int, ...] | None = None, vocabulary: int = VOCABULARY
 ) -> Iterator[dict[str, Any]]:
-    """Everything this file measures for one dtype of logits, on the GPU if there is one; `sizes` for a quick look."""
+    """Everything this file measures for one dtype of logits, on the GPU if there is one; `sizes`
+    for a quick look."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = ceilings(device)
     yield {"hardware": hardware(device), "ceilings": best, **_without_triton(device)}
@@ -151,7 +185,10 @@ def _without_triton(device: torch.device) -> dict[str, str]:
     if device.type == "cpu":
         return {"note": "no GPU: ours is the specification in plain torch, at sizes for a CPU"}
     if not served_by_triton(torch.empty(0, 1, device=device)):
-        return {"note": "triton is not installed: ours is the specification in plain torch; pip install triton"}
+        return {
+            "note": "triton is not installed: ours is the specification in plain torch; pip "
+            "install triton"
+        }
     return {}
 
 

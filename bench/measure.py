@@ -1,4 +1,5 @@
-"""How a benchmark measures: medians, this machine's ceilings, random logits, and what they were measured on.
+"""How a benchmark measures: medians, this machine's ceilings, random logits, and what they were
+measured on.
 
 Knows nothing of kernels or peers.
 """
@@ -22,11 +23,17 @@ def wait(device: torch.device) -> None:
 
 
 def median_ms(call: Callable[[int], object], device: torch.device, *, repeats: int = 7) -> float:
-    """Median time of `call(i)` in ms after two warm-ups; `i` rotates the inputs so that no cache holds them.
+    """Median time of `call(i)` in ms after two warm-ups; `i` rotates the inputs so that no cache
+    holds them.
 
-    One thread of a CPU is asked for the time that it worked, so that other work on the machine counts less.
+    One thread of a CPU is asked for the time that it worked, so that other work on the machine
+    counts less.
     """
-    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock = (
+        time.process_time
+        if device.type == "cpu" and torch.get_num_threads() == 1
+        else time.perf_counter
+    )
     for i in range(2):
         call(i)
     times = []
@@ -39,16 +46,21 @@ def median_ms(call: Callable[[int], object], device: torch.device, *, repeats: i
     return statistics.median(times)
 
 
-def like_llada(rows: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
+def like_llada(
+    rows: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device, seed: int
+) -> Tensor:
     """Random logits [rows, V] with one peak of 15 to 30 over a spread of 3."""
     generator = torch.Generator(device).manual_seed(seed)
     x = 3 * torch.randn(rows, vocabulary, generator=generator, device=device)
     at = torch.randint(vocabulary, (rows, 1), generator=generator, device=device)
-    return x.scatter_add_(1, at, 15 + 15 * torch.rand(rows, 1, generator=generator, device=device)).to(dtype)
+    return x.scatter_add_(
+        1, at, 15 + 15 * torch.rand(rows, 1, generator=generator, device=device)
+    ).to(dtype)
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """What the machine can do at best here: copy and read in GB/s, a square matrix product in TFLOP/s."""
+    """What the machine can do at best here: copy and read in GB/s, a square matrix product in
+    TFLOP/s."""
     n = (1 << 29) if device.type == "cuda" else (1 << 24)
     source, target = (torch.ones(n, device=device, dtype=torch.bfloat16) for _ in range(2))
     side = 8192 if device.type == "cuda" else 1024
@@ -76,6 +88,9 @@ def hardware(device: torch.device) -> dict[str, str]:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "CPU")
+            return next(
+                (line.split(":")[1].strip() for line in file if line.startswith("model name")),
+                "CPU",
+            )
     except OSError:
         return platform.processor() or "CPU"

@@ -1,8 +1,8 @@
 """Who answers the same questions about rows of logits, and how far each answer is from float64.
 
-Tasks: `logprob` (logsumexp and the log-probability of one token), `stats` (entropy, argmax and margin besides),
-`stats+kl` (KL to the step before besides), `gumbel` (a draw at temperature 1) and `topk` (the eight largest). Times are
-taken elsewhere.
+Tasks: `logprob` (logsumexp and the log-probability of one token), `stats` (entropy, argmax and
+margin besides), `stats+kl` (KL to the step before besides), `gumbel` (a draw at temperature 1) and
+`topk` (the eight largest). Times are taken elsewhere.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from ..kernels.dispatch import gumbel_argmax, logit_stats
-from ..kernels.gumbel import token_noise
+from ..kernels.noise import token_noise
 
 BITS = 1.4426950408889634
-ROWS_CHECKED, SEED, K = 8, 3, 8
+ROWS_CHECKED = 8
+SEED = 3
+K = 8
 PARITY = {"lse": 1e-4, "logprob": 1e-4, "entropy": 2e-4, "kl": 2e-3}
-"""Largest error against float64 (nats, nats, bits, bits) with which a provider's time may be compared: what the literal
-definition loses in float32 at V = 126464. Ids and the k largest must be right."""
+"""Largest error against float64 (nats, nats, bits, bits) with which a provider's time may be
+compared: what the literal definition loses in float32 at V = 126464. Ids and the k largest must be
+right."""
 
 Answer = dict[str, Tensor]
 
@@ -73,7 +76,8 @@ def eager_kl(q: Question) -> Answer:
 
 
 def published_draw(q: Question) -> Answer:
-    """exp(x) / (-log u)^T in float64, argmax, at T = 1, as LLaDA's generate.py; its noise is its own."""
+    """exp(x) / (-log u)^T in float64, argmax, at T = 1, as LLaDA's generate.py; its noise is its
+    own."""
     wide = q.logits.double()
     noise = -torch.rand_like(wide).log()
     return {"drawn": (wide.exp() / noise).argmax(-1)}
@@ -85,9 +89,15 @@ def eager_topk(q: Question) -> Answer:
 
 
 def ours_stats(q: Question) -> Answer:
-    """By the code that diffengine runs on this device, without mean and std, which no peer gives; as the next four."""
+    """By the code that diffengine runs on this device, without mean and std, which no peer gives;
+    as the next four."""
     stats = logit_stats(q.logits, moments=False)
-    return {"lse": stats.lse, "entropy": stats.entropy, "top1_id": stats.top1_id, "margin": stats.margin}
+    return {
+        "lse": stats.lse,
+        "entropy": stats.entropy,
+        "top1_id": stats.top1_id,
+        "margin": stats.margin,
+    }
 
 
 def ours_logprob(q: Question) -> Answer:
@@ -97,7 +107,8 @@ def ours_logprob(q: Question) -> Answer:
 
 
 def ours_kl(q: Question) -> Answer:
-    """Nothing is known of the previous rows, so their logsumexp is taken as well; a run has it from the step before."""
+    """Nothing is known of the previous rows, so their logsumexp is taken as well; a run has it from
+    the step before."""
     stats = logit_stats(q.logits, previous=q.previous, moments=False)
     return {"lse": stats.lse, "entropy": stats.entropy, "top1_id": stats.top1_id, "kl": stats.kl}
 
@@ -121,9 +132,18 @@ def liger(q: Question) -> Answer:
         raise Unavailable("liger-kernel is not installed") from None
     if not q.logits.is_cuda:
         raise Unavailable("liger-kernel needs a GPU")
-    options: dict[str, Any] = {"weight": None, "ignore_index": -100, "lse_square_scale": 0.0, "label_smoothing": 0.0,
-                               "reduction": "none", "softcap": None, "return_z_loss": False}  # fmt: skip
-    return {"logprob": -cross_entropy_forward(q.logits.clone(), q.targets[:, 0], **options)[0].float()}
+    options: dict[str, Any] = {
+        "weight": None,
+        "ignore_index": -100,
+        "lse_square_scale": 0.0,
+        "label_smoothing": 0.0,
+        "reduction": "none",
+        "softcap": None,
+        "return_z_loss": False,
+    }
+    return {
+        "logprob": -cross_entropy_forward(q.logits.clone(), q.targets[:, 0], **options)[0].float()
+    }
 
 
 def compiled(provide: Provider) -> Provider:
@@ -132,11 +152,19 @@ def compiled(provide: Provider) -> Provider:
 
 
 EAGER: dict[str, Provider] = {
-    "logprob": eager_logprob, "stats": eager_stats, "stats+kl": eager_kl, "gumbel": published_draw, "topk": eager_topk,
-}  # fmt: skip
+    "logprob": eager_logprob,
+    "stats": eager_stats,
+    "stats+kl": eager_kl,
+    "gumbel": published_draw,
+    "topk": eager_topk,
+}
 OURS: dict[str, Provider] = {
-    "logprob": ours_logprob, "stats": ours_stats, "stats+kl": ours_kl, "gumbel": ours_draw, "topk": ours_topk,
-}  # fmt: skip
+    "logprob": ours_logprob,
+    "stats": ours_stats,
+    "stats+kl": ours_kl,
+    "gumbel": ours_draw,
+    "topk": ours_topk,
+}
 
 
 def providers(task: str) -> dict[str, Provider]:
@@ -152,18 +180,30 @@ def providers(task: str) -> dict[str, Provider]:
 
 
 def errors(found: Answer, q: Question) -> dict[str, float]:
-    """Largest error of each result against float64 on at most eight rows; of ids and draws, how many are wrong."""
+    """Largest error of each result against float64 on at most eight rows; of ids and draws, how
+    many are wrong."""
     x = q.logits[:ROWS_CHECKED].double()
     logp = x.log_softmax(-1)
-    truth = {"lse": x.logsumexp(-1), "entropy": -(logp.exp() * logp).sum(-1) * BITS,
-             "logprob": logp.gather(1, q.targets[:ROWS_CHECKED])[:, 0]}  # fmt: skip
+    truth = {
+        "lse": x.logsumexp(-1),
+        "entropy": -(logp.exp() * logp).sum(-1) * BITS,
+        "logprob": logp.gather(1, q.targets[:ROWS_CHECKED])[:, 0],
+    }
     if "kl" in found:
-        truth["kl"] = (logp.exp() * (logp - q.previous[:ROWS_CHECKED].double().log_softmax(-1))).sum(-1) * BITS
+        truth["kl"] = (
+            logp.exp() * (logp - q.previous[:ROWS_CHECKED].double().log_softmax(-1))
+        ).sum(-1) * BITS
     if "topk" in found:
         truth["topk"] = x.topk(K, -1).values
-    measured = {n: (found[n][:ROWS_CHECKED].double() - t).abs().max().item() for n, t in truth.items() if n in found}
+    measured = {
+        n: (found[n][:ROWS_CHECKED].double() - t).abs().max().item()
+        for n, t in truth.items()
+        if n in found
+    }
     if "top1_id" in found:
-        measured["not_a_maximum"] = _count(x.gather(1, found["top1_id"][:ROWS_CHECKED, None])[:, 0] != x.amax(-1))
+        measured["not_a_maximum"] = _count(
+            x.gather(1, found["top1_id"][:ROWS_CHECKED, None])[:, 0] != x.amax(-1)
+        )
     if "drawn" in found:
         measured |= _draw_errors(found, x, q.counter[:ROWS_CHECKED])
     return measured
@@ -171,7 +211,9 @@ def errors(found: Answer, q: Question) -> dict[str, float]:
 
 def _draw_errors(found: Answer, x: Tensor, counter: Tensor) -> dict[str, float]:
     drawn = found["drawn"][: len(x)]
-    if "counted" not in found:  # noise of its own: no more can be said than that the token is a possible one
+    if (
+        "counted" not in found
+    ):  # noise of its own: no more can be said than that the token is a possible one
         return {"impossible": _count(x.log_softmax(-1).gather(1, drawn[:, None])[:, 0] < -30)}
     keys = x - token_noise(counter, vocabulary=x.shape[1], seed=SEED).log()
     best = keys.topk(2, -1).values

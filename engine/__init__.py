@@ -1,1 +1,2 @@
-"""The engine: problems in, a run directory out. Models, samplers, packed decoding, the store, the command line."""
+"""The engine: problems in, a run directory out. Models, samplers, packed decoding, the store, the
+command line."""

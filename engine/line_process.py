@@ -1,7 +1,9 @@
-"""A child process that answers one line for each line it is given, and can be ended at any moment: `LineProcess`.
+"""A child process that answers one line for each line it is given, and can be ended at any moment:
+`LineProcess`.
 
-What asks Math-Verify (`symbolic`) and renders a checkpoint's chat template (`chat_template`) is kept apart like this:
-only a process can be stopped inside a computation that never returns, from any thread. Knows nothing of the lines.
+What asks Math-Verify (`symbolic`) and renders a checkpoint's chat template (`chat_template`) is
+kept apart like this: only a process can be stopped inside a computation that never returns, from
+any thread. Knows nothing of the lines.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from queue import Empty, Queue
 
 
 class EndedError(Exception):
-    """The child ended instead of answering; `code` is its exit status, negative for the signal that killed it."""
+    """The child ended instead of answering; `code` is its exit status, negative for the signal that
+    killed it."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"ended with status {code}")
@@ -25,14 +28,19 @@ class LineProcess:
 
     def __init__(self, command: list[str]) -> None:
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             encoding="utf-8",
-        )  # fmt: skip
+        )
         self._answers: Queue[str] = Queue()
         threading.Thread(target=self._forward, daemon=True).start()
 
     def ask(self, line: str, *, seconds: float) -> str:
-        """The answer to `line`. Raises TimeoutError after `seconds`, EndedError where the child ends instead."""
+        """The answer to `line`. Raises TimeoutError after `seconds`, EndedError where the child
+        ends instead."""
         try:
             assert self._child.stdin is not None
             self._child.stdin.write(line + "\n")

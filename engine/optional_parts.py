@@ -1,8 +1,9 @@
-"""The packages that a run or an analysis can do without, imported so that a broken one is an absent one with a reason.
+"""The packages that a run or an analysis can do without, imported so that a broken one is an absent
+one with a reason.
 
-That a package is there says little: numba beside a numpy of the wrong year raises AttributeError, faiss without CUDA's
-libraries OSError or RuntimeError. Whoever uses such a package asks here and has a way without it. Standard library
-alone, so that the analyses may import this on a laptop.
+That a package is there says little: numba beside a numpy of the wrong year raises AttributeError,
+faiss without CUDA's libraries OSError or RuntimeError. Whoever uses such a package asks here and
+has a way without it. Standard library alone, so that the analyses may import this on a laptop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """A package as it was met: the module, or None and why. `installed` tells a broken one from an absent one."""
+    """A package as it was met: the module, or None and why. `installed` tells a broken one from an
+    absent one."""
 
     module: ModuleType | None
     installed: bool
@@ -26,9 +28,11 @@ class Part(NamedTuple):
 
 
 def optional_part(name: str, *, instead: str) -> Part:
-    """The module `name`. Where it is installed and raises, one warning says what it raised and what is done `instead`.
+    """The module `name`. Where it is installed and raises, one warning says what it raised and what
+    is done `instead`.
 
-    The first answer holds for the process. Raises nothing that an import raises, save what ends a process.
+    The first answer holds for the process. Raises nothing that an import raises, save what ends a
+    process.
     """
     part = _import(name)
     if part.installed and part.module is None:
@@ -37,7 +41,8 @@ def optional_part(name: str, *, instead: str) -> Part:
 
 
 def warn_failed_use(name: str, error: Exception, *, instead: str) -> str:
-    """Warn once that `name` imported but raised `error` when it was used; returns the sentence, for the results."""
+    """Warn once that `name` imported but raised `error` when it was used; returns the sentence, for
+    the results."""
     message = f"{name} failed when it was used ({in_short(error)}); {instead}"
     _warn_once(message)
     return message

@@ -1,14 +1,21 @@
-"""Lazy tables from a name to the object that carries it: `"llada": "diffengine.engine.policies.llada:LLaDAPolicy"`.
+"""Tables of things by name: policies, families, metrics, estimators, panels, commands.
 
-Adding a thing is one file and one row; nothing is imported until the row is asked for. Knows nothing of the things.
+A row is `"llada": "diffengine.engine.policies.llada:LLADA"`; nothing is imported until its row is
+asked for. Adding a thing of ours is one file and one row. Strangers need no row: an installed
+package offers its things through Python entry points; `module:attribute` names a thing outright.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+import importlib.metadata
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OURS = "diffengine"
 
 
 class UnknownNameError(KeyError):
@@ -18,18 +25,38 @@ class UnknownNameError(KeyError):
         return str(self.args[0])
 
 
-class Registry(Mapping[str, str]):
-    """A read-only table of `name -> "module:attribute"` for one kind of thing."""
+class PluginError(ValueError):
+    """Code from outside that cannot be used; the message says whose and why."""
 
-    def __init__(self, kind: str, rows: Mapping[str, str]) -> None:
-        self.kind, self._rows = kind, dict(rows)
+
+class Row(NamedTuple):
+    """One thing: where it is (`module:attribute`), which package brought it, in which version.
+
+    A module that belongs to no installed package has `package` "" and the beginning of its file's
+    sha256 for a version, so that a run still says which code it used.
+    """
+
+    name: str
+    target: str
+    package: str
+    version: str
+
+
+class Registry(Mapping[str, str]):
+    """A table of `name -> "module:attribute"` for one kind of thing.
+
+    `kind`: what one of them is called in messages. `group`: the entry points that add to the table,
+    such as "diffengine.policies"; without it nobody else can.
+    """
+
+    def __init__(self, kind: str, rows: Mapping[str, str], *, group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._ours = dict(rows)
+        self._all: dict[str, Row] | None = None
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._rows:
-            near = difflib.get_close_matches(name, self._rows, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UnknownNameError(f"no {self.kind} is called {name!r}; there are: {', '.join(self._rows)}.{hint}")
-        return self._rows[name]
+        return self.row(name).target
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -37,7 +64,95 @@ class Registry(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def row(self, name: str) -> Row:
+        """What is known of `name`, which may be a `module:attribute`.
+
+        Raises UnknownNameError, PluginError (no such module or attribute).
+        """
+        if name not in self._rows and ":" in name and self.group is not None:
+            _import(self.kind, name)
+            return _row_of_module(name)
+        if name not in self._rows:
+            raise UnknownNameError(
+                f"no {self.kind} is called {name!r}; "
+                f"there are: {', '.join(self._rows)}.{nearest(name, self._rows)}"
+            )
+        return self._rows[name]
+
     def load(self, name: str) -> Any:
-        """Import and return what `name` stands for; raises UnknownNameError."""
-        module, _, attribute = self[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        """Import and return what `name` stands for, or what `module:attribute` names outright.
+
+        Raises UnknownNameError, PluginError.
+        """
+        row = self.row(name)
+        if row.package == OURS:
+            module, _, attribute = row.target.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        return _import(self.kind, row.target)
+
+    @property
+    def _rows(self) -> dict[str, Row]:
+        if self._all is None:
+            self._all = self._read()
+        return self._all
+
+    def _read(self) -> dict[str, Row]:
+        version = _version(OURS)
+        rows = {name: Row(name, target, OURS, version) for name, target in self._ours.items()}
+        if self.group is None:
+            return rows
+        for point in importlib.metadata.entry_points(group=self.group):
+            package = point.dist.name if point.dist else ""
+            if point.name in rows:
+                other = rows[point.name].package
+                raise PluginError(
+                    f"two packages name a {self.kind} {point.name!r}: {other} and {package}; "
+                    "uninstall one of them, or name the thing as module:attribute"
+                )
+            rows[point.name] = Row(point.name, point.value, package, _version(package))
+        return rows
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The sentence "Did you mean 'x'?" with a space before it, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _import(kind: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:  # a stranger's module may raise anything while it is imported
+        raise PluginError(
+            f"{kind} {target!r}: module {module!r} cannot be imported "
+            f"({type(error).__name__}: {error}); install its package or set PYTHONPATH"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise PluginError(f"{kind} {target!r}: module {module!r} has no {attribute!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _row_of_module(target: str) -> Row:
+    module, _, _ = target.partition(":")
+    if module.partition(".")[0] == OURS:
+        return Row(target, target, OURS, _version(OURS))
+    packages = importlib.metadata.packages_distributions().get(module.partition(".")[0], [])
+    if packages:
+        return Row(target, target, packages[0], _version(packages[0]))
+    file = getattr(importlib.import_module(module), "__file__", None)
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return Row(target, target, "", f"sha256:{digest[:12]}")
+
+
+def _version(package: str) -> str:
+    if package == OURS:
+        from .. import __version__
+
+        return __version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

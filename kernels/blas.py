@@ -1,7 +1,9 @@
-"""How many rows a matrix product needs so that a row's last bits do not depend on how many rows there are.
+"""How many rows a matrix product needs so that a row's last bits do not depend on how many rows
+there are.
 
-With few rows per thread a BLAS takes another code path, which sums in another order (measured with oneMKL on AVX-512:
-the change lies between 4 and 5 rows per thread). Knows nothing of what the rows mean.
+With few rows per thread a BLAS takes another code path, which sums in another order (measured with
+oneMKL on AVX-512: the change lies between 4 and 5 rows per thread). Knows nothing of what the rows
+mean.
 """
 
 from __future__ import annotations

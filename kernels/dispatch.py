@@ -1,7 +1,9 @@
-"""Which code serves a tensor: Triton for one on a GPU, plain torch for the rest. Same signatures, same meaning.
+"""Which code serves a tensor: Triton for one on a GPU, plain torch for the rest. Same signatures,
+same meaning.
 
-Triton is imported when the first such tensor comes. TRITON_INTERPRET=1, which must be set before triton is imported
-anywhere, sends tensors of the CPU through the same kernels, slowly. float64 is always the specification's.
+Triton is imported when the first such tensor comes. TRITON_INTERPRET=1, which must be set before
+triton is imported anywhere, sends tensors of the CPU through the same kernels, slowly. float64 is
+always the specification's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from . import gumbel, layers, reference
+from . import layers, reference
+from . import noise as gumbel
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,9 +37,11 @@ def served_by_triton(logits: Tensor) -> bool:
 def by_device(
     specification: Callable[Concatenate[Tensor, P], R], *, kernel: str
 ) -> Callable[Concatenate[Tensor, P], R]:
-    """`specification`, or `kernel` ("module:function" of this package, imported when needed) where it takes the logits.
+    """`specification`, or `kernel` ("module:function" of this package, imported when needed) where
+    it takes the logits.
 
-    Both have the same parameters, so that nothing is said of them here; tests/kernels/test_dispatch.py compares them.
+    Both have the same parameters, so that nothing is said of them here;
+    tests/kernels/test_dispatch.py compares them.
     """
     module, _, name = kernel.partition(":")
 
@@ -44,16 +49,22 @@ def by_device(
     def serve(logits: Tensor, /, *arguments: P.args, **options: P.kwargs) -> R:
         if not served_by_triton(logits):
             return specification(logits, *arguments, **options)
-        compute: Callable[..., R] = getattr(importlib.import_module(f".{module}", __package__), name)
-        with torch.cuda.device_of(logits):  # Triton launches on the current device, wherever the tensors lie
+        compute: Callable[..., R] = getattr(
+            importlib.import_module(f".{module}", __package__), name
+        )
+        with torch.cuda.device_of(
+            logits
+        ):  # Triton launches on the current device, wherever the tensors lie
             return compute(logits, *arguments, **options)
 
     return serve
 
 
-logit_stats = by_device(reference.logit_stats, kernel="launch:logit_stats")
-gumbel_argmax = by_device(gumbel.gumbel_argmax, kernel="gumbel_kernel:gumbel_argmax")
-token_probability = by_device(reference.token_probability, kernel="launch:token_probability")
-add_rms_norm = by_device(layers.add_rms_norm, kernel="layer_kernels:add_rms_norm")
-rotated = by_device(layers.rotated, kernel="layer_kernels:rotated")
-gated = by_device(layers.gated, kernel="layer_kernels:gated")
+logit_stats = by_device(reference.logit_stats, kernel="triton_rows.launch:logit_stats")
+gumbel_argmax = by_device(gumbel.gumbel_argmax, kernel="triton_rows.gumbel:gumbel_argmax")
+token_probability = by_device(
+    reference.token_probability, kernel="triton_rows.launch:token_probability"
+)
+add_rms_norm = by_device(layers.add_rms_norm, kernel="triton_rows.layers:add_rms_norm")
+rotated = by_device(layers.rotated, kernel="triton_rows.layers:rotated")
+gated = by_device(layers.gated, kernel="triton_rows.layers:gated")

@@ -1,14 +1,15 @@
-"""Exact linear algebra of logits in hidden space: Gram matrices, CKA, distances, principal components and moments of
-V-dimensional vectors from D dimensions.
+"""Exact linear algebra of logits in hidden space: Gram matrices, CKA, distances, principal
+components and moments of V-dimensional vectors from D dimensions.
 
-Logits are X = H W^T, so X X^T = H (W^T W) H^T: with G = W^T W every inner product of logit vectors is a quadratic
-form of hidden states, V/D times cheaper and more precise than going through rounded logits. Shapes: S steps,
-P positions, D features, V vocabulary.
+Logits are X = H W^T, so X X^T = H (W^T W) H^T: with G = W^T W every inner product of logit vectors
+is a quadratic form of hidden states, V/D times cheaper and more precise than going through rounded
+logits. Shapes: S steps, P positions, D features, V vocabulary.
 
-Three traps. TF32 must be off for these products (its Gram error is 3e-4), so it is switched off around them. Hidden
-states are centred before they are multiplied, because uncentred float32 Grams lose the digits that matter. Distances
-take the difference first: |a|^2 + |b|^2 - 2ab of near neighbours is all cancellation, and torch.cdist does just that
-above 25 rows. These are geometries of the exact logits; rounding logits to bfloat16 moves them by 1e-4.
+Three traps. TF32 must be off for these products (its Gram error is 3e-4), so it is switched off
+around them. Hidden states are centred before they are multiplied, because uncentred float32 Grams
+lose the digits that matter. Distances take the difference first: |a|^2 + |b|^2 - 2ab of near
+neighbours is all cancellation, and torch.cdist does just that above 25 rows. These are geometries
+of the exact logits; rounding logits to bfloat16 moves them by 1e-4.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ MIN_ROWS = 4  # below that the unbiased HSIC divides by zero
 
 
 class Principal(NamedTuple):
-    """Principal components of N logit vectors, largest first, as far as they have any variance that can be seen."""
+    """Principal components of N logit vectors, largest first, as far as they have any variance that
+    can be seen."""
 
     scores: Tensor  # [N, K]
     singular_values: Tensor  # [K]
@@ -44,23 +46,31 @@ class LogitGeometry:
             part = rows.to(wide)
             gram += part.T @ part
             columns += part.sum(0)
-        self.weight, self.vocabulary = weight, weight.shape[0]
-        self.wide_gram, self.column_sum, self.gram = gram, columns, gram.float()
+        self.weight = weight
+        self.vocabulary = weight.shape[0]
+        self.wide_gram = gram
+        self.column_sum = columns
+        self.gram = gram.float()
 
     @cached_property
     def root(self) -> Tensor:
-        """R [D, D] (float32) with R R^T = G, so |x_i - x_j| = |(h_i - h_j) R|; good for a rank-deficient head too."""
+        """R [D, D] (float32) with R R^T = G, so |x_i - x_j| = |(h_i - h_j) R|; good for a
+        rank-deficient head too."""
         return _root(self.wide_gram)
 
     @cached_property
     def centred_root(self) -> Tensor:
         """R [D, D] of G - (W^T 1)(W^T 1)^T / V: the same for logits centred over the vocabulary."""
-        return _root(self.wide_gram - torch.outer(self.column_sum, self.column_sum) / self.vocabulary)
+        return _root(
+            self.wide_gram - torch.outer(self.column_sum, self.column_sum) / self.vocabulary
+        )
 
     def features(self, hidden: Tensor, *, space: str = "logits") -> Tensor:
-        """Vectors [..., D] (float32) with the same distances and inner products as the logits of hidden [..., D].
+        """Vectors [..., D] (float32) with the same distances and inner products as the logits of
+        hidden [..., D].
 
-        `space="clr"`: logits minus their mean over the vocabulary (Aitchison geometry of the probabilities).
+        `space="clr"`: logits minus their mean over the vocabulary (Aitchison geometry of the
+        probabilities).
         """
         roots = {"logits": "root", "clr": "centred_root"}
         if space not in roots:
@@ -69,14 +79,16 @@ class LogitGeometry:
             return hidden.float() @ getattr(self, roots[space])
 
     def centred_grams(self, hidden: Tensor) -> Tensor:
-        """Gram matrices [..., P, P] of the logits at hidden states [..., P, D], centred over the P rows (float32)."""
+        """Gram matrices [..., P, P] of the logits at hidden states [..., P, D], centred over the P
+        rows (float32)."""
         rows = hidden.float()
         rows = rows - rows.mean(-2, keepdim=True)
         with _full_float32():
             return rows @ self.gram @ rows.transpose(-1, -2)
 
     def distances(self, hidden: Tensor, others: Tensor | None = None) -> Tensor:
-        """Euclidean distances [N, M] between the logits at hidden [N, D] and others [M, D] (default: the same)."""
+        """Euclidean distances [N, M] between the logits at hidden [N, D] and others [M, D]
+        (default: the same)."""
         centre = hidden.float().mean(0)
         ours = self.features(hidden.float() - centre)
         theirs = ours if others is None else self.features(others.float() - centre)
@@ -98,12 +110,14 @@ class LogitGeometry:
         return Principal((left[:, :k] * values[:k]).float(), values[:k].float(), axes.T.float())
 
     def mean_logits(self, hidden: Tensor) -> Tensor:
-        """The mean [V] (float32) of the logits at hidden [N, D]: the logits of the mean hidden state."""
+        """The mean [V] (float32) of the logits at hidden [N, D]: the logits of the mean hidden
+        state."""
         mean = hidden.double().mean(0)
         return torch.cat([(part.double() @ mean).float() for part in self.weight.split(8192)])
 
     def moments(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and second moment [...] (float64, nats and nats^2) over the vocabulary of the logits at hidden [..., D].
+        """Mean and second moment [...] (float64, nats and nats^2) over the vocabulary of the logits
+        at hidden [..., D].
 
         The variance is not their difference, which cancels; it is |h centred_root|^2 / V.
         """
@@ -112,13 +126,16 @@ class LogitGeometry:
         return mean, ((rows @ self.wide_gram) * rows).sum(-1) / self.vocabulary
 
     def spread(self, hidden: Tensor) -> Tensor:
-        """Standard deviation [...] (float32, nats) over the vocabulary of the logits at hidden [..., D]."""
+        """Standard deviation [...] (float32, nats) over the vocabulary of the logits at hidden
+        [..., D]."""
         return self.features(hidden, space="clr").norm(dim=-1) / math.sqrt(self.vocabulary)
 
 
 def _root(gram: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     values, vectors = torch.linalg.eigh(gram)
-    return (vectors * values.clamp_min(0).sqrt()).to(dtype)  # a Cholesky factor would not exist for a tied head
+    return (vectors * values.clamp_min(0).sqrt()).to(
+        dtype
+    )  # a Cholesky factor would not exist for a tied head
 
 
 @contextlib.contextmanager
@@ -131,49 +148,62 @@ def _full_float32() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def debiased_hsic(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:  # noqa: E741 - the paper's letters
+def debiased_hsic(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
     """Unbiased HSIC [...] of Gram matrices [..., n, n] (Song et al. 2012, eq. 5). NaN for n < 4.
 
-    `rows` [..., n] (bool) restricts each matrix to some of its rows. The estimator removes any centring by itself, so
-    Grams centred over all rows give the value of the subset.
+    `rows` [..., n] (bool) restricts each matrix to some of its rows. The estimator removes any
+    centring by itself, so Grams centred over all rows give the value of the subset.
     """
-    k, l = _hollow(k), _hollow(l)  # noqa: E741
+    k = _hollow(k)
+    l = _hollow(l)
     n = torch.full(k.shape[:-2], float(k.shape[-1]), dtype=k.dtype, device=k.device)
     if rows is not None:
         keep = rows.to(k.dtype)
-        k, l = (m * keep[..., :, None] * keep[..., None, :] for m in (k, l))  # noqa: E741
+        k, l = (m * keep[..., :, None] * keep[..., None, :] for m in (k, l))
         n = keep.sum(-1)
     trace = (k * l).sum((-1, -2))
-    k_rows, l_rows = k.sum(-1), l.sum(-1)
+    k_rows = k.sum(-1)
+    l_rows = l.sum(-1)
     product = k_rows.sum(-1) * l_rows.sum(-1) / ((n - 1) * (n - 2))
     hsic = (trace + product - 2.0 / (n - 2) * (k_rows * l_rows).sum(-1)) / (n * (n - 3))
     return torch.where(n >= MIN_ROWS, hsic, math.nan)
 
 
-def debiased_cka(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:  # noqa: E741
-    """Debiased linear CKA [...]: HSIC(k, l) / sqrt(HSIC(k, k) HSIC(l, l)). May be slightly negative; never clamped.
+def debiased_cka(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Debiased linear CKA [...]: HSIC(k, l) / sqrt(HSIC(k, k) HSIC(l, l)). May be slightly
+    negative; never clamped.
 
-    NaN where a side has no variance that the estimator can see (its own HSIC is not positive) and for n < 4.
+    NaN where a side has no variance that the estimator can see (its own HSIC is not positive) and
+    for n < 4.
     """
-    k, l = k.double(), l.double()  # noqa: E741
-    own_k, own_l = debiased_hsic(k, k, rows), debiased_hsic(l, l, rows)
+    k = k.double()
+    l = l.double()
+    own_k = debiased_hsic(k, k, rows)
+    own_l = debiased_hsic(l, l, rows)
     valid = (own_k > 0) & (own_l > 0)
     return torch.where(valid, debiased_hsic(k, l, rows) / (own_k * own_l).sqrt(), math.nan).float()
 
 
 def cka_matrix(grams: Tensor) -> Tensor:
-    """Debiased CKA [S, S] between all pairs of S centred Gram matrices [S, n, n], by one matrix product.
+    """Debiased CKA [S, S] between all pairs of S centred Gram matrices [S, n, n], by one matrix
+    product.
 
-    Same quantity as `debiased_cka` pair by pair: with hollow Grams flattened, the three terms of the unbiased HSIC
-    are three matrix products.
+    Same quantity as `debiased_cka` pair by pair: with hollow Grams flattened, the three terms of
+    the unbiased HSIC are three matrix products.
     """
-    steps, n = grams.shape[0], grams.shape[-1]
+    steps = grams.shape[0]
+    n = grams.shape[-1]
     if n < MIN_ROWS:
         return grams.new_full((steps, steps), math.nan)
     hollow = _hollow(grams, torch.float64)
-    flat, rows = hollow.flatten(1), hollow.sum(-1)
+    flat = hollow.flatten(1)
+    rows = hollow.sum(-1)
     totals = rows.sum(-1)
-    hsic = flat @ flat.T + torch.outer(totals, totals) / ((n - 1) * (n - 2)) - 2.0 / (n - 2) * (rows @ rows.T)
+    hsic = (
+        flat @ flat.T
+        + torch.outer(totals, totals) / ((n - 1) * (n - 2))
+        - 2.0 / (n - 2) * (rows @ rows.T)
+    )
     own = hsic.diagonal()
     valid = (own > 0)[:, None] & (own > 0)[None, :]
     return torch.where(valid, hsic / torch.outer(own, own).sqrt(), math.nan).float()

@@ -1,9 +1,10 @@
-"""The output head, chunk by chunk: hidden states in, statistics and sampled tokens out, logits gone in between.
+"""The output head, chunk by chunk: hidden states in, statistics and sampled tokens out, logits gone
+in between.
 
-A chunk of rows is projected, reduced and dropped, so the largest tensor with a vocabulary dimension is
-[chunk_rows, V], apart from the ring that keeps the step before for KL; without a ring the previous hidden states are
-projected again, in the same chunk. Knows nothing of canvases or policies. Shapes: N rows, D features, V vocabulary,
-A target tokens.
+A chunk of rows is projected, reduced and dropped, so the largest tensor with a vocabulary dimension
+is [chunk_rows, V], apart from the ring that keeps the step before for KL; without a ring the
+previous hidden states are projected again, in the same chunk. Knows nothing of canvases or
+policies. Shapes: N rows, D features, V vocabulary, A target tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Sampling:
 
     `suppress`: ids set to -inf before everything else (the distribution itself changes).
     `confidence_suppress`: ids set to -inf after the token was proposed, for its confidence only.
-    `literal`: the reference's own arithmetic: softmax in the logits' dtype, every id is a candidate.
+    `literal`: the reference's own arithmetic: softmax in the logits' dtype, every id is a
+    candidate.
     """
 
     temperature: float = 0.0
@@ -48,7 +50,9 @@ class Rows(NamedTuple):
     previous: Tensor | None = None  # [N, D], the step before (guided already); NaN rows have none
     targets: Tensor | None = None  # [N, A]
     counter: Tensor | None = None  # [N, 3] int64: problem key, position, step; for the noise
-    place: Tensor | None = None  # [N] int64, where in the ring the row's step before lies and this one goes
+    place: Tensor | None = (
+        None  # [N] int64, where in the ring the row's step before lies and this one goes
+    )
     first: Tensor | None = None  # [N] bool, rows that have no step before
 
     def select(self, rows: Tensor | slice) -> Rows:
@@ -65,7 +69,8 @@ class Proposal(NamedTuple):
 
 
 class Head:
-    """`head.step(rows, ...)`: LogitStats and Proposal for N rows, at most `chunk_rows` of logits at a time."""
+    """`head.step(rows, ...)`: LogitStats and Proposal for N rows, at most `chunk_rows` of logits at
+    a time."""
 
     def __init__(
         self,
@@ -77,13 +82,21 @@ class Head:
         ring: LogitRing | None = None,
         logits_dtype: torch.dtype | None = None,
     ) -> None:
-        self.weight, self.sampling, self.guidance, self.chunk_rows = weight, sampling, guidance, chunk_rows
-        self.ring, self.logits_dtype = ring, logits_dtype or weight.dtype
+        self.weight = weight
+        self.sampling = sampling
+        self.guidance = guidance
+        self.chunk_rows = chunk_rows
+        self.ring = ring
+        self.logits_dtype = logits_dtype or weight.dtype
         if ring is not None and ring.logits.dtype != self.logits_dtype:
-            raise ValueError(f"the ring holds {ring.logits.dtype}, the head gives {self.logits_dtype}; make them equal")
+            raise ValueError(
+                f"the ring holds {ring.logits.dtype}, the head gives {self.logits_dtype}; make "
+                "them equal"
+            )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Rows [N, V] of logits in `logits_dtype`; N is padded inside, so that a row's bits do not depend on it."""
+        """Rows [N, V] of logits in `logits_dtype`; N is padded inside, so that a row's bits do not
+        depend on it."""
         short = (self.chunk_rows if hidden.is_cuda else safe_rows()) - len(hidden)
         padded = F.pad(hidden, (0, 0, 0, short)) if short > 0 else hidden
         return self._project(padded)[: len(hidden)]
@@ -94,10 +107,13 @@ class Head:
         if hidden.is_cuda:
             return torch.mm(hidden, self.weight.T, out_dtype=self.logits_dtype)
         wide = hidden.to(self.logits_dtype)
-        return torch.cat([F.linear(wide, part.to(self.logits_dtype)) for part in self.weight.split(8192)], dim=-1)
+        return torch.cat(
+            [F.linear(wide, part.to(self.logits_dtype)) for part in self.weight.split(8192)], dim=-1
+        )
 
     def guide(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
-        """Classifier-free guidance un + (s + 1)(l - un); linear, so it serves hidden states and logits alike."""
+        """Classifier-free guidance un + (s + 1)(l - un); linear, so it serves hidden states and
+        logits alike."""
         if unconditional is None:
             return conditional
         return unconditional + (self.guidance + 1) * (conditional - unconditional)
@@ -108,10 +124,15 @@ class Head:
         if self.ring is not None:
             self.ring.advance()
         parts = [
-            self._chunk(rows.select(slice(i, i + self.chunk_rows)), topk) for i in range(0, max(n, 1), self.chunk_rows)
+            self._chunk(rows.select(slice(i, i + self.chunk_rows)), topk)
+            for i in range(0, max(n, 1), self.chunk_rows)
         ]
-        stats = LogitStats(*(torch.cat(column) for column in zip(*(p[0] for p in parts), strict=True)))
-        return stats, Proposal(*(torch.cat(column) for column in zip(*(p[1] for p in parts), strict=True)))
+        stats = LogitStats(
+            *(torch.cat(column) for column in zip(*(p[0] for p in parts), strict=True))
+        )
+        return stats, Proposal(
+            *(torch.cat(column) for column in zip(*(p[1] for p in parts), strict=True))
+        )
 
     def _chunk(self, rows: Rows, topk: int) -> tuple[LogitStats, Proposal]:
         logits = self.logits(rows.hidden)
@@ -119,7 +140,8 @@ class Head:
             logits = self.guide(logits, self.logits(rows.unconditional))
         if self.sampling.suppress:
             logits = without(logits, self.sampling.suppress)
-        chosen, ring = self.sampling, self.ring
+        chosen = self.sampling
+        ring = self.ring
         stats = logit_stats(
             logits,
             rows.targets,
@@ -143,7 +165,9 @@ class Head:
         chosen = self.sampling
         if chosen.temperature > 0:
             if rows.counter is None:
-                raise ValueError("sampling at temperature > 0 needs the rows' noise counters; got None")
+                raise ValueError(
+                    "sampling at temperature > 0 needs the rows' noise counters; got None"
+                )
             token = gumbel_argmax(
                 logits,
                 rows.counter,
@@ -159,7 +183,11 @@ class Head:
             return Proposal(token, stats.top1_prob)
         if not (chosen.literal or chosen.confidence_suppress):
             return Proposal(token, token_probability(logits, token, stats.lse))
-        judged = without(logits.clone(), chosen.confidence_suppress) if chosen.confidence_suppress else logits
+        judged = (
+            without(logits.clone(), chosen.confidence_suppress)
+            if chosen.confidence_suppress
+            else logits
+        )
         probability = (judged if chosen.literal else widen(judged)).softmax(-1)
         return Proposal(token, probability.gather(-1, token[:, None]).squeeze(-1))
 
@@ -173,5 +201,7 @@ def without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:
 
 def _placed(rows: Rows) -> tuple[Tensor, Tensor]:
     if rows.place is None or rows.first is None:
-        raise ValueError("a head with a ring needs each row's place and whether it is its first step; got None")
+        raise ValueError(
+            "a head with a ring needs each row's place and whether it is its first step; got None"
+        )
     return rows.place, rows.first

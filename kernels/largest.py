@@ -1,8 +1,10 @@
-"""The k largest logits of each row, largest first, equal ones by id: a stable sort, or on a CPU a short cut to it.
+"""The k largest logits of each row, largest first, equal ones by id: a stable sort, or on a CPU a
+short cut to it.
 
-torch.topk leaves the order of equal logits open and takes 5 microseconds a row at V = 560. The short cut: the k-th
-largest of L lane maxima is a bound that at least k logits reach and few more, so those few are sorted. A row whose
-logits are all equal is sorted whole. Knows nothing of what the rows mean. Shapes: N rows, V vocabulary.
+torch.topk leaves the order of equal logits open and takes 5 microseconds a row at V = 560. The
+short cut: the k-th largest of L lane maxima is a bound that at least k logits reach and few more,
+so those few are sorted. A row whose logits are all equal is sorted whole. Knows nothing of what the
+rows mean. Shapes: N rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,15 +18,23 @@ LANES = 64
 
 
 def largest(x: Tensor, k: int) -> Tensor:
-    """Ids [N, k] (int64) of the k <= V largest of each row of x [N, V]; a NaN counts as the largest, as in sorting."""
+    """Ids [N, k] (int64) of the k <= V largest of each row of x [N, V]; a NaN counts as the
+    largest, as in sorting."""
     lanes = max(LANES, -4 * k % LANES + 4 * k)
-    if x.device.type != "cpu" or x.dtype != torch.float32 or x.shape[1] < 2 * lanes or not len(x) or not fits(x):
+    if (
+        x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or x.shape[1] < 2 * lanes
+        or not len(x)
+        or not fits(x)
+    ):
         return x.sort(dim=-1, descending=True, stable=True).indices[:, :k]
     return torch.from_numpy(_by_bound(x, k, lanes))
 
 
 def fits(x: Tensor) -> bool:
-    """Whether a row, the 33 bits of a signed rank and a column go into 63 bits, and no row holds a NaN."""
+    """Whether a row, the 33 bits of a signed rank and a column go into 63 bits, and no row holds a
+    NaN."""
     n, vocabulary = x.shape
     return n.bit_length() + 33 + vocabulary.bit_length() <= 63 and not bool(x.amax().isnan())
 
@@ -39,9 +49,12 @@ def _by_bound(x: Tensor, k: int, lanes: int) -> np.ndarray:
     ends = np.searchsorted(reached, np.arange(n + 1) * vocabulary)
     row = np.repeat(np.arange(n), np.diff(ends))
     column = reached - row * vocabulary
-    # A float's bits order like integers once those of negative ones are turned round; + 0.0 makes -0.0 equal to 0.0.
+    # A float's bits order like integers once those of negative ones are turned round; + 0.0 makes
+    # -0.0 equal to 0.0.
     bits = (rows.reshape(-1)[reached] + np.float32(0.0)).view(np.int32)
     rank = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
     width = vocabulary.bit_length()
-    keys = np.sort((((row << 32) - rank) << width) | column, kind="stable")  # row after row: almost sorted already
+    keys = np.sort(
+        (((row << 32) - rank) << width) | column, kind="stable"
+    )  # row after row: almost sorted already
     return keys[ends[:-1, None] + np.arange(k)] & ((1 << width) - 1)

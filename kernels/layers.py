@@ -1,7 +1,9 @@
-"""Elementwise parts of a decoder layer in plain torch: norm, rotation, gated activation; what the kernels must equal.
+"""Elementwise parts of a decoder layer in plain torch: norm, rotation, gated activation; what the
+kernels must equal.
 
-They repeat, rounding by rounding, what transformers' Llama does, in fewer passes over memory where a kernel serves
-them (`layer_kernels`). Shapes: T tokens, D features, H heads, d head size, M inner features.
+They repeat, rounding by rounding, what transformers' Llama does, in fewer passes over memory where
+a kernel serves them (`layer_kernels`). Shapes: T tokens, D features, H heads, d head size, M inner
+features.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def add_rms_norm(states: Tensor, update: Tensor | None, weight: Tensor, *, eps: float) -> tuple[Tensor, Tensor]:
+def add_rms_norm(
+    states: Tensor, update: Tensor | None, weight: Tensor, *, eps: float
+) -> tuple[Tensor, Tensor]:
     """(states + update, their RMS norm times `weight` [D]), both [T, D] in the states' dtype.
 
-    The norm is taken in float32 of the rounded sum (Zhang and Sennrich 2019, eq. 4). Without `update` the sum is
-    `states` itself.
+    The norm is taken in float32 of the rounded sum (Zhang and Sennrich 2019, eq. 4). Without
+    `update` the sum is `states` itself.
     """
     total = states if update is None else states + update
     wide = total.float()
@@ -24,7 +28,8 @@ def add_rms_norm(states: Tensor, update: Tensor | None, weight: Tensor, *, eps: 
 
 
 def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Queries or keys [T, H, d] rotated by position (Su et al. 2021, in halves), in their own dtype.
+    """Queries or keys [T, H, d] rotated by position (Su et al. 2021, in halves), in their own
+    dtype.
 
     `cos` and `sin` [T, d]; products and sum have the wider of the two dtypes.
     """

@@ -1,4 +1,5 @@
-"""The step before: where each row's logits of it lie, how they are read, and how this step's take their place.
+"""The step before: where each row's logits of it lie, how they are read, and how this step's take
+their place.
 
 Knows nothing of what is computed of them. Shapes: M places, N rows, V vocabulary.
 """
@@ -14,7 +15,8 @@ from .distribution import widen
 
 
 class Previous(NamedTuple):
-    """The step before: logits [M, V], what was computed of each, and at which of its rows each row has its own."""
+    """The step before: logits [M, V], what was computed of each, and at which of its rows each row
+    has its own."""
 
     logits: Tensor  # [M, V]
     lse: Tensor  # [M] nats; NaN where a row has no step before
@@ -23,16 +25,20 @@ class Previous(NamedTuple):
     top1_logit: Tensor  # [M]
 
     def read(self, here: slice) -> tuple[Tensor, Tensor]:
-        """Logits [n, V] (float32, float64 if they are) and their logsumexp [n] of some of the N rows.
+        """Logits [n, V] (float32, float64 if they are) and their logsumexp [n] of some of the N
+        rows.
 
         The logits may be a view: read them before `leave` is called.
         """
         place = self.place[here]
         run = _as_slice(place)
-        return widen(self.logits.index_select(0, place) if run is None else self.logits[run]), self.lse[place]
+        return widen(
+            self.logits.index_select(0, place) if run is None else self.logits[run]
+        ), self.lse[place]
 
     def leave(self, here: slice, logits: Tensor) -> None:
-        """Let this step's logits [n, V] of some of the N rows take the place of the step before's."""
+        """Let this step's logits [n, V] of some of the N rows take the place of the step
+        before's."""
         place = self.place[here]
         run = _as_slice(place)
         if run is None:
@@ -42,8 +48,13 @@ class Previous(NamedTuple):
 
 
 def _as_slice(place: Tensor) -> slice | None:
-    """Places that follow one another, as a canvas's mostly do: a view of them costs no copy. Asked on the CPU alone."""
-    if place.device.type != "cpu" or not len(place) or (len(place) > 1 and not bool((place.diff() == 1).all())):
+    """Places that follow one another, as a canvas's mostly do: a view of them costs no copy. Asked
+    on the CPU alone."""
+    if (
+        place.device.type != "cpu"
+        or not len(place)
+        or (len(place) > 1 and not bool((place.diff() == 1).all()))
+    ):
         return None
     start = int(place[0])
     return slice(start, start + len(place))

@@ -1,8 +1,8 @@
 """The specification of every per-row statistic of logits, in plain torch; it also serves the CPU.
 
-All functions take rows of logits [N, V] and reduce over V in float32 (float64 stays float64), a few rows at a time, so
-that what one pass leaves is still in the cache for the next. They know nothing of positions or steps. Shapes: N rows, V
-vocabulary, A target tokens, K largest kept.
+All functions take rows of logits [N, V] and reduce over V in float32 (float64 stays float64), a few
+rows at a time, so that what one pass leaves is still in the cache for the next. They know nothing
+of positions or steps. Shapes: N rows, V vocabulary, A target tokens, K largest kept.
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .distribution import BITS_PER_NAT, CEILING, FLOOR, Distribution, distribution, kl_divergence, widen
+from .distribution import (
+    BITS_PER_NAT,
+    CEILING,
+    FLOOR,
+    Distribution,
+    distribution,
+    kl_divergence,
+    widen,
+)
 from .largest import largest
 from .previous import Previous, read_previous
 
-STATUS_NOT_FINITE, STATUS_EMPTY = 1, 2
+STATUS_NOT_FINITE = 1
+STATUS_EMPTY = 2
 BLOCK = 1 << 19
 """Logits worked on at a time: 2 MiB of float32."""
 
@@ -42,7 +51,8 @@ class LogitStats(NamedTuple):
 
 
 def candidates_only(logits: Tensor, *, exclude_id: int | None, n_candidates: int | None) -> Tensor:
-    """Logits in which tokens that may never be predicted (mask token, padding rows of the head) are -inf."""
+    """Logits in which tokens that may never be predicted (mask token, padding rows of the head) are
+    -inf."""
     if exclude_id is None and (n_candidates is None or n_candidates >= logits.shape[-1]):
         return logits
     allowed = logits.clone()
@@ -68,18 +78,20 @@ def logit_stats(
 ) -> LogitStats:
     """Every statistic of each row of `logits` [N, V] in one call.
 
-    `targets` [N, A] are token ids (negative: NaN in the result). `previous` are the logits of the step before, [N, V]
-    or wherever `Previous.place` finds them; a row of it that holds a NaN, or whose lse is NaN, has no previous step.
-    With `keep` the logits take the place of the previous ones. `exclude_id` and `n_candidates` restrict `top1_*` only:
-    the distribution is always that of the whole row. `reverse` asks for KL(previous || this), `precise` for a form of
-    KL that keeps its digits when it is tiny, `moments=False` leaves mean and std NaN.
+    `targets` [N, A] are token ids (negative: NaN in the result). `previous` are the logits of the
+    step before, [N, V] or wherever `Previous.place` finds them; a row of it that holds a NaN, or
+    whose lse is NaN, has no previous step. With `keep` the logits take the place of the previous
+    ones. `exclude_id` and `n_candidates` restrict `top1_*` only: the distribution is always that of
+    the whole row. `reverse` asks for KL(previous || this), `precise` for a form of KL that keeps
+    its digits when it is tiny, `moments=False` leaves mean and std NaN.
 
-    Entropy is H = log2 S - T/S with S = sum e^z, T = sum z e^z / ln 2 and z = x - max x: shifting inside T keeps the
-    difference between numbers of at most log2 V bits, whatever the offset of the logits. Of `topk_id` equal logits
-    come by their id.
+    Entropy is H = log2 S - T/S with S = sum e^z, T = sum z e^z / ln 2 and z = x - max x: shifting
+    inside T keeps the difference between numbers of at most log2 V bits, whatever the offset of the
+    logits. Of `topk_id` equal logits come by their id.
     """
     n, vocabulary = logits.shape
-    k, rows = min(topk, vocabulary), max(1, BLOCK // vocabulary)
+    k = min(topk, vocabulary)
+    rows = max(1, BLOCK // vocabulary)
     parts = []
     for start in range(0, max(n, 1), rows):
         here = slice(start, start + rows)
@@ -87,7 +99,9 @@ def logit_stats(
         x = widen(raw)
         ids = largest(x, min(max(k, 2), vocabulary))
         of_x = distribution(x)
-        stats = _block(of_x, ids, None if targets is None else targets[here], exclude_id, n_candidates, moments)
+        stats = _block(
+            of_x, ids, None if targets is None else targets[here], exclude_id, n_candidates, moments
+        )
         if previous is not None:
             y, lse_y = read_previous(previous, here)
             stats = _compared(stats, of_x, y, lse_y, reverse=reverse, precise=precise)
@@ -103,7 +117,9 @@ def _compared(
     kl = kl_divergence(of_x, stats.lse, y, lse_y, precise=precise)
     back = kl_divergence(distribution(y), lse_y, of_x.x, stats.lse) if reverse else stats.kl_reverse
     known = (stats.status == 0) & lse_y.isfinite()
-    return stats._replace(kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan))
+    return stats._replace(
+        kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan)
+    )
 
 
 def _block(
@@ -117,13 +133,17 @@ def _block(
     x, p, mass, ordinary = of_x
     best = x.gather(-1, ids[:, :2])
     peak = best[:, :1]
-    total = mass / p.gather(-1, ids[:, :1]).squeeze(-1)  # sum e^z: p is e^z / S, and e^z = 1 at the peak
+    total = mass / p.gather(-1, ids[:, :1]).squeeze(
+        -1
+    )  # sum e^z: p is e^z / S, and e^z = 1 at the peak
     entropy = (total.log() - of_x.mean(x - peak)) * BITS_PER_NAT
     lse = peak.squeeze(-1) + total.log()
     top1_logit, top1_id = _first_candidate(x, ids[:, 0], best[:, 0], exclude_id, n_candidates)
     undefined = torch.full_like(lse, math.nan)
     margin = torch.full_like(lse, math.inf) if x.shape[-1] == 1 else best[:, 0] - best[:, 1]
-    mean, std = _moments(x, ordinary and bool(peak.amax() < CEILING)) if moments else (undefined, undefined)
+    mean, std = (
+        _moments(x, ordinary and bool(peak.amax() < CEILING)) if moments else (undefined, undefined)
+    )
     stats = LogitStats(
         lse,
         entropy,
@@ -163,14 +183,16 @@ def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor | None) -> Tensor:
 
 
 def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
-    """p [N] of one token per row, by torch's softmax: bit for bit what the published samplers compare."""
+    """p [N] of one token per row, by torch's softmax: bit for bit what the published samplers
+    compare."""
     return widen(logits).softmax(-1).gather(-1, token[:, None]).squeeze(-1)
 
 
 def _first_candidate(
     x: Tensor, first: Tensor, value: Tensor, exclude_id: int | None, n_candidates: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Logit and id [N] of the largest candidate: the row's `first` and its `value` where that may be predicted."""
+    """Logit and id [N] of the largest candidate: the row's `first` and its `value` where that may
+    be predicted."""
     allowed = first < (x.shape[-1] if n_candidates is None else n_candidates)
     if exclude_id is not None:
         allowed &= first != exclude_id
@@ -191,7 +213,8 @@ def _status(peak: Tensor) -> Tensor:
 def _undefined_where_broken(stats: LogitStats) -> LogitStats:
     if stats.status.device.type == "cpu" and not bool(stats.status.any()):
         return stats
-    broken, empty = stats.status == STATUS_NOT_FINITE, stats.status == STATUS_EMPTY
+    broken = stats.status == STATUS_NOT_FINITE
+    empty = stats.status == STATUS_EMPTY
     unsure = broken | empty
     lse = torch.where(broken, math.nan, torch.where(empty, -math.inf, stats.lse))
     return stats._replace(

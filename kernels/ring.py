@@ -1,8 +1,10 @@
-"""The logits of each row's step before, kept so that KL between steps never projects a hidden state twice.
+"""The logits of each row's step before, kept so that KL between steps never projects a hidden state
+twice.
 
-A row on the canvas has one place here from entering to leaving, so it does not matter where among its neighbours it
-is read. The pass that reads a place leaves the new logits there: places * V is all the memory, and nothing is copied
-apart. Knows nothing of canvases. Shapes: M places, N rows, V vocabulary.
+A row on the canvas has one place here from entering to leaving, so it does not matter where among
+its neighbours it is read. The pass that reads a place leaves the new logits there: places * V is
+all the memory, and nothing is copied apart. Knows nothing of canvases. Shapes: M places, N rows, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -20,20 +22,27 @@ LIMIT_BYTES = 8 << 30
 
 
 class LogitRing:
-    """M places for rows of logits. A place counts as the step before only if it was written one tick ago."""
+    """M places for rows of logits. A place counts as the step before only if it was written one
+    tick ago."""
 
-    def __init__(self, places: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, places: int, vocabulary: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.logits = torch.zeros(places, vocabulary, dtype=dtype, device=device)
         self._lse = torch.full((places,), math.nan, device=device)
         self._top1_id = torch.full((places,), -1, dtype=torch.int64, device=device)
         self._top1_logit = torch.full((places,), math.nan, device=device)
         self._written = torch.full((places,), -1, dtype=torch.int64, device=device)
-        # On the device, as everything a step depends on: a number of the host would be frozen into a captured graph.
+        # On the device, as everything a step depends on: a number of the host would be frozen into
+        # a captured graph.
         self._tick = torch.zeros((), dtype=torch.int64, device=device)
 
     @classmethod
-    def if_it_fits(cls, places: int, weight: Tensor, *, dtype: torch.dtype | None = None) -> LogitRing | None:
-        """A ring for the head `weight` [V, D], or None where it would be larger than LIMIT_BYTES."""
+    def if_it_fits(
+        cls, places: int, weight: Tensor, *, dtype: torch.dtype | None = None
+    ) -> LogitRing | None:
+        """A ring for the head `weight` [V, D], or None where it would be larger than
+        LIMIT_BYTES."""
         dtype = dtype or weight.dtype
         if places * weight.shape[0] * dtype.itemsize > LIMIT_BYTES:
             return None
@@ -44,12 +53,15 @@ class LogitRing:
         self._tick += 1
 
     def before(self, place: Tensor, first: Tensor) -> Previous:
-        """The step before of rows at `place` [N]; those that are at their `first` step [N] have none."""
+        """The step before of rows at `place` [N]; those that are at their `first` step [N] have
+        none."""
         known = ~first & (self._written[place] == self._tick - 1)
         self._lse[place] = torch.where(known, self._lse[place], math.nan)
         return Previous(self.logits, self._lse, place, self._top1_id, self._top1_logit)
 
     def wrote(self, place: Tensor, stats: LogitStats) -> None:
         """The rows at `place` now hold the logits that `stats` are of."""
-        self._lse[place], self._top1_logit[place] = stats.lse.float(), stats.top1_logit.float()
-        self._top1_id[place], self._written[place] = stats.top1_id, self._tick
+        self._lse[place] = stats.lse.float()
+        self._top1_logit[place] = stats.top1_logit.float()
+        self._top1_id[place] = stats.top1_id
+        self._written[place] = self._tick

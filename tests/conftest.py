@@ -1,7 +1,9 @@
-"""What all tests share: one package path for them and their child processes, and no test that needs a missing GPU.
+"""What all tests share: one package path for them and their child processes, and no test that needs
+a missing GPU.
 
-`python -m pytest` puts the root of the checkout on `sys.path`, and with it our folder `kernels` in the place of the
-package of that name which transformers imports; so the root comes off again, here and in the environment.
+`python -m pytest` puts the root of the checkout on `sys.path`, and with it our folder `kernels` in
+the place of the package of that name which transformers imports; so the root comes off again, here
+and in the environment.
 """
 
 from __future__ import annotations
@@ -28,22 +30,29 @@ def _without_root(entries: list[str]) -> list[str]:
 sys.path[:] = [SOURCE, *_without_root(sys.path)]
 _inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
 os.environ["PYTHONPATH"] = os.pathsep.join([SOURCE, *_without_root(_inherited)])
-for _name, _value in {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-                      "OMP_NUM_THREADS": "1"}.items():
+for _name, _value in {
+    "MPLBACKEND": "Agg",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+}.items():
     os.environ.setdefault(_name, _value)
 
 
 def _round_once(builder: Any, x: Any, y: Any, z: Any) -> Any:
-    """A fused multiply-add as a GPU does it. The interpreter's own rounds the product too, which at an offset of 1e4
-    is the fourth digit of every probability."""
+    """A fused multiply-add as a GPU does it. The interpreter's own rounds the product too, which at
+    an offset of 1e4 is the fourth digit of every probability."""
     from triton.runtime.interpreter import TensorHandle
 
-    wide = np.asarray(x.data, np.float64) * np.asarray(y.data, np.float64) + np.asarray(z.data, np.float64)
+    wide = np.asarray(x.data, np.float64) * np.asarray(y.data, np.float64) + np.asarray(
+        z.data, np.float64
+    )
     return TensorHandle(wide.astype(x.data.dtype), z.dtype.scalar)
 
 
 def _round_to_nearest(builder: Any, source: Any, kind: Any) -> Any:
-    """float32 to bfloat16 as a GPU does it (`cvt.rn.bf16`). The interpreter's own cuts the digits off."""
+    """float32 to bfloat16 as a GPU does it (`cvt.rn.bf16`). The interpreter's own cuts the digits
+    off."""
     from triton import language as tl
     from triton.runtime.interpreter import TensorHandle
 
@@ -56,21 +65,26 @@ def _round_to_nearest(builder: Any, source: Any, kind: Any) -> Any:
 def _interpret_kernels() -> None:
     """Import the Triton kernels for the interpreter where there is no GPU.
 
-    Whether kernels are interpreted is decided when they are decorated. So the variable is set only while they are
-    imported, here, before any test module can import triton; the rest of the suite never sees it.
+    Whether kernels are interpreted is decided when they are decorated. So the variable is set only
+    while they are imported, here, before any test module can import triton; the rest of the suite
+    never sees it.
     """
     if torch.cuda.is_available():
         return
-    assert "triton" not in sys.modules, "triton was imported before tests/conftest.py could choose how"
+    assert "triton" not in sys.modules, (
+        "triton was imported before tests/conftest.py could choose how"
+    )
     os.environ["TRITON_INTERPRET"] = "1"
     try:
         from triton.runtime.interpreter import InterpreterBuilder
 
-        from diffengine.kernels import gumbel_kernel, launch, layer_kernels  # noqa: F401
+        from diffengine.kernels.triton_rows import gumbel, launch, layers  # noqa: F401
 
         InterpreterBuilder.create_fma = _round_once
         InterpreterBuilder.create_fp_trunc = _round_to_nearest
-        launch.logit_stats(torch.zeros(1, 1), tiles=launch.Tiles(lanes=16))  # the first launch imports more of triton
+        launch.logit_stats(
+            torch.zeros(1, 1), tiles=launch.Tiles(lanes=16)
+        )  # the first launch imports more of triton
     finally:
         del os.environ["TRITON_INTERPRET"]
 
@@ -81,12 +95,18 @@ _interpret_kernels()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of the fault and damage tests to run; CONTRIBUTING.md has the command."""
     group = parser.getgroup("diffengine")
-    group.addoption("--faults", choices=["sample", "all"], default="sample", help="Every fault, or a seeded sample.")
+    group.addoption(
+        "--faults",
+        choices=["sample", "all"],
+        default="sample",
+        help="Every fault, or a seeded sample.",
+    )
     group.addoption("--faults-seed", type=int, default=0, help="Seed of the sample.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `gpu` on a machine without one; they are counted as deselected, not as passed."""
+    """Leave out tests marked `gpu` on a machine without one; they are counted as deselected, not as
+    passed."""
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
         return
@@ -97,12 +117,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """`planted(faiss="raise OSError('...')")` puts packages of that source before the installed ones."""
+    """`planted(faiss="raise OSError('...')")` puts packages of that source before the installed
+    ones."""
     from diffengine.engine import optional_parts
 
     folder = tmp_path / "planted"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or a source planted in the same second is not seen
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # or a source planted in the same second is not seen
 
     def plant(**sources: str) -> None:
         for name, source in sources.items():

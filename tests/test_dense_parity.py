@@ -1,6 +1,8 @@
-"""Everything at once: what `analyze` says of a run equals the same quantity computed densely from the exported logits.
+"""Everything at once: what `analyze` says of a run equals the same quantity computed densely from
+the exported logits.
 
-The run is a real one of the bundled model, exported in the seed's format; nothing here uses our statistics.
+The run is a real one of the bundled model, exported in the seed's format; nothing here uses our
+statistics.
 """
 
 from __future__ import annotations
@@ -14,17 +16,18 @@ import pytest
 import torch
 
 from diffengine.analysis.analyze import analyze_run
+from diffengine.analysis.original.logits_pt import export_seed
 from diffengine.analysis.results import Analysis
-from diffengine.analysis.seedfiles import export_seed
 from diffengine.engine.models.loading import load_model
-from diffengine.engine.runner import BUNDLED, run
+from diffengine.engine.runs.run import BUNDLED, run
 from diffengine.engine.store import Run, open_run
 
 N = 12
 
 
 class Dense(NamedTuple):
-    """Logits [problem, step, position, V] in float64, log-probabilities, gold tokens, and the run they come from."""
+    """Logits [problem, step, position, V] in float64, log-probabilities, gold tokens, and the run
+    they come from."""
 
     logits: torch.Tensor
     logp: torch.Tensor
@@ -39,11 +42,15 @@ class Dense(NamedTuple):
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Dense:
     model, path = load_model(BUNDLED, device="cpu"), tmp_path_factory.mktemp("parity") / "run"
-    run(f"generated:{N}", out=path, model=model, save_logits="hidden", gen_length=24, block_length=8)
+    run(
+        f"generated:{N}", out=path, model=model, save_logits="hidden", gen_length=24, block_length=8
+    )
     stored = open_run(path)
     files = {f.name: f for f in export_seed(stored, path / "export")}
     loaded = {name: torch.load(f, weights_only=True) for name, f in files.items()}
-    logits = torch.stack([torch.cat(problem) for problem in loaded["all_problems_logits.pt"]]).double()
+    logits = torch.stack(
+        [torch.cat(problem) for problem in loaded["all_problems_logits.pt"]]
+    ).double()
     gold = [model.tokenizer.encode(p.answer, add_special_tokens=False) for p in stored.problems]
     return Dense(
         logits,
@@ -74,7 +81,11 @@ def per_problem_confidence(dense: Dense, method: str) -> torch.Tensor:
     rows = []
     for logp, gold in zip(dense.logp, dense.gold, strict=True):
         p = logp[:, :, gold].exp()  # [step, position, token]
-        rows.append({"softmax_sum": p.sum((1, 2)), "max_prob": p.amax((1, 2)), "mean_prob": p.mean((1, 2))}[method])
+        rows.append(
+            {"softmax_sum": p.sum((1, 2)), "max_prob": p.amax((1, 2)), "mean_prob": p.mean((1, 2))}[
+                method
+            ]
+        )
     return torch.stack(rows)
 
 
@@ -86,11 +97,15 @@ def test_confidence_and_gain(dense: Dense, method: str) -> None:
     np.testing.assert_allclose(found.stderr, expected.std(0) / math.sqrt(N), atol=1e-4, rtol=1e-3)
     gain = dense.analysis[f"gain/{method}"]
     np.testing.assert_allclose(gain.values[1:], expected.mean(0).diff(), atol=1e-4)
-    np.testing.assert_allclose(gain.stderr[1:], expected.diff(dim=1).std(0) / math.sqrt(N), atol=1e-4)
+    np.testing.assert_allclose(
+        gain.stderr[1:], expected.diff(dim=1).std(0) / math.sqrt(N), atol=1e-4
+    )
 
 
 def test_confidence_at_the_answer_freezes_at_the_commit(dense: Dense) -> None:
-    start, end, token = (dense.stored[name][...] for name in ("answer_start", "answer_end", "token"))
+    start, end, token = (
+        dense.stored[name][...] for name in ("answer_start", "answer_end", "token")
+    )
     rows = []
     for i, gold in enumerate(dense.gold):
         if start[i] < 0 or start[i] + len(gold) > 24:
@@ -117,25 +132,33 @@ def test_confidence_at_the_answer_freezes_at_the_commit(dense: Dense) -> None:
 def test_entropy_and_kl(dense: Dense) -> None:
     p = dense.logp.exp()
     entropy = -(p * dense.logp).sum(-1) / math.log(2)
-    np.testing.assert_allclose(dense.analysis["entropy/all"].values, entropy.mean((0, 2)), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(
+        dense.analysis["entropy/all"].values, entropy.mean((0, 2)), atol=1e-4, rtol=1e-4
+    )
     kl = (p[:, 1:] * (dense.logp[:, 1:] - dense.logp[:, :-1])).sum(-1) / math.log(2)
-    np.testing.assert_allclose(dense.analysis["kl/all"].values[1:], kl.mean((0, 2)), atol=1e-4, rtol=1e-4)
-    seen_masked = np.concatenate([np.full((N, 1, 24), True), dense.stored["token"][...][:, :-1] == 5], axis=1)
+    np.testing.assert_allclose(
+        dense.analysis["kl/all"].values[1:], kl.mean((0, 2)), atol=1e-4, rtol=1e-4
+    )
+    seen_masked = np.concatenate(
+        [np.full((N, 1, 24), True), dense.stored["token"][...][:, :-1] == 5], axis=1
+    )
     masked = np.where(seen_masked, entropy, np.nan)
     per_problem = np.nanmean(masked, axis=2)
-    np.testing.assert_allclose(dense.analysis["entropy/masked"].values, per_problem.mean(0), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(
+        dense.analysis["entropy/masked"].values, per_problem.mean(0), atol=1e-4, rtol=1e-4
+    )
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     """Song et al. 2012, eq. 5, in the rows' own space."""
 
-    def hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741 - the paper's letters
+    def hsic(k: np.ndarray, l: np.ndarray) -> float:
         n = len(k)
         one = np.ones(n)
         cross = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
         return float((np.trace(k @ l) + cross - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3)))
 
-    k, l = ((m @ m.T) * (1 - np.eye(len(m))) for m in (x - x.mean(0), y - y.mean(0)))  # noqa: E741
+    k, l = ((m @ m.T) * (1 - np.eye(len(m))) for m in (x - x.mean(0), y - y.mean(0)))
     return hsic(k, l) / math.sqrt(hsic(k, k) * hsic(l, l))
 
 
@@ -151,10 +174,15 @@ def test_cka_is_that_of_the_logits(dense: Dense) -> None:
 
 def test_the_averaged_forms_are_the_seeds_own(dense: Dense) -> None:
     logp = dense.averaged.log_softmax(-1)
-    kl = (logp[:-1].exp() * (logp[:-1] - logp[1:])).sum(-1).mean(-1)  # nats, KL(p_t || p_t+1): the seed's
+    kl = (
+        (logp[:-1].exp() * (logp[:-1] - logp[1:])).sum(-1).mean(-1)
+    )  # nats, KL(p_t || p_t+1): the seed's
     np.testing.assert_allclose(dense.analysis["kl_averaged"].values[1:], kl, atol=1e-3)
     grams = [(x - x.mean(0)) @ (x - x.mean(0)).T for x in dense.averaged.numpy()]
-    biased = [(k * l).sum() / math.sqrt((k * k).sum() * (l * l).sum()) for k, l in itertools.pairwise(grams)]  # noqa: E741
+    biased = [
+        (k * l).sum() / math.sqrt((k * k).sum() * (l * l).sum())
+        for k, l in itertools.pairwise(grams)
+    ]
     np.testing.assert_allclose(dense.analysis["cka_averaged"].values[1:], biased, atol=1e-3)
     assert "biased" in dense.analysis["cka_averaged"].label
 

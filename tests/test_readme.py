@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 import pytest
 
-from diffengine.engine.cli import group
+from diffengine.engine.cli.command_line import group
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     assert blocks
@@ -30,7 +32,6 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 
 def test_every_command_of_the_readme_exists() -> None:
 
-
     context = click.Context(group)
     for name, options in re.findall(r"(?:^    |`|&& )diffengine (\w+)([^`&#\n]*)", README, re.M):
         command = group.get_command(context, name)
@@ -40,5 +41,7 @@ def test_every_command_of_the_readme_exists() -> None:
 
 
 def test_the_two_commands_come_first() -> None:
-    first = [line.split("#")[0].strip() for line in README.splitlines()[1:] if line.startswith("    ")][:2]
+    first = [
+        line.split("#")[0].strip() for line in README.splitlines()[1:] if line.startswith("    ")
+    ][:2]
     assert first == ["make demo", "make test"]

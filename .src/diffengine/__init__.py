@@ -1,8 +1,8 @@
 """Exact decoding of masked diffusion language models, measured at every step.
 
-`run`, `open_run`, `load_model` and `read_problems` load on first use, so that `import diffengine` costs nothing and
-torch comes with `run` and `load_model` only. `engine`, `kernels`, `analysis` and `bench` beside this file are links to
-the folders at the root of the checkout.
+`run`, `open_run`, `load_model` and `read_problems` load on first use, so that `import diffengine`
+costs nothing and torch comes with `run` and `load_model` only. `engine`, `kernels`, `analysis` and
+`bench` beside this file are links to the folders at the root of the checkout.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .engine.models import load_model
-    from .engine.problems import read_problems
-    from .engine.runner import run
+    from .engine.problems.read import read_problems
+    from .engine.runs.run import run
     from .engine.store import open_run
 
 __version__ = "0.1.0"
 __all__ = ["load_model", "open_run", "read_problems", "run"]
 
-_HOMES = {"load_model": "engine.models", "open_run": "engine.store", "read_problems": "engine.problems",
-          "run": "engine.runner"}
+_HOMES = {
+    "load_model": "engine.models",
+    "open_run": "engine.store",
+    "read_problems": "engine.problems.read",
+    "run": "engine.runs.run",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError(f"diffengine has no attribute {name!r}; it offers {', '.join(__all__)}")
+        raise AttributeError(
+            f"diffengine has no attribute {name!r}; it offers {', '.join(__all__)}"
+        )
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 

@@ -1,6 +1,8 @@
-"""One step of each curve of information over steps: value, standard error, drift, and values under permutations of y.
+"""One step of each curve of information over steps: value, standard error, drift, and values under
+permutations of y.
 
-All in nats here. What a curve is made of: `analysis/mutual_information.py`. Knows nothing of runs.
+All in nats here. What a curve is made of: `analysis/information/over_steps.py`. Knows nothing of
+runs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ REPEATS = 3
 
 
 class Setting(NamedTuple):
-    """`y` [n] as observed, `permuted` [1 + B, n] that and its permutations, `groups` and `rows` of the run [n]."""
+    """`y` [n] as observed, `permuted` [1 + B, n] that and its permutations, `groups` and `rows` of
+    the run [n]."""
 
     y: np.ndarray
     permuted: np.ndarray
@@ -37,7 +40,8 @@ class Setting(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One step: estimate and standard error in nats, `null` [1 + B] the statistic that is tested, observed first."""
+    """One step: estimate and standard error in nats, `null` [1 + B] the statistic that is tested,
+    observed first."""
 
     nats: float
     stderr: float
@@ -46,18 +50,28 @@ class Point(NamedTuple):
 
 
 def ross_points(x: np.ndarray, setting: Setting) -> tuple[Point]:
-    """Ross on normal scores of few features x [n, d]; tested by itself, at one draw of the jitter."""
+    """Ross on normal scores of few features x [n, d]; tested by itself, at one draw of the
+    jitter."""
     scores = prepared(x, generator(setting.seed, "jitter", 0), scale="rank")
     value = ross(x, setting.y, seed=setting.seed, k=setting.k, scale="rank").bits * NATS
-    known = stability(lambda rows, k: _ross_of(scores[rows], setting.y[rows], k), len(x), k=setting.k, **_how(setting))
-    return (Point(value, known.stderr, ross_many(scores, setting.permuted, setting.k), known.limited),)
+    known = stability(
+        lambda rows, k: _ross_of(scores[rows], setting.y[rows], k),
+        len(x),
+        k=setting.k,
+        **_how(setting),
+    )
+    return (
+        Point(value, known.stderr, ross_many(scores, setting.permuted, setting.k), known.limited),
+    )
 
 
 def binning_points(x: np.ndarray, setting: Setting) -> tuple[Point]:
     """Bins of equal frequency of one feature x [n, 1], less the mean over the permutations."""
     cell = cells(x, setting.n_bins, "equal_frequency")
     null = plug_in_many(cell, setting.permuted)
-    stderr = subsampled_stderr(lambda rows: plug_in_nats(cell[rows], setting.y[rows]), len(x), **_how(setting))
+    stderr = subsampled_stderr(
+        lambda rows: plug_in_nats(cell[rows], setting.y[rows]), len(x), **_how(setting)
+    )
     return (Point(float(null[0] - null[1:].mean()), stderr, null, False),)
 
 
@@ -77,23 +91,30 @@ def gcmi_points(x: np.ndarray, setting: Setting) -> tuple[Point]:
 def decoder_points(x: np.ndarray, setting: Setting) -> tuple[Point, Point]:
     """(decoder bound, Ross on its out-of-fold score) of many features x [n, d].
 
-    Both are tested by the cross-fitted linear score refitted for every permutation, which the two could not be. The
-    standard errors take the fitted decoders as given.
+    Both are tested by the cross-fitted linear score refitted for every permutation, which the two
+    could not be. The standard errors take the fitted decoders as given.
     """
     found = decode(x, setting.y, seed=setting.seed, folds=FOLDS, groups=setting.groups)
     gain = found.gain(setting.y)
     fold = folds_of(np.zeros(len(x)), setting.groups, FOLDS, generator(setting.seed, "test folds"))
     null = linear_many(x, setting.permuted, fold)
     score = prepared(found.score(), generator(setting.seed, "jitter", 0))
-    known = stability(lambda rows, k: _ross_of(score[rows], setting.y[rows], k), len(x), k=setting.k, **_how(setting))
+    known = stability(
+        lambda rows, k: _ross_of(score[rows], setting.y[rows], k),
+        len(x),
+        k=setting.k,
+        **_how(setting),
+    )
     bound = Point(float(gain.mean()), clustered_stderr(gain, setting.groups), null, False)
     return bound, Point(known.value, known.stderr, null, known.limited)
 
 
 def ksg1_points(x: np.ndarray, setting: Setting) -> tuple[Point]:
-    """KSG-1 between a continuous y and its prediction from many features x [n, d] by ridge, out of fold.
+    """KSG-1 between a continuous y and its prediction from many features x [n, d] by ridge, out of
+    fold.
 
-    Tested by the cross-fitted linear score; the standard error takes the fitted predictions as given.
+    Tested by the cross-fitted linear score; the standard error takes the fitted predictions as
+    given.
     """
     fold = folds_of(setting.y, setting.groups, FOLDS, generator(setting.seed, "folds"))
     score = _predicted(x, setting.y, fold)
@@ -108,7 +129,9 @@ def ksg1_points(x: np.ndarray, setting: Setting) -> tuple[Point]:
         k=setting.k,
         **_how(setting),
     )
-    test_fold = folds_of(np.zeros(len(x)), setting.groups, FOLDS, generator(setting.seed, "test folds"))
+    test_fold = folds_of(
+        np.zeros(len(x)), setting.groups, FOLDS, generator(setting.seed, "test folds")
+    )
     return (Point(value, known.stderr, linear_many(x, setting.permuted, test_fold), known.limited),)
 
 
@@ -123,14 +146,20 @@ def _predicted(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
         axes = axes_of(x[~held])
         train = axes.of(x[~held])
         penalty = gcv(axes, train, y[~held], PENALTIES * len(train))
-        score[held] = linear(axes, train, y[~held, None], axes.of(x[held]), np.array([penalty]))[0, :, 0]
+        score[held] = linear(axes, train, y[~held, None], axes.of(x[held]), np.array([penalty]))[
+            0, :, 0
+        ]
     return score
 
 
 def _ross_of(x: np.ndarray, codes: np.ndarray, k: int) -> float:
     """Ross on part of the rows; NaN where a label has fewer than k + 1 of them."""
     members = np.bincount(codes)
-    return float("nan") if members[members > 0].min() <= k or (members > 0).sum() < 2 else ross_nats(x, codes, k)
+    return (
+        float("nan")
+        if members[members > 0].min() <= k or (members > 0).sum() < 2
+        else ross_nats(x, codes, k)
+    )
 
 
 def clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
@@ -138,4 +167,8 @@ def clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
     n = len(values)
     group = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sums = np.bincount(group, weights=values - values.mean())
-    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / n) if len(sums) > 1 else float("nan")
+    return (
+        float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / n)
+        if len(sums) > 1
+        else float("nan")
+    )

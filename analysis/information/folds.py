@@ -1,7 +1,7 @@
 """Folds and permutations that keep the rows of one problem together.
 
-Several samples of one problem are not independent: they go into the same fold, and a permutation moves their labels as
-one block to a problem with as many samples. Knows no estimator.
+Several samples of one problem are not independent: they go into the same fold, and a permutation
+moves their labels as one block to a problem with as many samples. Knows no estimator.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import numpy as np
 from .sample import generator
 
 
-def folds_of(target: np.ndarray, groups: np.ndarray | None, number: int, rng: np.random.Generator) -> np.ndarray:
-    """[n] fold 0 to number - 1 of each row, whole groups, with `target` [n] spread evenly over the folds."""
+def folds_of(
+    target: np.ndarray, groups: np.ndarray | None, number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """[n] fold 0 to number - 1 of each row, whole groups, with `target` [n] spread evenly over the
+    folds."""
     first, group = _first_rows(groups, len(target))
     mean = np.bincount(group, weights=target) / np.bincount(group)
     order = np.lexsort((rng.random(len(first)), mean))
     fold = np.empty(len(first), np.int64)
-    # Each run of `number` groups with like targets is dealt in an order of its own, so that no fold gets the low ends.
+    # Each run of `number` groups with like targets is dealt in an order of its own, so that no fold
+    # gets the low ends.
     for start in range(0, len(first), number):
         dealt = order[start : start + number]
         fold[dealt] = rng.permutation(number)[: len(dealt)]
@@ -25,7 +29,8 @@ def folds_of(target: np.ndarray, groups: np.ndarray | None, number: int, rng: np
 
 
 def permutations(n: int, number: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """[number, n] row numbers: y[result[b]] is y permuted. Groups trade places as blocks with groups of their size."""
+    """[number, n] row numbers: y[result[b]] is y permuted. Groups trade places as blocks with
+    groups of their size."""
     rng = generator(seed, "permutations")
     if groups is None or len(np.unique(groups)) == n:
         return np.argsort(rng.random((number, n)), axis=1)
@@ -41,8 +46,11 @@ def permutations(n: int, number: int, seed: int, groups: np.ndarray | None = Non
     return found
 
 
-def parts_of(n: int, number: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
-    """[n] part 0 to number - 1 of each row: a random split into parts of equal size, whole groups."""
+def parts_of(
+    n: int, number: int, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """[n] part 0 to number - 1 of each row: a random split into parts of equal size, whole
+    groups."""
     first, group = _first_rows(groups, n)
     part = np.arange(len(first)) % number
     return rng.permutation(part)[group]
@@ -53,6 +61,8 @@ def _first_rows(groups: np.ndarray | None, n: int) -> tuple[np.ndarray, np.ndarr
     if groups is None:
         return np.arange(n), np.arange(n)
     if len(groups) != n:
-        raise ValueError(f"groups has {len(groups)} entries for {n} rows; expected one for each row")
+        raise ValueError(
+            f"groups has {len(groups)} entries for {n} rows; expected one for each row"
+        )
     first, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
     return first, group.reshape(-1)

@@ -1,9 +1,9 @@
 """KSG-1: mutual information of continuous variables from k-th neighbour distances.
 
-Kraskov, Stoegbauer, Grassberger 2004 (arXiv:cond-mat/0305641), eq. 8: with eps_i the joint distance to the k-th
-neighbour and n_x(i) the number of others with |x_j - x_i| < eps_i, strictly,
-I = psi(k) + psi(N) - <psi(n_x + 1) + psi(n_y + 1)>, maximum norm throughout. From joint dimension 5 or so on the value
-falls short of the truth; it can never exceed psi(N) - psi(k).
+Kraskov, Stoegbauer, Grassberger 2004 (arXiv:cond-mat/0305641), eq. 8: with eps_i the joint distance
+to the k-th neighbour and n_x(i) the number of others with |x_j - x_i| < eps_i, strictly, I = psi(k)
++ psi(N) - <psi(n_x + 1) + psi(n_y + 1)>, maximum norm throughout. From joint dimension 5 or so on
+the value falls short of the truth; it can never exceed psi(N) - psi(k).
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..neighbors import count_within, distances_to, nearest
-from .sample import JITTER, NATS, Estimate, check_k, constant_columns, over_draws, paired, prepared, tied_share
+from .neighbors import count_within, distances_to, nearest
+from .sample import (
+    JITTER,
+    NATS,
+    Estimate,
+    check_k,
+    constant_columns,
+    over_draws,
+    paired,
+    prepared,
+    tied_share,
+)
 
 
 def ksg1(
@@ -27,7 +37,8 @@ def ksg1(
     draws: int | None = None,
     backend: str = "auto",
 ) -> Estimate:
-    """I(x; y) in bits for continuous x [n] or [n, d], y [n] or [n, e]; ties are broken by jitter and reported."""
+    """I(x; y) in bits for continuous x [n] or [n, d], y [n] or [n, e]; ties are broken by jitter
+    and reported."""
     return continuous(ksg1_nats, x, y, seed, k, scale, jitter, draws, backend)
 
 
@@ -52,18 +63,26 @@ def continuous(
     draws: int | None,
     backend: str,
 ) -> Estimate:
-    """Check and prepare x and y, average `nats(x, y, k, backend)` over draws of the jitter; what KSG-1 and 2 share."""
+    """Check and prepare x and y, average `nats(x, y, k, backend)` over draws of the jitter; what
+    KSG-1 and 2 share."""
     from scipy.special import digamma
 
     wide_x, wide_y = paired(x, y)
-    n, dimension = len(wide_x), wide_x.shape[1] + wide_y.shape[1]
+    n = len(wide_x)
+    dimension = wide_x.shape[1] + wide_y.shape[1]
     check_k(k, n)
     ceiling = float(digamma(n) - digamma(k)) / NATS
-    if constant := [name for name, part in (("x", wide_x), ("y", wide_y)) if constant_columns(part).all()]:
-        return Estimate(0.0, n, k, dimension, ceiling, (f"{' and '.join(constant)} constant: 0 bits",))
+    if constant := [
+        name for name, part in (("x", wide_x), ("y", wide_y)) if constant_columns(part).all()
+    ]:
+        return Estimate(
+            0.0, n, k, dimension, ceiling, (f"{' and '.join(constant)} constant: 0 bits",)
+        )
 
     def one_draw(rng: np.random.Generator) -> float:
-        first, second = (prepared(part, rng, scale=scale, jitter=jitter) for part in (wide_x, wide_y))
+        first, second = (
+            prepared(part, rng, scale=scale, jitter=jitter) for part in (wide_x, wide_y)
+        )
         return nats(first, second, k, backend)
 
     value, warnings = over_draws(one_draw, max(tied_share(wide_x), tied_share(wide_y)), seed, draws)

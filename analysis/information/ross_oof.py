@@ -1,8 +1,10 @@
-"""Ross on the score that a cross-fitted decoder gives each row: repairs the decoder's link, keeps its reach.
+"""Ross on the score that a cross-fitted decoder gives each row: repairs the decoder's link, keeps
+its reach.
 
-By data processing I(score; Y) <= I(X; Y) for a score computed from x by a rule that did not see the row's label; the
-rules of different folds are pooled, which mixes scores that are not quite on one scale. For 49 noise columns beside one
-that tells it finds .31 of .34 nats (n = 1000), where Ross on the columns finds .09.
+By data processing I(score; Y) <= I(X; Y) for a score computed from x by a rule that did not see the
+row's label; the rules of different folds are pooled, which mixes scores that are not quite on one
+scale. For 49 noise columns beside one that tells it finds .31 of .34 nats (n = 1000), where Ross on
+the columns finds .09.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ def ross_oof(
     jitter: float = JITTER,
     draws: int | None = None,
 ) -> Estimate:
-    """I(out-of-fold score; y) in bits for x [n] or [n, d], labels y [n]; options as of `decoder` and `ross`."""
+    """I(out-of-fold score; y) in bits for x [n] or [n, d], labels y [n]; options as of `decoder`
+    and `ross`."""
     sample = labelled(x, y)
     check_k(k, len(sample.x))
     inside = None if groups is None else np.asarray(groups)[sample.kept]

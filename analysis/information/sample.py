@@ -1,8 +1,9 @@
-"""What every estimator does with its arrays first: check, centre, scale, jitter; labels to codes, singletons out.
+"""What every estimator does with its arrays first: check, centre, scale, jitter; labels to codes,
+singletons out.
 
-Order matters. Values are centred in float64 before the jitter is added: at an offset of 1 a jitter of 1e-10 is lost in
-float32, and at an offset of 1e6 nearly so in float64. Jitter comes before ranks, which would otherwise recreate atoms.
-Knows no estimator.
+Order matters. Values are centred in float64 before the jitter is added: at an offset of 1 a jitter
+of 1e-10 is lost in float32, and at an offset of 1e6 nearly so in float64. Jitter comes before
+ranks, which would otherwise recreate atoms. Knows no estimator.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ NATS = float(np.log(2.0))
 """Nats in a bit."""
 
 JITTER = 1e-10
-"""Standard deviation of the noise that breaks ties, in units of each column's standard deviation."""
+"""Standard deviation of the noise that breaks ties, in units of each column's standard deviation.
+"""
 
 TIED = 0.01
 """Share of repeated rows from which the result is averaged over several draws of the jitter."""
@@ -32,17 +34,20 @@ SCALES = ("std", "rank", "none")
 
 
 def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
-    """A generator of its own for each purpose. Never `default_rng(seed)`, nor `default_rng([seed, 0])`, which is the
-    same stream: data that somebody drew with that seed would be correlated with our jitter.
+    """A generator of its own for each purpose. Never `default_rng(seed)`, nor `default_rng([seed,
+    0])`, which is the same stream: data that somebody drew with that seed would be correlated with
+    our jitter.
     """
     return np.random.default_rng([zlib.crc32(purpose.encode()), seed, *numbers])
 
 
 class Estimate(NamedTuple):
-    """One value of mutual information. Signed: an estimate may be negative, and is never cut off at 0.
+    """One value of mutual information. Signed: an estimate may be negative, and is never cut off at
+    0.
 
-    `n` rows used; `k` neighbours, bins for `binning`, 0 where neither applies; `dimension` columns of x (and of y
-    where that is continuous); `ceiling_bits` the largest value that the estimator can return for this sample.
+    `n` rows used; `k` neighbours, bins for `binning`, 0 where neither applies; `dimension` columns
+    of x (and of y where that is continuous); `ceiling_bits` the largest value that the estimator
+    can return for this sample.
     """
 
     bits: float
@@ -54,7 +59,8 @@ class Estimate(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """`x` [n, d] float64, `codes` [n] 0, 1, ... without gaps, `kept` [rows given] bool, and the warnings."""
+    """`x` [n, d] float64, `codes` [n] 0, 1, ... without gaps, `kept` [rows given] bool, and the
+    warnings."""
 
     x: np.ndarray
     codes: np.ndarray
@@ -63,16 +69,23 @@ class Labelled(NamedTuple):
 
 
 def columns(values: np.ndarray, name: str) -> np.ndarray:
-    """`values` [n] or [n, d] as [n, d] float64. ValueError for another shape, no rows or columns, NaN or infinity."""
+    """`values` [n] or [n, d] as [n, d] float64. ValueError for another shape, no rows or columns,
+    NaN or infinity."""
     found = np.asarray(values)
     if found.ndim not in (1, 2) or not found.size:
-        raise ValueError(f"{name} has shape {found.shape}; expected [n] or [n, d] with at least one row and column")
+        raise ValueError(
+            f"{name} has shape {found.shape}; expected [n] or [n, d] with at least one row and "
+            "column"
+        )
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {found.dtype}; expected numbers")
     wide = found.astype(np.float64).reshape(len(found), -1)
     if not np.isfinite(wide).all():
         bad = int((~np.isfinite(wide)).any(axis=1).sum())
-        raise ValueError(f"{name} has NaN or infinity in {bad} of {len(wide)} rows; leave those rows out of x and y")
+        raise ValueError(
+            f"{name} has NaN or infinity in {bad} of {len(wide)} rows; leave those rows out of x "
+            "and y"
+        )
     return wide
 
 
@@ -84,7 +97,8 @@ def paired(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def labelled(x: np.ndarray, y: np.ndarray) -> Labelled:
     """x as columns and y as codes, rows whose label occurs once left out and reported.
 
-    Raises ValueError as `columns`; also if y is not [n], or is of floats that are not whole numbers.
+    Raises ValueError as `columns`; also if y is not [n], or is of floats that are not whole
+    numbers.
     """
     wide, codes = same_length(columns(x, "x"), codes_of(y))
     kept = np.bincount(codes)[codes] > 1
@@ -94,30 +108,40 @@ def labelled(x: np.ndarray, y: np.ndarray) -> Labelled:
         warnings.append(f"{dropped} of {len(codes)} rows dropped: their label occurs once")
     if dropped > MOST_SINGLETONS * len(codes):
         warnings.append("not estimable as classes: more than 5 % of the labels occur once")
-    return Labelled(wide[kept], np.unique(codes[kept], return_inverse=True)[1], kept, tuple(warnings))
+    return Labelled(
+        wide[kept], np.unique(codes[kept], return_inverse=True)[1], kept, tuple(warnings)
+    )
 
 
 def codes_of(y: np.ndarray) -> np.ndarray:
-    """[n] labels as 0, 1, ... in sorted order. ValueError if y is not [n] or holds fractions, NaN or infinity."""
+    """[n] labels as 0, 1, ... in sorted order. ValueError if y is not [n] or holds fractions, NaN
+    or infinity."""
     found = np.asarray(y)
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != 1 or not len(found):
         raise ValueError(f"y has shape {found.shape}; expected labels of shape [n]")
     if found.dtype.kind == "f" and not (np.isfinite(found) & (found == np.round(found))).all():
-        raise ValueError("y holds fractions or NaN; this estimator needs labels (ksg1, ksg2, gao, gcmi do not)")
+        raise ValueError(
+            "y holds fractions or NaN; this estimator needs labels (ksg1, ksg2, gao, gcmi do not)"
+        )
     return np.unique(found, return_inverse=True)[1].reshape(-1)
 
 
 def is_labels(y: np.ndarray) -> bool:
-    """Whether y is taken as labels where an estimator knows both: integers, booleans and text are, floats are not."""
+    """Whether y is taken as labels where an estimator knows both: integers, booleans and text are,
+    floats are not."""
     return np.asarray(y).dtype.kind not in "f"
 
 
-def prepared(values: np.ndarray, rng: np.random.Generator, *, scale: str = "std", jitter: float = JITTER) -> np.ndarray:
-    """`values` [n, d] centred, each column divided by its standard deviation, jittered, all in float64.
+def prepared(
+    values: np.ndarray, rng: np.random.Generator, *, scale: str = "std", jitter: float = JITTER
+) -> np.ndarray:
+    """`values` [n, d] centred, each column divided by its standard deviation, jittered, all in
+    float64.
 
-    `scale`: "std"; "rank" (normal scores, after the jitter); "none" (centred only). A constant column becomes jitter.
+    `scale`: "std"; "rank" (normal scores, after the jitter); "none" (centred only). A constant
+    column becomes jitter.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; known: {', '.join(SCALES)}")
@@ -136,7 +160,8 @@ def constant_columns(values: np.ndarray) -> np.ndarray:
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Each column's ranks through the normal quantile: Phi^-1(rank / (n + 1)); equal values share their mean rank."""
+    """Each column's ranks through the normal quantile: Phi^-1(rank / (n + 1)); equal values share
+    their mean rank."""
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
@@ -151,11 +176,14 @@ def tied_share(values: np.ndarray) -> float:
 def over_draws(
     one_draw: Callable[[np.random.Generator], float], tied: float, seed: int, draws: int | None
 ) -> tuple[float, tuple[str, ...]]:
-    """Mean of `one_draw` over draws of the jitter, and the warning if there were ties. `draws` None: 1, 5 if tied."""
+    """Mean of `one_draw` over draws of the jitter, and the warning if there were ties. `draws`
+    None: 1, 5 if tied."""
     number = draws if draws is not None else (DRAWS if tied > TIED else 1)
     values = [one_draw(generator(seed, "jitter", draw)) for draw in range(number)]
     warning = (
-        f"{100 * tied:.0f} % of the values are tied: mean over {number} draws of the jitter" if tied > TIED else ""
+        f"{100 * tied:.0f} % of the values are tied: mean over {number} draws of the jitter"
+        if tied > TIED
+        else ""
     )
     return float(np.mean(values)), (warning,) if warning else ()
 

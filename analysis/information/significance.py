@@ -1,30 +1,34 @@
-"""Whether a curve over steps holds any information: the same permutations of y for all steps, and the largest step.
+"""Whether a curve over steps holds any information: the same permutations of y for all steps, and
+the largest step.
 
-Under the null every permutation of y over problems is as likely as the given one. The same permutations serve every
-step, so that the steps' correlation is kept, and a step is judged against the largest of all steps (max-T, Westfall and
-Young 1993): p = (1 + #{b : max over steps T_b >= T}) / (1 + B), which bounds the chance of any false step.
-`..._many` functions return one estimator's values for many relabellings of the same x, exactly as the estimator would.
+Under the null every permutation of y over problems is as likely as the given one. The same
+permutations serve every step, so that the steps' correlation is kept, and a step is judged against
+the largest of all steps (max-T, Westfall and Young 1993): p = (1 + #{b : max over steps T_b >= T})
+/ (1 + B), which bounds the chance of any false step. `..._many` functions return one estimator's
+values for many relabellings of the same x, exactly as the estimator would.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..neighbors import nearest
+from .neighbors import nearest
 from .ridge import axes_of, linear
 
 PENALTIES = 10.0 ** np.arange(-2, 3)
-"""Of the cross-fitted linear score, in units of n: each column of the standardised x has sum of squares n."""
+"""Of the cross-fitted linear score, in units of n: each column of the standardised x has sum of
+squares n."""
 
 NEAR = 24
 """Neighbours looked at first when the k-th of a label is sought."""
 
 
 def max_t(values: np.ndarray) -> np.ndarray:
-    """[step] adjusted p-values from `values` [1 + B, step]: row 0 as observed, the others under permutations of y.
+    """[step] adjusted p-values from `values` [1 + B, step]: row 0 as observed, the others under
+    permutations of y.
 
-    Each step is first centred and scaled over all 1 + B rows alike, which leaves the test exact and gives steps of
-    different noise the same say. NaN where a step has no value.
+    Each step is first centred and scaled over all 1 + B rows alike, which leaves the test exact and
+    gives steps of different noise the same say. NaN where a step has no value.
     """
     found = np.full(values.shape[1], np.nan)
     known = np.isfinite(values).all(axis=0)
@@ -40,10 +44,12 @@ def max_t(values: np.ndarray) -> np.ndarray:
 
 
 def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto") -> np.ndarray:
-    """[B] Ross in nats for prepared columns x [n, d] without ties and B relabellings `codes` [B, n].
+    """[B] Ross in nats for prepared columns x [n, d] without ties and B relabellings `codes` [B,
+    n].
 
-    m_i is the rank of the k-th neighbour of the same label among all neighbours, so one sorted list of neighbours
-    serves every relabelling. Raises ValueError if a label occurs once in the first of them.
+    m_i is the rank of the k-th neighbour of the same label among all neighbours, so one sorted list
+    of neighbours serves every relabelling. Raises ValueError if a label occurs once in the first of
+    them.
     """
     from scipy.special import digamma
 
@@ -88,10 +94,12 @@ def _rank_of_kth(
 
 
 def linear_many(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """[B] how much of each target [B, n] a linear score of x [n, d], fitted on the other folds, explains.
+    """[B] how much of each target [B, n] a linear score of x [n, d], fitted on the other folds,
+    explains.
 
-    1 - SSE / SSE of the training mean, out of fold, for the best of the ridge penalties. Refitted for every target,
-    and the best penalty taken for every target, so that observed and permuted values come about in the same way.
+    1 - SSE / SSE of the training mean, out of fold, for the best of the ridge penalties. Refitted
+    for every target, and the best penalty taken for every target, so that observed and permuted
+    values come about in the same way.
     """
     y = np.ascontiguousarray(targets.T, np.float64)
     wrong = np.zeros((len(PENALTIES), y.shape[1]))
@@ -99,7 +107,9 @@ def linear_many(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> np.ndar
     for number in range(int(fold.max()) + 1):
         held = fold == number
         axes = axes_of(x[~held])
-        found = linear(axes, axes.of(x[~held]), y[~held], axes.of(x[held]), PENALTIES * int((~held).sum()))
+        found = linear(
+            axes, axes.of(x[~held]), y[~held], axes.of(x[held]), PENALTIES * int((~held).sum())
+        )
         wrong += ((found - y[held]) ** 2).sum(axis=1)
         null += ((y[held] - y[~held].mean(axis=0)) ** 2).sum(axis=0)
     return 1 - wrong.min(axis=0) / null

@@ -1,4 +1,5 @@
-"""Model families, by the architecture that a checkpoint's config.json names. One file per family, one row here."""
+"""Model families, by the architecture that a checkpoint's config.json names. One file per family,
+one row here."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ FAMILIES = Registry(
     {
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
     },
+    group="diffengine.families",
 )
 
 

@@ -1,7 +1,9 @@
-"""Bidirectional attention over a packed batch: rows of different lengths end to end, no padding and no mask.
+"""Bidirectional attention over a packed batch: rows of different lengths end to end, no padding and
+no mask.
 
-Registered with transformers under `NAME`; the row boundaries arrive as keyword arguments of the forward call. No mask
-function is registered, so transformers builds none. Shapes: T packed tokens, H heads, d head size.
+Registered with transformers under `NAME`; the row boundaries arrive as keyword arguments of the
+forward call. No mask function is registered, so transformers builds none. Shapes: T packed tokens,
+H heads, d head size.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..transfer import on_device
+from ...kernels.transfer import on_device
 
 NAME = "diffengine_packed"
 
 
 class Packing(NamedTuple):
-    """Row boundaries: `offsets` [rows + 1] on the device for CUDA, `groups` (start, rows, length) on the host."""
+    """Row boundaries: `offsets` [rows + 1] on the device for CUDA, `groups` (start, rows, length)
+    on the host."""
 
     offsets: Tensor
     groups: tuple[tuple[int, int, int], ...]
@@ -32,7 +35,8 @@ class Packing(NamedTuple):
 
 
 class PartPacking(NamedTuple):
-    """Row boundaries where only a part of each row asks: those of all tokens, and those of the asking ones."""
+    """Row boundaries where only a part of each row asks: those of all tokens, and those of the
+    asking ones."""
 
     keys: Packing
     queries: Packing
@@ -42,11 +46,14 @@ class PartPacking(NamedTuple):
         return by_group(query, key, value, scaling, self.keys.groups, self.queries.groups)
 
 
-def packing_of(lengths: list[int], device: torch.device, *, rows: int = 0, longest: int = 0) -> Packing:
-    """Boundaries of rows with these lengths, in this order; neighbours of equal length form one group.
+def packing_of(
+    lengths: list[int], device: torch.device, *, rows: int = 0, longest: int = 0
+) -> Packing:
+    """Boundaries of rows with these lengths, in this order; neighbours of equal length form one
+    group.
 
-    Empty rows at the end make up for what lacks to `rows`, and `longest` is at least what is given, so that shapes can
-    stay the same from step to step.
+    Empty rows at the end make up for what lacks to `rows`, and `longest` is at least what is given,
+    so that shapes can stay the same from step to step.
     """
     ends = list(itertools.accumulate(lengths))
     offsets = on_device([0, *ends, *ends[-1:] * (rows - len(ends))], device, torch.int32)
@@ -55,7 +62,8 @@ def packing_of(lengths: list[int], device: torch.device, *, rows: int = 0, longe
 
 def groups_of(lengths: Iterable[int]) -> tuple[tuple[int, int, int], ...]:
     """Runs of neighbours of equal length, as (start, rows, length)."""
-    groups, start = [], 0
+    groups = []
+    start = 0
     for length, same in itertools.groupby(lengths):
         rows = len(list(same))
         groups.append((start, rows, length))
@@ -78,9 +86,17 @@ def packed_attention(
     Under a `PartPacking` the queries, and so what is returned, are fewer.
     """
     if packing is None or attention_mask is not None:
-        raise ValueError("packed attention needs packing=... and no attention mask; call the model through `hidden`")
-    query, key = query.to(value.dtype), key.to(value.dtype)  # float32 RoPE promotes them
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):  # all that the varlen kernel takes
+        raise ValueError(
+            "packed attention needs packing=... and no attention mask; call the model through "
+            "`hidden`"
+        )
+    # float32 RoPE promotes them
+    query = query.to(value.dtype)
+    key = key.to(value.dtype)
+    if query.is_cuda and query.dtype in (
+        torch.bfloat16,
+        torch.float16,
+    ):  # all that the varlen kernel takes
         return _varlen(query, key, value, scaling, packing), None
     return packing.attend(query, key, value, scaling), None
 
@@ -92,10 +108,13 @@ def _varlen(
 
     repeat = query.shape[1] // key.shape[1]
     if repeat > 1:
-        key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
+        key = key.repeat_interleave(repeat, 1)
+        value = value.repeat_interleave(repeat, 1)
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))  # [T, H, d]
     keys, queries = packing if isinstance(packing, PartPacking) else (packing, packing)
-    out: Any = varlen_attn(q, k, v, queries.offsets, keys.offsets, queries.longest, keys.longest, scale=scaling)
+    out: Any = varlen_attn(
+        q, k, v, queries.offsets, keys.offsets, queries.longest, keys.longest, scale=scaling
+    )
     return out[None]
 
 
@@ -110,15 +129,21 @@ def by_group(
     groups: Groups,
     asking: Groups | None = None,
 ) -> Tensor:
-    """One attention call for each group of rows [1, T, H, d]: the kernel treats each (row, head) alone, so the values
-    are those of one row. `asking` are the groups of the queries, one for each of `groups`, where those are fewer."""
+    """One attention call for each group of rows [1, T, H, d]: the kernel treats each (row, head)
+    alone, so the values are those of one row. `asking` are the groups of the queries, one for each
+    of `groups`, where those are fewer."""
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     for at_keys, at_queries in zip(groups, asking or groups, strict=True):
         q = _rows_of(query, at_queries)
-        k, v = _rows_of(key, at_keys), _rows_of(value, at_keys)
-        part = F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
+        k = _rows_of(key, at_keys)
+        v = _rows_of(value, at_keys)
+        part = F.scaled_dot_product_attention(
+            q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+        )
         start, rows, length = at_queries
-        out[0, start : start + rows * length] = part.transpose(1, 2).flatten(0, 1)  # [rows * length, H, d]
+        out[0, start : start + rows * length] = part.transpose(1, 2).flatten(
+            0, 1
+        )  # [rows * length, H, d]
     return out
 
 

@@ -1,7 +1,8 @@
-"""Look at a checkpoint directory before anything is loaded: config, tensors' names and shapes, whole files.
+"""Look at a checkpoint directory before anything is loaded: config, tensors' names and shapes,
+whole files.
 
-Reads safetensors headers by itself, so a truncated or foreign file is one clear message instead of a crash halfway.
-Never imports or executes anything from the directory. Knows no model family.
+Reads safetensors headers by itself, so a truncated or foreign file is one clear message instead of
+a crash halfway. Never imports or executes anything from the directory. Knows no model family.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 from .family import CheckpointError
 
-SAMPLE_BYTES, SAMPLE_EVERY = 1 << 20, 1 << 26
+SAMPLE_BYTES = 1 << 20
+SAMPLE_EVERY = 1 << 26
 
 
 class TensorEntry(NamedTuple):
@@ -30,7 +32,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: not found; a checkpoint directory needs {path.name}") from None
+        raise CheckpointError(
+            f"{path}: not found; a checkpoint directory needs {path.name}"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(content, dict):
@@ -51,13 +55,18 @@ def weight_files(directory: Path) -> list[Path]:
     for file in files:
         if not file.is_file():
             pickled = any(directory.glob("*.bin"))
-            hint = "; pickled *.bin weights are not read, convert them to safetensors" if pickled else ""
+            hint = (
+                "; pickled *.bin weights are not read, convert them to safetensors"
+                if pickled
+                else ""
+            )
             raise CheckpointError(f"{file}: not found{hint}")
     return files
 
 
 def tensor_entries(files: list[Path]) -> dict[str, TensorEntry]:
-    """Every tensor in the files, from their headers alone; raises CheckpointError on a truncated or foreign file."""
+    """Every tensor in the files, from their headers alone; raises CheckpointError on a truncated or
+    foreign file."""
     entries: dict[str, TensorEntry] = {}
     for file in files:
         for name, info in _header(file).items():
@@ -72,24 +81,32 @@ def _header(file: Path) -> dict[str, Any]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > size - 8:
-            raise CheckpointError(f"{file}: truncated or not safetensors: {size} bytes, header says {length}")
+            raise CheckpointError(
+                f"{file}: truncated or not safetensors: {size} bytes, header says {length}"
+            )
         try:
             header = json.loads(stream.read(length))
         except (json.JSONDecodeError, UnicodeDecodeError):
-            raise CheckpointError(f"{file}: not a safetensors file (its header is not JSON)") from None
+            raise CheckpointError(
+                f"{file}: not a safetensors file (its header is not JSON)"
+            ) from None
     header.pop("__metadata__", None)
     end = max((info["data_offsets"][1] for info in header.values()), default=0)
     if 8 + length + end != size:
         raise CheckpointError(
-            f"{file}: truncated: {size} bytes on disk, {8 + length + end} expected; copy or download it again"
+            f"{file}: truncated: {size} bytes on disk, {8 + length + end} expected; copy or "
+            "download it again"
         )
     return header
 
 
 def check_tensors(
-    entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], renames: Mapping[str, str]
+    entries: Mapping[str, TensorEntry],
+    expected: Mapping[str, tuple[int, ...]],
+    renames: Mapping[str, str],
 ) -> None:
-    """Compare renamed checkpoint tensors with the stock model's; raises CheckpointError with every difference."""
+    """Compare renamed checkpoint tensors with the stock model's; raises CheckpointError with every
+    difference."""
     found = {rename(name, renames): (name, entry) for name, entry in entries.items()}
     wrong = []
     for name, shape in expected.items():
@@ -98,13 +115,18 @@ def check_tensors(
         elif found[name][1].shape != shape:
             source, entry = found[name]
             wrong.append(
-                f"{entry.file.name}: {source} has shape {list(entry.shape)}, config.json implies {list(shape)}"
+                f"{entry.file.name}: {source} has shape {list(entry.shape)}, config.json implies "
+                f"{list(shape)}"
             )
-    wrong += [f"{e.file.name}: unexpected tensor {s}" for n, (s, e) in found.items() if n not in expected]
+    wrong += [
+        f"{e.file.name}: unexpected tensor {s}" for n, (s, e) in found.items() if n not in expected
+    ]
     if wrong:
         more = f"\n  ... and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         directory = next(iter(entries.values())).file.parent if entries else "the checkpoint"
-        raise CheckpointError(f"{directory}: the tensors do not fit config.json:\n  " + "\n  ".join(wrong[:10]) + more)
+        raise CheckpointError(
+            f"{directory}: the tensors do not fit config.json:\n  " + "\n  ".join(wrong[:10]) + more
+        )
 
 
 def rename(name: str, renames: Mapping[str, str]) -> str:
@@ -115,21 +137,25 @@ def rename(name: str, renames: Mapping[str, str]) -> str:
 
 
 def original_name(name: str, renames: Mapping[str, str]) -> str:
-    """A checkpoint name that `rename` maps to `name`, by undoing the literal parts of the patterns."""
+    """A checkpoint name that `rename` maps to `name`, by undoing the literal parts of the
+    patterns."""
     for pattern, replacement in renames.items():
         if "(" in pattern:
             name = re.sub(r"\.self_attn\.([qkv]_proj)\.", r".\1.", name)
             continue
         literal = pattern.removeprefix("^").replace("\\", "")
         if pattern.startswith("^"):
-            name = literal + name.removeprefix(replacement) if name.startswith(replacement) else name
+            name = (
+                literal + name.removeprefix(replacement) if name.startswith(replacement) else name
+            )
         else:
             name = name.replace(replacement, literal)
     return name
 
 
 def fingerprint(directory: Path, files: list[Path]) -> str:
-    """A sha256 over config, tokenizer, file sizes and 1 MiB out of every 64 MiB of the weights: fast at 16 GB."""
+    """A sha256 over config, tokenizer, file sizes and 1 MiB out of every 64 MiB of the weights:
+    fast at 16 GB."""
     digest = hashlib.sha256()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         path = directory / name

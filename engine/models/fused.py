@@ -1,8 +1,9 @@
-"""The network with norm, rotation and gated activation in one pass over memory each, as `--fused` asks for.
+"""The network with norm, rotation and gated activation in one pass over memory each, as `--fused`
+asks for.
 
-The same weights and products as the stock class; between them `kernels.layers`, which on a CPU is plain torch with
-the stock class's own bits and on a GPU a kernel. Knows one thing of the network: that it is a stock Llama without
-biases. Shapes: T packed tokens, D features.
+The same weights and products as the stock class; between them `kernels.layers`, which on a CPU is
+plain torch with the stock class's own bits and on a GPU a kernel. Knows one thing of the network:
+that it is a stock Llama without biases. Shapes: T packed tokens, D features.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class FusedModel(MaskedDiffusionModel):
 
     @torch.inference_mode()
     def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
-        """Final hidden states [T, D] as `MaskedDiffusionModel.hidden` gives them; on a GPU within rounding."""
+        """Final hidden states [T, D] as `MaskedDiffusionModel.hidden` gives them; on a GPU within
+        rounding."""
         decoder = self.network.model
         states = decoder.embed_tokens(token_ids)
         cos, sin = decoder.rotary_emb(states[None], position_ids=positions[None])
@@ -46,11 +48,16 @@ class FusedModel(MaskedDiffusionModel):
 
 
 def fused(model: MaskedDiffusionModel) -> FusedModel:
-    """`model` with its layers fused; the weights are shared. CheckpointError for a class that is not a Llama."""
+    """`model` with its layers fused; the weights are shared. CheckpointError for a class that is
+    not a Llama."""
     name = type(model.network).__name__
     if name != FITTING:
-        raise CheckpointError(f"--fused: the network is a {name}, expected a {FITTING}; run without --fused")
-    return FusedModel(**{field.name: getattr(model, field.name) for field in fields(MaskedDiffusionModel)})
+        raise CheckpointError(
+            f"--fused: the network is a {name}, expected a {FITTING}; run without --fused"
+        )
+    return FusedModel(
+        **{field.name: getattr(model, field.name) for field in fields(MaskedDiffusionModel)}
+    )
 
 
 def _normed(norm: Any, states: Tensor, update: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -65,7 +72,9 @@ def _attended(attention: Any, normed: Tensor, cos: Tensor, sin: Tensor, packing:
     key = rotated(by_head(attention.k_proj), cos, sin)
     value = by_head(attention.v_proj)
     query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))  # [1, H, T, d]
-    out, _ = packed_attention(attention, query, key, value, None, scaling=attention.scaling, packing=packing)
+    out, _ = packed_attention(
+        attention, query, key, value, None, scaling=attention.scaling, packing=packing
+    )
     return attention.o_proj(out[0].flatten(1))
 
 

@@ -1,6 +1,7 @@
 """LLaDA-8B, LLaDA-1.5 and every checkpoint in their format, as a bidirectional stock Llama.
 
-The mapping was proved bit-equal to the published modeling code in float32, and in bfloat16 with float32 RoPE.
+The mapping was proved bit-equal to the published modeling code in float32, and in bfloat16 with
+float32 RoPE.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any
 
 from .family import CheckpointError, Family, refuse_unless, required
 
-# The top-level ff_out is the head and must be renamed before the per-block ff_out, whose leaf name it shares.
+# The top-level ff_out is the head and must be renamed before the per-block ff_out, whose leaf name
+# it shares.
 RENAMES = {
     r"^model\.transformer\.wte\.": "model.embed_tokens.",
     r"^model\.transformer\.ln_f\.": "model.norm.",
@@ -46,12 +48,16 @@ COVERED: dict[str, tuple[Any, ...]] = {
 
 
 def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of LlamaConfig for LLaDA's config.json; raises CheckpointError on a value it does not cover."""
+    """Arguments of LlamaConfig for LLaDA's config.json; raises CheckpointError on a value it does
+    not cover."""
     refuse_unless(config, COVERED)
-    width, heads = required(config, "d_model"), required(config, "n_heads")
+    width = required(config, "d_model")
+    heads = required(config, "n_heads")
     if heads < 1 or width % heads:
         raise CheckpointError(f"config.json: d_model {width} is not a multiple of n_heads {heads}")
-    key_value_heads = config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads)
+    key_value_heads = config.get("n_kv_heads") or (
+        1 if config.get("multi_query_attention") else heads
+    )
     mlp = config.get("mlp_hidden_size") or required(config, "mlp_ratio") * width
     return {
         "vocab_size": config.get("embedding_size") or required(config, "vocab_size"),
@@ -62,7 +68,10 @@ def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_key_value_heads": key_value_heads,
         "rms_norm_eps": required(config, "rms_norm_eps", float),
         "max_position_embeddings": required(config, "max_sequence_length"),
-        "rope_parameters": {"rope_type": "default", "rope_theta": float(required(config, "rope_theta", float))},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": float(required(config, "rope_theta", float)),
+        },
         "tie_word_embeddings": required(config, "weight_tying", bool),
         "attention_bias": False,
         "mlp_bias": False,
@@ -74,7 +83,8 @@ def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def n_candidates(config: Mapping[str, Any]) -> int:
-    """How many ids are tokens: rows of the head beyond `vocab_size` are padding and may never be sampled."""
+    """How many ids are tokens: rows of the head beyond `vocab_size` are padding and may never be
+    sampled."""
     return required(config, "vocab_size")
 
 

@@ -1,7 +1,9 @@
-"""Load a checkpoint directory of any supported family into a stock transformers class, made bidirectional.
+"""Load a checkpoint directory of any supported family into a stock transformers class, made
+bidirectional.
 
-Nothing in the directory is executed, nothing is asked on stdin, nothing is fetched. Every tensor of the checkpoint is
-accounted for before the weights are read. Shapes: T packed tokens, D features, V rows of the head.
+Nothing in the directory is executed, nothing is asked on stdin, nothing is fetched. Every tensor of
+the checkpoint is accounted for before the weights are read. Shapes: T packed tokens, D features, V
+rows of the head.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..flops import network_flops
-from ..host_memory import keep_freed_memory
 from . import FAMILIES, reading
 from .attention import NAME, Packing, packed_attention
 from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
 from .family import CheckpointError, Family, TokenIds, required
+from .flops import network_flops
+from .host_memory import keep_freed_memory
 from .known_families import hub_hint, looks_like_hub_name, unsupported
 from .reading import Reads
 
@@ -27,7 +29,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, repr=False)
 class MaskedDiffusionModel:
-    """A loaded model: `hidden` runs the backbone over a packed batch, `head_weight` [V, D] projects what is wanted."""
+    """A loaded model: `hidden` runs the backbone over a packed batch, `head_weight` [V, D] projects
+    what is wanted."""
 
     network: Any
     tokenizer: Any
@@ -53,7 +56,9 @@ class MaskedDiffusionModel:
 
     def __repr__(self) -> str:
         rows, features = self.head_weight.shape
-        shape = f"{rows} x {features} head, {str(self.dtype).removeprefix('torch.')} on {self.device}"
+        shape = (
+            f"{rows} x {features} head, {str(self.dtype).removeprefix('torch.')} on {self.device}"
+        )
         return f"<MaskedDiffusionModel {self.architecture} at {self.path}: {shape}>"
 
     def logits_dtype(self, name: str) -> torch.dtype:
@@ -62,8 +67,11 @@ class MaskedDiffusionModel:
 
     @torch.inference_mode()
     def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
-        """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE positions [T]."""
-        out = self.network.model(token_ids[None], position_ids=positions[None], packing=packing, use_cache=False)
+        """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE
+        positions [T]."""
+        out = self.network.model(
+            token_ids[None], position_ids=positions[None], packing=packing, use_cache=False
+        )
         return out.last_hidden_state[0]
 
     @property
@@ -71,8 +79,11 @@ class MaskedDiffusionModel:
         """Whether `hidden_read` computes less than `hidden`."""
         return reading.is_known(self.network)
 
-    def hidden_read(self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads) -> Tensor:
-        """Of the states that `hidden` gives, those [R, D] that are read; the rest is left out where it can be.
+    def hidden_read(
+        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+    ) -> Tensor:
+        """Of the states that `hidden` gives, those [R, D] that are read; the rest is left out where
+        it can be.
 
         Tokens outside of `reads.read` must be those of the call before with the same `reads`.
         """
@@ -85,17 +96,24 @@ class MaskedDiffusionModel:
         if not self.leaves_out_unread:
             return network_flops(self.network.config, reads.lengths)
         renewed = min(reads.kept.renewed, sum(reads.lengths))
-        return network_flops(self.network.config, reads.lengths, asked=reads.counts, renewed=renewed)
+        return network_flops(
+            self.network.config, reads.lengths, asked=reads.counts, renewed=renewed
+        )
 
 
 def load_model(
-    path: str | Path, *, device: str | torch.device | None = None, dtype: str | None = None, weights: bool = True
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | None = None,
+    weights: bool = True,
 ) -> MaskedDiffusionModel:
     """Load the checkpoint in directory `path`.
 
-    `device` defaults to CUDA where there is one; `dtype` ("float32", "bfloat16") to bfloat16 on CUDA and float32 on a
-    CPU. Without `weights` the model has shapes and a tokenizer but cannot run: for a process that only hands out work.
-    Raises CheckpointError naming file and field when the directory is missing, incomplete, damaged or unsupported.
+    `device` defaults to CUDA where there is one; `dtype` ("float32", "bfloat16") to bfloat16 on
+    CUDA and float32 on a CPU. Without `weights` the model has shapes and a tokenizer but cannot
+    run: for a process that only hands out work. Raises CheckpointError naming file and field when
+    the directory is missing, incomplete, damaged or unsupported.
     """
     directory = Path(path)
     config = _read_config(directory)
@@ -111,7 +129,9 @@ def load_model(
     files = weight_files(directory)
     if weights and device.type == "cpu":
         keep_freed_memory()
-    network = _load_network(directory, family, arguments, files, device if weights else None, DTYPES[dtype])
+    network = _load_network(
+        directory, family, arguments, files, device if weights else None, DTYPES[dtype]
+    )
     tokenizer = _load_tokenizer(directory)
     generation = directory / "generation_config.json"
     return MaskedDiffusionModel(
@@ -130,16 +150,22 @@ def load_model(
 def _read_config(directory: Path) -> dict[str, Any]:
     if not directory.exists():
         hub = f"; {hub_hint(str(directory))}" if looks_like_hub_name(str(directory)) else ""
-        raise CheckpointError(f"{directory}: no such directory; give --model a checkpoint directory{hub}")
+        raise CheckpointError(
+            f"{directory}: no such directory; give --model a checkpoint directory{hub}"
+        )
     if not directory.is_dir():
-        raise CheckpointError(f"{directory}: is a file; give --model the directory that holds config.json")
+        raise CheckpointError(
+            f"{directory}: is a file; give --model the directory that holds config.json"
+        )
     return read_json(directory / "config.json")
 
 
 def _family_of(config: dict[str, Any], directory: Path) -> Family:
     names = config.get("architectures")
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
-        raise CheckpointError(f"{directory}/config.json: architectures must name a model class, got {names!r}")
+        raise CheckpointError(
+            f"{directory}/config.json: architectures must name a model class, got {names!r}"
+        )
     if names[0] not in FAMILIES:
         raise CheckpointError(f"{directory}/config.json: {unsupported(names[0], FAMILIES)}")
     return FAMILIES.load(names[0])
@@ -159,14 +185,18 @@ def _load_network(
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     stock = getattr(transformers, family.stock_class)
-    config = stock.config_class(**arguments, is_causal=False, use_cache=False, attn_implementation=NAME)
+    config = stock.config_class(
+        **arguments, is_causal=False, use_cache=False, attn_implementation=NAME
+    )
     with torch.device("meta"):
         empty = stock(config)
     expected = {name: tuple(t.shape) for name, t in empty.state_dict().items()}
     entries = tensor_entries(files)
     if arguments["tie_word_embeddings"]:
         expected = {name: shape for name, shape in expected.items() if name != "lm_head.weight"}
-        entries = {name: e for name, e in entries.items() if name != "model.transformer.ff_out.weight"}
+        entries = {
+            name: e for name, e in entries.items() if name != "model.transformer.ff_out.weight"
+        }
     check_tensors(entries, expected, family.renames)
     if device is None:
         return empty.to(dtype)
@@ -188,7 +218,10 @@ def _load_network(
         network.model.rotary_emb = _fp32_rope(network)
     network = network.eval().requires_grad_(False).to(device)
     if network.model.rotary_emb.inv_freq.dtype != torch.float32:
-        raise CheckpointError("rotary inv_freq is not float32: its rounding would shift phases by radians; report this")
+        raise CheckpointError(
+            "rotary inv_freq is not float32: its rounding would shift phases by radians; report "
+            "this"
+        )
     return network
 
 
@@ -196,7 +229,8 @@ def _fp32_rope(network: Any) -> torch.nn.Module:
     base = type(network.model.rotary_emb)
 
     class Float32Rope(base):  # type: ignore[misc, valid-type]
-        """cos and sin stay float32, as LLaDA's rope_full_precision has them; queries and keys promote to them."""
+        """cos and sin stay float32, as LLaDA's rope_full_precision has them; queries and keys
+        promote to them."""
 
         def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
             return super().forward(x.new_empty((), dtype=torch.float32), position_ids)
@@ -209,21 +243,28 @@ def _load_tokenizer(directory: Path) -> Any:
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         read_json(directory / name)
-    # The class is named outright: AutoTokenizer would ask on stdin whether to run the checkpoint's own code.
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+    # The class is named outright: AutoTokenizer would ask on stdin whether to run the checkpoint's
+    # own code.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        str(directory), local_files_only=True, trust_remote_code=False
+    )
     if not tokenizer.chat_template:
         tokenizer.chat_template = None
     return tokenizer
 
 
 def _token_ids(config: dict[str, Any], tokenizer: Any, directory: Path) -> TokenIds:
-    mask, eos = required(config, "mask_token_id"), required(config, "eos_token_id")
+    mask = required(config, "mask_token_id")
+    eos = required(config, "eos_token_id")
     known = tokenizer.convert_tokens_to_ids("<|mdm_mask|>")
     if known not in (None, mask, tokenizer.unk_token_id):
         raise CheckpointError(
-            f"{directory}: config.json says mask_token_id {mask}, but tokenizer.json has <|mdm_mask|> = {known}"
+            f"{directory}: config.json says mask_token_id {mask}, but tokenizer.json has "
+            f"<|mdm_mask|> = {known}"
         )
     if mask in (eos, config.get("pad_token_id")):
-        raise CheckpointError(f"{directory}/config.json: mask_token_id {mask} is also eos or pad; they must differ")
+        raise CheckpointError(
+            f"{directory}/config.json: mask_token_id {mask} is also eos or pad; they must differ"
+        )
     eot = tokenizer.convert_tokens_to_ids("<|eot_id|>")
     return TokenIds(mask, eos, None if eot in (None, tokenizer.unk_token_id) else eot)

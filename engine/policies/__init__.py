@@ -1,4 +1,5 @@
-"""Samplers: which positions commit at which step, and to which token. One file per family, one row here."""
+"""Samplers: which positions commit at which step, and to which token. One file per family, one row
+here."""
 
 from __future__ import annotations
 
@@ -9,4 +10,5 @@ POLICIES = Registry(
     {
         "llada": "diffengine.engine.policies.llada:LLaDAPolicy",
     },
+    group="diffengine.policies",
 )

@@ -1,7 +1,9 @@
-"""LLaDA's sampler: blocks from left to right, a fixed number of commits per step, most confident first.
+"""LLaDA's sampler: blocks from left to right, a fixed number of commits per step, most confident
+first.
 
-Nie et al. 2025, "Large Language Diffusion Models", Algorithms 4 and 5, with the options of the published
-generate.py. Knows nothing of the network or of what is recorded. Shapes: B rows, G generated positions.
+Nie et al. 2025, "Large Language Diffusion Models", Algorithms 4 and 5, with the options of the
+published generate.py. Knows nothing of the network or of what is recorded. Shapes: B rows, G
+generated positions.
 """
 
 from __future__ import annotations
@@ -9,26 +11,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...kernels.gumbel import position_noise
 from ...kernels.head import Proposal, Sampling
-from ..canvas import Canvas, Update
+from ...kernels.noise import position_noise
 from ..config import RunConfig
+from ..decoding.canvas import Canvas, Update
 from ..models.family import TokenIds
 
 
 class LLaDAPolicy:
-    """Schedule x score x commit rule for one run. The schedule is known on the host: no step asks the device."""
+    """Schedule x score x commit rule for one run. The schedule is known on the host: no step asks
+    the device."""
 
     def __init__(self, config: RunConfig, token_ids: TokenIds, *, n_candidates: int) -> None:
-        self.config, self.mask_id = config, token_ids.mask
+        self.config = config
+        self.mask_id = token_ids.mask
         self.literal = config.numerics == "reference"
         self.sampling = _sampling(config, token_ids, n_candidates)
-        self.commits_per_step = transfer_counts(config.block_length, config.steps_per_block) * config.n_blocks
+        self.commits_per_step = (
+            transfer_counts(config.block_length, config.steps_per_block) * config.n_blocks
+        )
 
     @property
     def performed(self) -> list[bool]:
-        """For each step, whether it commits anything. A step that does not needs no forward pass: its canvas is the
-        next one's, and the noise is counted by step, so nothing downstream moves."""
+        """For each step, whether it commits anything. A step that does not needs no forward pass:
+        its canvas is the next one's, and the noise is counted by step, so nothing downstream moves.
+        """
         return [count > 0 for count in self.commits_per_step]
 
     def block_of(self, step: int) -> int:
@@ -38,35 +45,45 @@ class LLaDAPolicy:
     def step(self, canvas: Canvas, proposal: Proposal) -> Update:
         """Choose this step's commits from proposals for all generated positions [B * G]."""
         shape = canvas.generated.shape
-        token, confidence = proposal.token.view(shape), proposal.confidence.view(shape)
+        token = proposal.token.view(shape)
+        confidence = proposal.confidence.view(shape)
         if self.config.remasking == "random":
             confidence = position_noise(canvas.noise_counter(), seed=self.config.seed).view(shape)
         steps = canvas.steps
         ends = [self.config.block_length * (self.block_of(s) + 1) for s in steps]
         counts = [self.commits_per_step[s] for s in steps]
         masked = canvas.generated == self.mask_id
-        # No lower bound: a position that an earlier block left masked stays eligible, as in the reference.
+        # No lower bound: a position that an earlier block left masked stays eligible, as in the
+        # reference.
         eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
         score = torch.where(eligible, confidence, -torch.inf)
-        chosen = self._topk_of_reference(canvas, score, counts) if self.literal else highest(score, counts, canvas)
-        # A transfer of the mask token itself (the reference allows it) leaves the position as it was, and only the
-        # device knows it.
+        chosen = (
+            self._topk_of_reference(canvas, score, counts)
+            if self.literal
+            else highest(score, counts, canvas)
+        )
+        # A transfer of the mask token itself (the reference allows it) leaves the position as it
+        # was, and only the device knows it.
         known = counts if self.sampling.exclude_id == self.mask_id else None
         return Update(token, chosen & masked & (token != self.mask_id), known)
 
     def _topk_of_reference(self, canvas: Canvas, score: Tensor, counts: list[int]) -> Tensor:
-        # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row it gets.
+        # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row
+        # it gets.
         chosen = []
         for row, count in enumerate(counts):
             prompt = score.new_full((canvas.prompt_lengths[row],), -torch.inf)
             whole = torch.cat([prompt, score[row]])
-            picked = torch.zeros_like(whole, dtype=torch.bool).index_fill_(0, whole.topk(count).indices, True)
+            picked = torch.zeros_like(whole, dtype=torch.bool).index_fill_(
+                0, whole.topk(count).indices, True
+            )
             chosen.append(picked[len(prompt) :])
         return torch.stack(chosen)
 
 
 def transfer_counts(n_masked: int, steps: int) -> list[int]:
-    """How many of `n_masked` positions each of `steps` steps commits: an even split, the remainder first."""
+    """How many of `n_masked` positions each of `steps` steps commits: an even split, the remainder
+    first."""
     base, extra = divmod(n_masked, steps)
     return [base + (i < extra) for i in range(steps)]
 
@@ -84,7 +101,8 @@ def _sampling(config: RunConfig, token_ids: TokenIds, n_candidates: int) -> Samp
     literal = config.numerics == "reference"
     quiet: tuple[int, ...] = ()
     if config.confidence_eos_eot_inf:
-        # At temperature 0 the reference's two names are one tensor, so both ids are silenced; above 0, EoT alone.
+        # At temperature 0 the reference's two names are one tensor, so both ids are silenced; above
+        # 0, EoT alone.
         both = (token_ids.eos, token_ids.eot) if config.temperature == 0 else (token_ids.eot,)
         quiet = tuple(i for i in both if i is not None)
     return Sampling(

@@ -1,4 +1,5 @@
-"""The run directory on disk: shards written once, one view of them all, verification, resume. numpy and h5py only.
+"""The run directory on disk: shards written once, one view of them all, verification, resume. numpy
+and h5py only.
 
 Names load on first use, so that importing the package costs nothing.
 """
@@ -9,15 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .check.resume import (
+        Resumed,
+        completed_ids,
+        resume_run,
+        set_aside_repeats,
+        sweep_temporaries,
+    )
+    from .check.verify import Finding, VerifyReport, verify_run
     from .drawing import Coverage, coverage
     from .errors import ColumnsError, DamagedRun, NotARun, NotStored, RunLocked, StorageError
-    from .lazy import LazyArray
     from .lock import RunLock
-    from .manifest import ShardEntry
-    from .resume import Resumed, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
-    from .run import Run, open_run
-    from .shard import write_shard
-    from .verify import Finding, VerifyReport, verify_run
+    from .read.lazy import LazyArray
+    from .read.run import Run, open_run
+    from .write.manifest import ShardEntry
+    from .write.shard import write_shard
 
 _HOME = {
     "ColumnsError": "errors",
@@ -28,20 +35,20 @@ _HOME = {
     "NotStored": "errors",
     "RunLocked": "errors",
     "StorageError": "errors",
-    "LazyArray": "lazy",
+    "LazyArray": "read.lazy",
     "RunLock": "lock",
-    "ShardEntry": "manifest",
-    "Resumed": "resume",
-    "completed_ids": "resume",
-    "resume_run": "resume",
-    "set_aside_repeats": "resume",
-    "sweep_temporaries": "resume",
-    "Run": "run",
-    "open_run": "run",
-    "write_shard": "shard",
-    "Finding": "verify",
-    "VerifyReport": "verify",
-    "verify_run": "verify",
+    "ShardEntry": "write.manifest",
+    "Resumed": "check.resume",
+    "completed_ids": "check.resume",
+    "resume_run": "check.resume",
+    "set_aside_repeats": "check.resume",
+    "sweep_temporaries": "check.resume",
+    "Run": "read.run",
+    "open_run": "read.run",
+    "write_shard": "write.shard",
+    "Finding": "check.verify",
+    "VerifyReport": "check.verify",
+    "verify_run": "check.verify",
 }
 
 __all__ = [

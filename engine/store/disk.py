@@ -1,4 +1,5 @@
-"""Bytes onto a disk so that they are there after a power cut, and errors that say how much room was missing.
+"""Bytes onto a disk so that they are there after a power cut, and errors that say how much room was
+missing.
 
 Plain system calls on whole files; knows nothing of shards.
 """
@@ -31,7 +32,8 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Create `path` (it must not exist) with `data`, flushed to the disk; on any failure the file is removed again.
+    """Create `path` (it must not exist) with `data`, flushed to the disk; on any failure the file
+    is removed again.
 
     Raises StorageError with the bytes needed and free.
     """
@@ -60,7 +62,8 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name in the same directory that says which process writes there, so that others know when it is dead."""
+    """A hidden name in the same directory that says which process writes there, so that others know
+    when it is dead."""
     return path.with_name(f".{path.name}.{this_process()}.tmp")
 
 
@@ -119,13 +122,17 @@ def file_sha256(path: Path) -> str:
 
 
 def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
-    """The error a user can act on: what happened to which file, bytes needed and free, what is lost, what to do."""
+    """The error a user can act on: what happened to which file, bytes needed and free, what is
+    lost, what to do."""
     reason = error.strerror or str(error)
     known = _NO_ROOM.get(error.errno or 0)
     what = known or f"the file system refused ({reason})"
     advice = "free some space" if error.errno in _NO_ROOM else "check the disk"
     room = f"{needed:,} bytes needed, {_free(path)} free"
-    message = f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run the same command again"
+    message = (
+        f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run "
+        "the same command again"
+    )
     message += f" ({reason})" if known else ""
     return StorageError(message, errno=error.errno, filename=str(path))
 

@@ -1,10 +1,12 @@
-"""The errors of the store. Each says what, where, what was expected and what to do; nothing else lives here."""
+"""The errors of the store. Each says what, where, what was expected and what to do; nothing else
+lives here."""
 
 from __future__ import annotations
 
 
 class StorageError(OSError):
-    """The file system refused (full disk, quota, I/O error). `errno` and `filename` are those of the cause."""
+    """The file system refused (full disk, quota, I/O error). `errno` and `filename` are those of
+    the cause."""
 
     def __init__(self, message: str, *, errno: int | None = None, filename: str = "") -> None:
         super().__init__(errno, message, filename)
@@ -30,7 +32,8 @@ class NotStored(KeyError):
 
 
 class DamagedRun(RuntimeError):
-    """A run whose files contradict each other: a shard missing, cut short, unreadable or of another run."""
+    """A run whose files contradict each other: a shard missing, cut short, unreadable or of another
+    run."""
 
 
 class RunLocked(RuntimeError):

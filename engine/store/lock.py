@@ -1,7 +1,8 @@
-"""One process at a time works in a run directory. Never waits: it either holds the lock or says who does.
+"""One process at a time works in a run directory. Never waits: it either holds the lock or says who
+does.
 
-The kernel's file lock decides, so a dead holder's lock is free at once; the file's text only names the holder. Where
-the file system has no locks (some network mounts), the text decides.
+The kernel's file lock decides, so a dead holder's lock is free at once; the file's text only names
+the holder. Where the file system has no locks (some network mounts), the text decides.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class RunLock:
-    """Context manager: exclusive use of a run directory for writing. Raises RunLocked naming the holder."""
+    """Context manager: exclusive use of a run directory for writing. Raises RunLocked naming the
+    holder."""
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path = Path(run_dir) / ".lock"
@@ -44,9 +46,13 @@ class RunLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor = self._descriptor
+        self._descriptor = None
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
@@ -65,14 +71,20 @@ class RunLock:
         self._check_text(_holder(descriptor), binding=by_text)
         os.ftruncate(descriptor, 0)
         with contextlib.suppress(OSError):  # a full disk: the kernel's lock holds without the text
-            os.pwrite(descriptor, json.dumps({"holder": str(this_process()), "pid": os.getpid()}).encode(), 0)
+            os.pwrite(
+                descriptor,
+                json.dumps({"holder": str(this_process()), "pid": os.getpid()}).encode(),
+                0,
+            )
 
     def _check_text(self, holder: str, *, binding: bool) -> None:
         if not holder:
             return
         process = parse_process(holder)
         if binding and (process is None or not process.surely_dead):
-            raise RunLocked(self._refusal(holder) + f"; if that process is gone, delete {self.path}")
+            raise RunLocked(
+                self._refusal(holder) + f"; if that process is gone, delete {self.path}"
+            )
         _log.info("taking over the lock %s, left by %s", self.path, holder)
 
     def _refusal(self, holder: str) -> str:
@@ -80,12 +92,16 @@ class RunLock:
         who = f"process {process.pid} on {process.host}" if process else "another process"
         if process == this_process():
             who = "this very process"
-        return f"{self.path.parent} is in use by {who}; wait for it, stop it, or choose another directory with --out"
+        return (
+            f"{self.path.parent} is in use by {who}; wait for it, stop it, or choose another "
+            "directory with --out"
+        )
 
 
 def is_held_by(run_dir: str | Path, holder: str) -> bool:
-    """Whether the process `holder` still holds the run's lock, as far as can be known: nobody else is named there, and
-    where nobody is (a full disk leaves no room for the name) somebody holds it."""
+    """Whether the process `holder` still holds the run's lock, as far as can be known: nobody else
+    is named there, and where nobody is (a full disk leaves no room for the name) somebody holds it.
+    """
     try:
         descriptor = os.open(Path(run_dir) / ".lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,5 @@
-"""Who is running: machine, boot and process in a form that fits into a file name; and whether it still runs."""
+"""Who is running: machine, boot and process in a form that fits into a file name; and whether it
+still runs."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def _alive(pid: int) -> bool:
 
 
 def _waits_to_be_reaped(pid: int) -> bool:
-    """Whether the process has ended and only its parent has not looked yet: it holds no file and no lock any more."""
+    """Whether the process has ended and only its parent has not looked yet: it holds no file and no
+    lock any more."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

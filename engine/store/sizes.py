@@ -1,4 +1,5 @@
-"""Sizes in words: decimal units as disks are sold and `ls -h --si` prints them. Knows nothing of what is measured."""
+"""Sizes in words: decimal units as disks are sold and `ls -h --si` prints them. Knows nothing of
+what is measured."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def size_text(n_bytes: float) -> str:
-    """`n_bytes` (bytes) in the largest decimal unit that leaves at least 1, three digits: `999 B`, `1.5 kB`, `16 GB`.
+    """`n_bytes` (bytes) in the largest decimal unit that leaves at least 1, three digits: `999 B`,
+    `1.5 kB`, `16 GB`.
 
     Whole bytes stay whole. Raises ValueError for a number of bytes that is negative or not finite.
     """

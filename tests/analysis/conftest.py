@@ -1,4 +1,5 @@
-"""A run in memory with the surface of `engine.store.Run` that the analysis uses, and columns to fill it with."""
+"""A run in memory with the surface of `engine.store.Run` that the analysis uses, and columns to
+fill it with."""
 
 from __future__ import annotations
 
@@ -41,7 +42,12 @@ class FakeRun:
         self.missing: list[str] = []
         self.info: dict[str, Any] = {
             "run_id": "fake",
-            "config": {"steps": steps, "gen_length": positions, "block_length": block_length, "record": record},
+            "config": {
+                "steps": steps,
+                "gen_length": positions,
+                "block_length": block_length,
+                "record": record,
+            },
             "model": {"path": "fake-model"},
             "data": {"source": "fake.jsonl", "sha256": "", "n_problems": problems},
         }
@@ -57,7 +63,9 @@ class FakeRun:
             raise KeyError("the run holds no finished problem yet")
         return self._columns[name]
 
-    def blocks(self, names: Sequence[str], *, max_problems: int = 64) -> Iterator[dict[str, np.ndarray]]:
+    def blocks(
+        self, names: Sequence[str], *, max_problems: int = 64
+    ) -> Iterator[dict[str, np.ndarray]]:
         for first in range(0, len(self.ids), max_problems):
             rows = np.arange(first, min(first + max_problems, len(self.ids)))
             yield {name: self._columns[name][rows] for name in names} | {"row": rows}
@@ -67,12 +75,20 @@ class FakeRun:
 
 
 def columns_of(
-    problems: int, steps: int, positions: int, *, answer: Sequence[Sequence[int]] | None = None, seed: int = 0
+    problems: int,
+    steps: int,
+    positions: int,
+    *,
+    answer: Sequence[Sequence[int]] | None = None,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Consistent random columns: positions commit in random order, spread over the steps; the answer is the last."""
+    """Consistent random columns: positions commit in random order, spread over the steps; the
+    answer is the last."""
     rng = np.random.default_rng(seed)
     shape = (problems, steps, positions)
-    order = np.array([rng.permutation(positions) for _ in range(problems)]).reshape(problems, positions)
+    order = np.array([rng.permutation(positions) for _ in range(problems)]).reshape(
+        problems, positions
+    )
     commit = order * steps // positions
     committed = (np.arange(steps)[None, :, None] == commit[:, None, :]).astype(np.uint8)
     gold = [list(answer[row]) if answer is not None else [5] for row in range(problems)]
@@ -95,7 +111,9 @@ def columns_of(
         "seconds": np.ones(problems, np.float32),
         "answer_token_id": tokens,
         "performed": np.ones((problems, steps), np.uint8),
-        "n_masked": (np.arange(steps)[None, :, None] <= commit[:, None, :]).sum(axis=2).astype(np.int32),
+        "n_masked": (np.arange(steps)[None, :, None] <= commit[:, None, :])
+        .sum(axis=2)
+        .astype(np.int32),
         "cka_masked": rng.uniform(0.2, 1.0, (problems, steps)).astype(np.float32),
         "cka_committed": rng.uniform(0.2, 1.0, (problems, steps)).astype(np.float32),
         "cka": cka,
@@ -121,7 +139,14 @@ def make_columns() -> Callable[..., dict[str, np.ndarray]]:
 
 @pytest.fixture
 def make_run() -> Callable[..., FakeRun]:
-    def make(problems: int = 6, steps: int = 8, positions: int = 8, *, record: str = "all", **keywords: Any) -> FakeRun:
+    def make(
+        problems: int = 6,
+        steps: int = 8,
+        positions: int = 8,
+        *,
+        record: str = "all",
+        **keywords: Any,
+    ) -> FakeRun:
         return FakeRun(columns_of(problems, steps, positions, **keywords), record=record)
 
     return make

@@ -1,4 +1,5 @@
-"""Made-up runs on disk for the tests of the report: word problems, committed block by block, a value everywhere."""
+"""Made-up runs on disk for the tests of the report: word problems, committed block by block, a
+value everywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def make_run(
     questions: list[str] | None = None,
     tokens: bool = True,
 ) -> Path:
-    """A run directory with `problems` stored problems in shards of 50; every third is wrong, the last without gold."""
+    """A run directory with `problems` stored problems in shards of 50; every third is wrong, the
+    last without gold."""
     path.mkdir(parents=True)
     config = {
         "steps": steps,
@@ -50,7 +52,9 @@ def make_run(
     }
     (path / "run.json").write_text(json.dumps(info), encoding="utf-8")
     lines = [_problem(index, problems, questions) for index in range(problems)]
-    (path / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (path / "problems.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
     if tokens:
         (path / "tokens.json").write_text(
             json.dumps({str(index): text for text, index in IDS.items()}), encoding="utf-8"
@@ -74,7 +78,8 @@ def make_run(
 def _problem(index: int, problems: int, questions: list[str] | None) -> dict[str, object]:
     apples, friends = 12 + index % 40, 2 + index % 5
     question = (
-        f"Tom has {apples} apples and gets {friends} more from each of his 3 friends. How many apples has he now?"
+        f"Tom has {apples} apples and gets {friends} more from each of his 3 friends. How "
+        "many apples has he now?"
     )
     if questions is not None:
         question = questions[index % len(questions)]
@@ -90,7 +95,9 @@ def _problem(index: int, problems: int, questions: list[str] | None) -> dict[str
     }
 
 
-def columns_of(index: int, problem: dict[str, object], steps: int, positions: int, block: int) -> dict[str, object]:
+def columns_of(
+    index: int, problem: dict[str, object], steps: int, positions: int, block: int
+) -> dict[str, object]:
     """The schema's columns of one problem, without the leading problem dimension."""
     rng = np.random.default_rng(index)
     gold, right = problem["answer"], index % 3 != 0
@@ -99,18 +106,26 @@ def columns_of(index: int, problem: dict[str, object], steps: int, positions: in
     text = (text if len(text) <= positions else f"It is {said}.").ljust(positions)
     final = np.array([IDS[character] for character in text], np.int32)
     commit = _commit_steps(rng, steps, positions, block)
-    late = np.clip((np.arange(steps)[:, None] - commit[None, :] + 2 * block) / (2 * block), 0, 1)  # [step, position]
+    late = np.clip(
+        (np.arange(steps)[:, None] - commit[None, :] + 2 * block) / (2 * block), 0, 1
+    )  # [step, position]
     sure = 0.15 + 0.8 * late**2 + 0.05 * rng.random((steps, positions))
     prediction = np.where(
-        rng.random((steps, positions)) < late, final, rng.integers(0, len(ALPHABET), (steps, positions))
+        rng.random((steps, positions)) < late,
+        final,
+        rng.integers(0, len(ALPHABET), (steps, positions)),
     ).astype(np.int32)
     prediction[commit, np.arange(positions)] = final
     done = np.arange(steps)[:, None] >= commit[None, :]
     start = text.rindex(said)
     ids = [IDS[character] for character in str(gold)][:3] if gold else []
     answer = np.array([*ids, *[-1] * (3 - len(ids))], np.int32)
-    chance = np.where((final[:, None] == answer[None, :])[None], sure[:, :, None], (1 - sure[:, :, None]) / 60)
-    kl = np.where(np.arange(steps)[:, None] > 0, np.abs(np.diff(sure, axis=0, prepend=0)) * 3, np.nan)
+    chance = np.where(
+        (final[:, None] == answer[None, :])[None], sure[:, :, None], (1 - sure[:, :, None]) / 60
+    )
+    kl = np.where(
+        np.arange(steps)[:, None] > 0, np.abs(np.diff(sure, axis=0, prepend=0)) * 3, np.nan
+    )
     floats = {
         "logprob": np.log(sure),
         "margin": sure * 4,
@@ -150,7 +165,10 @@ def columns_of(index: int, problem: dict[str, object], steps: int, positions: in
 
 def _commit_steps(rng: np.random.Generator, steps: int, positions: int, block: int) -> np.ndarray:
     order = np.concatenate(
-        [first + rng.permutation(min(block, positions - first)) for first in range(0, positions, block)]
+        [
+            first + rng.permutation(min(block, positions - first))
+            for first in range(0, positions, block)
+        ]
     )
     commit = np.empty(positions, int)
     commit[order] = np.arange(positions) * steps // positions
@@ -159,4 +177,7 @@ def _commit_steps(rng: np.random.Generator, steps: int, positions: int, block: i
 
 def _cka(steps: int, block: int) -> np.ndarray:
     step = np.arange(steps)
-    return np.exp(-np.abs(step[:, None] - step) / steps - 0.12 * np.abs(step[:, None] // block - step // block))
+    return np.exp(
+        -np.abs(step[:, None] - step) / steps
+        - 0.12 * np.abs(step[:, None] // block - step // block)
+    )

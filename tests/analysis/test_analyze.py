@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.analyze import analyze_run, block_of_step
+from diffengine.analysis.original.results_pt import seed_results
 from diffengine.analysis.registry import confidence_methods
 from diffengine.analysis.results import load_analysis, save_analysis
-from diffengine.analysis.seed_results import seed_results
-from diffengine.analysis.summary import summarise
-from diffengine.engine.problems import Problem, write_problems
+from diffengine.analysis.show.summary import summarise
+from diffengine.engine.problems.read import Problem, write_problems
 from diffengine.engine.store import open_run, write_shard
 
 
@@ -46,9 +46,15 @@ def test_known_means_and_errors(make_columns: Callable[..., Any], fake_run: type
         np.testing.assert_allclose(quantity.stderr, factor * expected, rtol=1e-4)
         assert (quantity.n == 120).all()
     np.testing.assert_allclose(found["gain/answer_slot"].values[1:], np.diff(mean), atol=1e-6)
-    np.testing.assert_allclose(found["entropy/all"].values, run["entropy"].mean(axis=(0, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["kl/all"].values[1:], run["kl"].mean(axis=(0, 2))[1:], rtol=1e-5)
-    assert found.s_curve.verdict == "s-curve" and found.s_curve.midpoint == pytest.approx(15, abs=0.3)
+    np.testing.assert_allclose(
+        found["entropy/all"].values, run["entropy"].mean(axis=(0, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["kl/all"].values[1:], run["kl"].mean(axis=(0, 2))[1:], rtol=1e-5
+    )
+    assert found.s_curve.verdict == "s-curve" and found.s_curve.midpoint == pytest.approx(
+        15, abs=0.3
+    )
 
 
 def test_split_by_verdict(make_run: Callable[..., Any]) -> None:
@@ -56,10 +62,18 @@ def test_split_by_verdict(make_run: Callable[..., Any]) -> None:
     run["verdict"][:] = [0, 1, 1, 2] * 5
     found = analyze_run(run)
     rows = run["entropy"].mean(axis=2)
-    np.testing.assert_allclose(found["entropy_correct/all"].values, rows[run["verdict"] == 1].mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found["entropy_wrong/all"].values, rows[run["verdict"] == 0].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["entropy_correct/all"].values, rows[run["verdict"] == 1].mean(axis=0), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        found["entropy_wrong/all"].values, rows[run["verdict"] == 0].mean(axis=0), rtol=1e-6
+    )
     assert (found["confidence_wrong/answer_slot"].n == 5).all()
-    assert (found.info["n_correct"], found.info["n_wrong"], found.info["n_unextracted"]) == (10, 5, 5)
+    assert (found.info["n_correct"], found.info["n_wrong"], found.info["n_unextracted"]) == (
+        10,
+        5,
+        5,
+    )
     assert float(found["accuracy"].values) == 0.5
 
 
@@ -131,7 +145,12 @@ def test_masked_recording_says_what_it_lacks(make_run: Callable[..., Any]) -> No
         "gain/max_prob",
     ):
         assert found[name].status.startswith("insufficient: "), name
-    for name in ("confidence/answer_slot", "entropy/masked", "conditional_entropy/answer_slot", "gain/answer_slot"):
+    for name in (
+        "confidence/answer_slot",
+        "entropy/masked",
+        "conditional_entropy/answer_slot",
+        "gain/answer_slot",
+    ):
         assert found[name].ok and np.isfinite(found[name].values[-1]), name
     assert any("masked" in warning for warning in found.info["warnings"])
 
@@ -143,12 +162,17 @@ def test_steps_not_performed_stay_empty(make_run: Callable[..., Any]) -> None:
     run["performed"][:, 1::2] = 0
     found = analyze_run(run)
     for name in ("confidence/answer_slot", "entropy/all", "gain/answer_slot", "cka/to_final"):
-        assert np.isnan(found[name].values[1::2]).all() and (np.asarray(found[name].n)[1::2] == 0).all()
+        assert (
+            np.isnan(found[name].values[1::2]).all()
+            and (np.asarray(found[name].n)[1::2] == 0).all()
+        )
         assert np.isfinite(found[name].values[2::2]).all()
 
 
 @pytest.mark.parametrize("method", confidence_methods())
-def test_the_chosen_method_is_the_one_that_is_judged(method: str, make_run: Callable[..., Any]) -> None:
+def test_the_chosen_method_is_the_one_that_is_judged(
+    method: str, make_run: Callable[..., Any]
+) -> None:
     found = analyze_run(make_run(12, 8, 8), confidence_method=method)
     mean = found[f"confidence/{method}"].values
     assert found.s_curve.final_confidence == pytest.approx(mean[-1])
@@ -169,7 +193,9 @@ def test_warnings_are_counts(make_run: Callable[..., Any]) -> None:
 
 
 def test_wrong_settings(make_run: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="unknown confidence method 'max_probe', did you mean 'max_prob'"):
+    with pytest.raises(
+        ValueError, match="unknown confidence method 'max_probe', did you mean 'max_prob'"
+    ):
         analyze_run(make_run(), confidence_method="max_probe")
     with pytest.raises(ValueError, match="unknown spike rule"):
         analyze_run(make_run(), spike_rule="3std")
@@ -182,8 +208,11 @@ def test_block_of_step_falls_back_to_the_configuration(make_run: Callable[..., A
     assert block_of_step(run).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_same_result_from_a_run_directory(make_columns: Callable[..., Any], fake_run: type, tmp_path: Path) -> None:
-    """The fake and the real store give the same analysis, problems in two shards and out of order."""
+def test_same_result_from_a_run_directory(
+    make_columns: Callable[..., Any], fake_run: type, tmp_path: Path
+) -> None:
+    """The fake and the real store give the same analysis, problems in two shards and out of
+    order."""
     columns = make_columns(12, 6, 8, answer=[[1] * (1 + row % 3) for row in range(12)])
     columns["index"] = np.arange(12, dtype=np.int32)
     expected = analyze_run(fake_run(columns))
@@ -207,7 +236,9 @@ def write_run(path: Path, columns: dict[str, np.ndarray], *, parts: list[np.ndar
         "data": {"source": "d"},
     }
     (path / "run.json").write_text(json.dumps(info))
-    write_problems(path / "problems.jsonl", [Problem(f"p{row}", "q", "1") for row in range(problems)])
+    write_problems(
+        path / "problems.jsonl", [Problem(f"p{row}", "q", "1") for row in range(problems)]
+    )
     plane = np.zeros((problems, steps, positions), np.float32)
     full = columns | {
         "extracted_answer": np.array(["1"] * problems, object), "generated_text": np.array(["t"] * problems, object),

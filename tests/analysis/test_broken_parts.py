@@ -1,4 +1,5 @@
-"""`analyze` beside optional packages that are installed and broken, and an analysis that is killed half way."""
+"""`analyze` beside optional packages that are installed and broken, and an analysis that is killed
+half way."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ import pytest
 import diffengine as de
 from diffengine.analysis.results import load_analysis, save_analysis, save_unfinished
 
-OPTIONAL = ("cuml", "faiss", "openTSNE", "sklearn", "threadpoolctl", "math_verify", "xarray", "h5netcdf", "ray")
+OPTIONAL = (
+    "cuml",
+    "faiss",
+    "openTSNE",
+    "sklearn",
+    "threadpoolctl",
+    "math_verify",
+    "xarray",
+    "h5netcdf",
+    "ray",
+)
 ERRORS = (
     "AttributeError(\"module 'numpy' has no attribute 'row_stack'\")",
     "ImportError('libcuml.so: cannot open shared object file')",
@@ -58,13 +69,18 @@ def test_analyze_completes_beside_broken_packages(run: Path) -> None:
     assert "openTSNE is installed but does not import" in done.stderr
     analysis = load_analysis(run / "analysis.h5")
     kind = errors["openTSNE"].partition("(")[0]
-    assert analysis.info["tsne"]["status"].startswith(f"insufficient: openTSNE does not import ({kind}")
+    assert analysis.info["tsne"]["status"].startswith(
+        f"insufficient: openTSNE does not import ({kind}"
+    )
     assert any(kind in warning for warning in analysis.info["warnings"])
-    assert "to_come" not in analysis.info and (run / "comprehensive_dashboard.png").stat().st_size > 0
+    assert (
+        "to_come" not in analysis.info and (run / "comprehensive_dashboard.png").stat().st_size > 0
+    )
 
 
 def test_what_was_computed_outlives_a_kill(run: Path) -> None:
-    """The t-SNE tool takes the process down, as a driver may: everything before it is in analysis.h5 and says so."""
+    """The t-SNE tool takes the process down, as a driver may: everything before it is in
+    analysis.h5 and says so."""
     done = analyze(run, {"openTSNE": KILLS})
     assert done.returncode == -9
     half = load_analysis(run / "analysis.h5")
@@ -95,7 +111,9 @@ def test_each_slow_part_is_preceded_by_a_save(run: Path) -> None:
     assert load_analysis(path).info["to_come"] == to_come[1:]
     save_analysis(analysis, path)
     save_unfinished(saved[2], path)
-    assert "to_come" not in load_analysis(path).info  # half an analysis does not take the place of a whole one
+    assert (
+        "to_come" not in load_analysis(path).info
+    )  # half an analysis does not take the place of a whole one
     path.write_bytes(b"not an analysis")
     save_unfinished(saved[2], path)
     assert load_analysis(path).info["to_come"] == to_come[2:]

@@ -1,4 +1,5 @@
-"""What an analysis, a quantity, a run's result and a model look like at a prompt: short, whatever their size."""
+"""What an analysis, a quantity, a run's result and a model look like at a prompt: short, whatever
+their size."""
 
 from __future__ import annotations
 
@@ -10,16 +11,20 @@ import pytest
 
 from diffengine.analysis.display import MOST_LINES, n_text
 from diffengine.analysis.results import Quantity
-from diffengine.engine.runner import RunResult
+from diffengine.engine.runs.run import RunResult
 
-_spec = importlib.util.spec_from_file_location("synthetic_analysis", Path(__file__).with_name("synthetic_analysis.py"))
+_spec = importlib.util.spec_from_file_location(
+    "synthetic_analysis", Path(__file__).with_name("synthetic_analysis.py")
+)
 assert _spec is not None and _spec.loader is not None
 synthetic = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(synthetic)
 analysis = synthetic.analysis
 
 
-@pytest.mark.parametrize("arguments", [{}, {"problems": 0}, {"steps": 512, "block_length": 32}, {"gold": False}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"problems": 0}, {"steps": 512, "block_length": 32}, {"gold": False}]
+)
 def test_an_analysis_is_short_and_says_what_is_in_it(arguments: dict) -> None:
     made = analysis(**arguments)
     made.info["warnings"] = ["a long warning " * 50] * 30
@@ -35,7 +40,9 @@ def test_an_analysis_is_short_and_says_what_is_in_it(arguments: dict) -> None:
 def test_the_numbers_shown_are_those_of_the_analysis() -> None:
     made = analysis()
     accuracy = made["accuracy"]
-    assert f"accuracy = {float(accuracy.values):.4g}" in repr(made) and f"(n = {accuracy.n})" in repr(made)
+    assert f"accuracy = {float(accuracy.values):.4g}" in repr(
+        made
+    ) and f"(n = {accuracy.n})" in repr(made)
 
 
 def quantity(values: np.ndarray, n: int | np.ndarray) -> Quantity:
@@ -51,5 +58,7 @@ def test_a_quantity_shows_its_ends() -> None:
 
 
 def test_a_result_with_a_thousand_failures_is_one_line() -> None:
-    shown = repr(RunResult(Path("runs/x"), 5, 2, {str(number): "reason " * 20 for number in range(1000)}))
+    shown = repr(
+        RunResult(Path("runs/x"), 5, 2, {str(number): "reason " * 20 for number in range(1000)})
+    )
     assert "1000 failed" in shown and len(shown) < 120

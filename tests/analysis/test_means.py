@@ -23,7 +23,9 @@ def test_against_a_loop() -> None:
     for step in range(7):
         kept = [v for v in values[:, step] if v == v]
         assert n[step] == len(kept)
-        assert np.isnan(mean[step]) if not kept else mean[step] == pytest.approx(sum(kept) / len(kept))
+        assert (
+            np.isnan(mean[step]) if not kept else mean[step] == pytest.approx(sum(kept) / len(kept))
+        )
         if len(kept) < 2:
             assert np.isnan(stderr[step])
         else:
@@ -45,7 +47,8 @@ def test_no_problem() -> None:
     assert np.isnan(mean.mean).all() and (mean.n == 0).all()
     assert np.isnan(MeanOverBlocks((3,)).result().mean).all()
     assert (
-        as_quantity(mean, dims=("step",), units="bits", label="x", missing="nothing").status == "insufficient: nothing"
+        as_quantity(mean, dims=("step",), units="bits", label="x", missing="nothing").status
+        == "insufficient: nothing"
     )
 
 

@@ -1,4 +1,5 @@
-"""A saved analysis beside a run that has gone on: whoever reads it is told, and the report computes its curves anew."""
+"""A saved analysis beside a run that has gone on: whoever reads it is told, and the report computes
+its curves anew."""
 
 from __future__ import annotations
 
@@ -13,16 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.comparison import compare_text
-from diffengine.analysis.dashboard import caveats
-from diffengine.analysis.paired_runs import compare_pairs
-from diffengine.analysis.report import page_data
+from diffengine.analysis.compare.paired_runs import compare_pairs
+from diffengine.analysis.compare.side_by_side import compare_text
 from diffengine.analysis.results import Analysis, load_analysis, save_analysis
-from diffengine.analysis.summary import summarise
-from diffengine.engine.cli import group
+from diffengine.analysis.show.dashboard import caveats
+from diffengine.analysis.show.report import page_data
+from diffengine.analysis.show.summary import summarise
+from diffengine.engine.cli.command_line import group
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.plan import BUNDLED
-from diffengine.engine.runner import run
+from diffengine.engine.runs.plan import BUNDLED
+from diffengine.engine.runs.run import run
 from diffengine.engine.store import open_run
 
 SHORT: dict[str, Any] = {"steps": 8, "gen_length": 8, "block_length": 4}
@@ -47,7 +48,9 @@ def grown(model: MaskedDiffusionModel, tmp_path: Path) -> Path:
 
 
 def page_of(path: Path) -> dict[str, Any]:
-    data = re.search(r'<script id="page-data" type="application/json">(.*?)</script>', path.read_text(), re.S)
+    data = re.search(
+        r'<script id="page-data" type="application/json">(.*?)</script>', path.read_text(), re.S
+    )
     assert data is not None
     return dict(json.loads(data[1]))
 
@@ -61,7 +64,12 @@ def test_every_reader_is_told_and_the_report_computes_anew(grown: Path) -> None:
     done = CliRunner().invoke(group, ["report", str(grown)])
     assert done.exit_code == 0 and said in done.output and "computed anew" in done.output
     page = page_of(grown / "report.html")
-    counts = {line["n"] for chart in page["charts"] for line in chart["lines"] if line["label"] == "first hit"}
+    counts = {
+        line["n"]
+        for chart in page["charts"]
+        for line in chart["lines"]
+        if line["label"] == "first hit"
+    }
     assert (page["n_stored"], page["stale"], counts) == (10, "", {10})
 
 
@@ -81,12 +89,14 @@ def test_as_many_other_problems_and_no_digest_are_seen_too(grown: Path) -> None:
     assert "does not say which problems" in load_analysis(grown / "analysis.h5").info["stale"]
 
 
-def test_an_unfinished_run_says_so_beside_every_figure(model: MaskedDiffusionModel, tmp_path: Path) -> None:
+def test_an_unfinished_run_says_so_beside_every_figure(
+    model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
     def stop(progress: Any) -> None:
         if progress.done == 6:
             raise KeyboardInterrupt
 
-    from diffengine.engine.runner import Execution
+    from diffengine.engine.runs.run import Execution
 
     few = Execution(token_budget=150, shard_problems=2)
     with pytest.raises(KeyboardInterrupt):
@@ -98,20 +108,28 @@ def test_an_unfinished_run_says_so_beside_every_figure(model: MaskedDiffusionMod
     note = f"unfinished: {missing} of 10 problems missing ("
     lines = summarise(analysis).splitlines()
     accuracy = next(line for line in lines if line.startswith("accuracy "))
-    assert f"for the whole of 10 from {len(stored)} drawn at random" in accuracy and f"{missing} of 10" in accuracy
+    assert (
+        f"for the whole of 10 from {len(stored)} drawn at random" in accuracy
+        and f"{missing} of 10" in accuracy
+    )
     figures = [line for line in lines if re.search(r"n = \d", line)]
     assert figures and all("unfinished" in line for line in figures)
     assert note[1:] in caveats(analysis)[0][1:] and note in compare_text([analysis, analysis])
     page = page_data(stored, analysis, max_problems=20)
     assert page["unfinished"].startswith(note) and page["whole_interval"] and page["stale"] == ""
     said = CliRunner().invoke(group, ["inspect", str(tmp_path)]).output
-    assert all(note in line for line in said.splitlines() if line.startswith(("stored ", "correct ", "wrong ")))
+    assert all(
+        note in line
+        for line in said.splitlines()
+        if line.startswith(("stored ", "correct ", "wrong "))
+    )
     facts = json.loads(CliRunner().invoke(group, ["inspect", str(tmp_path), "--json"]).output)
     assert sorted(facts["missing_ids"]) == sorted(stored.missing) and facts["missing"] == missing
 
 
 def test_runs_are_paired_by_problem_not_by_row(model: MaskedDiffusionModel, tmp_path: Path) -> None:
-    """Eight problems against six others of which four are shared, in another order; one id has another question."""
+    """Eight problems against six others of which four are shared, in another order; one id has
+    another question."""
     analyses: list[Analysis] = []
     texts = [f"What is {i} plus {i}?" for i in range(10)]
     for name, chosen in (("one", range(8)), ("two", [9, 3, 8, 2, 1, 0])):
@@ -119,14 +137,26 @@ def test_runs_are_paired_by_problem_not_by_row(model: MaskedDiffusionModel, tmp_
         said = {i: texts[i] + (" Now." if (name, i) == ("two", 0) else "") for i in chosen}
         rows = [{"id": f"p{i}", "question": text, "answer": str(2 * i)} for i, text in said.items()]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        analyses.append(analyze_run(open_run(run(source, out=tmp_path / name, model=model, **SHORT).path)))
-    (pairs,) = compare_pairs(analyses, ["accuracy", "emergence/hits_lost", "early_exit/hindsight/steps"])
-    ids = [[str(one.problems["id"][row]) for row in pairs.rows[:, side]] for side, one in enumerate(analyses)]
+        analyses.append(
+            analyze_run(open_run(run(source, out=tmp_path / name, model=model, **SHORT).path))
+        )
+    (pairs,) = compare_pairs(
+        analyses, ["accuracy", "emergence/hits_lost", "early_exit/hindsight/steps"]
+    )
+    ids = [
+        [str(one.problems["id"][row]) for row in pairs.rows[:, side]]
+        for side, one in enumerate(analyses)
+    ]
     assert ids[0] == ids[1] and sorted(ids[0]) == ["p1", "p2", "p3"]
     assert (pairs.first_alone, pairs.second_alone, pairs.other_content) == (4, 2, 1)
-    assert all(result.difference == 0 and result.n == 3 for result in pairs.results.values())  # the same model
+    assert all(
+        result.difference == 0 and result.n == 3 for result in pairs.results.values()
+    )  # the same model
     text = compare_text(analyses)
     assert text.index("two against one, problem by problem") < text.index("Runs side by side")
-    assert "over the 3 problems that both runs have (4 only in one, 2 only in two, 1 with one id but" in text
+    assert (
+        "over the 3 problems that both runs have (4 only in one, 2 only in two, 1 with one id but"
+        in text
+    )
     assert text.count("problem by problem\n") == 1
     assert compare_text([*analyses, analyses[0]]).count("problem by problem\n") == 2

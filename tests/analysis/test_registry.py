@@ -1,4 +1,5 @@
-"""Every name in the tables leads to a documented function, and every quantity of an analysis is in the tables."""
+"""Every name in the tables leads to a documented function, and every quantity of an analysis is in
+the tables."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ import pytest
 
 from diffengine.analysis import registry
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.block import read_block
-from diffengine.analysis.curve_models import Fit
-from diffengine.engine.store.schema import VARIABLES
+from diffengine.analysis.findings.curve_models import Fit
+from diffengine.analysis.metrics.block import read_block
+from diffengine.engine.store.format.schema import VARIABLES
 
 
 @pytest.mark.parametrize("name", registry.METRICS)
@@ -27,7 +28,8 @@ def test_metric(name: str, make_columns: Callable[..., dict[str, np.ndarray]]) -
 
 
 @pytest.mark.parametrize(
-    "function", [*registry.DERIVED.values(), *registry.SPIKE_RULES.values(), *registry.CURVE_MODELS.values()]
+    "function",
+    [*registry.DERIVED.values(), *registry.SPIKE_RULES.values(), *registry.CURVE_MODELS.values()],
 )
 def test_functions_exist_and_are_documented(function: str) -> None:
     found = registry.resolve(function)
@@ -43,12 +45,16 @@ def test_curve_models_return_fits(name: str) -> None:
 
 def test_an_analysis_has_exactly_the_registered_quantities(make_run: Callable[..., Any]) -> None:
     found = analyze_run(make_run())
-    assert set(found.quantities) == (set(registry.METRICS) | set(registry.DERIVED)) - registry.OPTIONAL
+    assert (
+        set(found.quantities) == (set(registry.METRICS) | set(registry.DERIVED)) - registry.OPTIONAL
+    )
     assert set(found.spikes) == set(registry.SPIKE_RULES)
 
 
 def test_a_wrong_name_is_answered_with_a_guess() -> None:
-    with pytest.raises(ValueError, match="unknown curve model 'logistc', did you mean 'logistic'.; known: constant"):
+    with pytest.raises(
+        ValueError, match="unknown curve model 'logistc', did you mean 'logistic'.; known: constant"
+    ):
         registry.find(registry.CURVE_MODELS, "logistc", kind="curve model")
     with pytest.raises(ValueError, match="unknown curve model 'zzz'; known"):
         registry.find(registry.CURVE_MODELS, "zzz", kind="curve model")

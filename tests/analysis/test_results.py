@@ -73,7 +73,9 @@ def test_clear_errors(tmp_path: Path, make_run: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="analysis_schema_version None"):
         load_analysis(tmp_path / "other.h5")
     analysis = analyze_run(make_run())
-    analysis.quantities["bad"] = analysis["entropy/all"]._replace(values=np.zeros(3), stderr=None, n=1)
+    analysis.quantities["bad"] = analysis["entropy/all"]._replace(
+        values=np.zeros(3), stderr=None, n=1
+    )
     with pytest.raises(ValueError, match="dimension 'step' has length 3"):
         save_analysis(analysis, tmp_path / "bad.h5")
     assert not (tmp_path / "bad.h5").exists()

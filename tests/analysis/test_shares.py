@@ -1,4 +1,5 @@
-"""One rule for shares: Wilson's interval, against scipy, against its own defining equation, and where it shows."""
+"""One rule for shares: Wilson's interval, against scipy, against its own defining equation, and
+where it shows."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from scipy.stats import binomtest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.shares import Z, share, share_of, wilson
-from diffengine.analysis.summary import summarise
+from diffengine.analysis.show.summary import summarise
 from diffengine.analysis.wording import value_text
 
 
@@ -26,9 +27,14 @@ def test_none_of_a_hundred() -> None:
     assert np.isnan(wilson(0, 0)).all() and share_of(0, 0) == "none of 0"
 
 
-@pytest.mark.parametrize(("hits", "n", "whole"), [(3, 10, 30), (420, 448, 1000), (0, 20, 25), (20, 20, 100)])
-def test_the_ends_for_a_finite_whole_solve_the_score_equation(hits: int, n: int, whole: int) -> None:
-    """|p - share| = z sqrt(p (1 - p) / n x (N - n) / (N - 1)) at both ends, solved by bisection as a slow twin."""
+@pytest.mark.parametrize(
+    ("hits", "n", "whole"), [(3, 10, 30), (420, 448, 1000), (0, 20, 25), (20, 20, 100)]
+)
+def test_the_ends_for_a_finite_whole_solve_the_score_equation(
+    hits: int, n: int, whole: int
+) -> None:
+    """|p - share| = z sqrt(p (1 - p) / n x (N - n) / (N - 1)) at both ends, solved by bisection as
+    a slow twin."""
     rate = hits / n
     variance = (whole - n) / (whole - 1) / n
 
@@ -59,7 +65,8 @@ def test_a_share_leaves_out_what_has_no_value_and_has_no_standard_error() -> Non
 
 
 def test_every_share_of_an_analysis_follows_the_rule(make_run: Callable[..., Any]) -> None:
-    """Whatever is 0 or 1 for each problem: accuracy, EverPass, hits by now, exits; none with a +-."""
+    """Whatever is 0 or 1 for each problem: accuracy, EverPass, hits by now, exits; none with a
+    +-."""
     analysis = analyze_run(make_run(40, 8, 8))
     shares = {name: q for name, q in analysis.quantities.items() if q.interval is not None}
     named = {"accuracy", "emergence/ever_pass", "emergence/pass_lost", "emergence/hit", "emergence/settled",
@@ -67,7 +74,9 @@ def test_every_share_of_an_analysis_follows_the_rule(make_run: Callable[..., Any
              "early_exit/hindsight/accuracy"}  # fmt: skip
     assert named <= set(shares)
     for name, quantity in analysis.quantities.items():
-        is_said_to_be = "share" in quantity.label or (name.startswith("early_exit") and name.endswith("/accuracy"))
+        is_said_to_be = "share" in quantity.label or (
+            name.startswith("early_exit") and name.endswith("/accuracy")
+        )
         assert is_said_to_be == (quantity.interval is not None), name
     for quantity in shares.values():
         assert quantity.stderr is None
@@ -75,7 +84,9 @@ def test_every_share_of_an_analysis_follows_the_rule(make_run: Callable[..., Any
         counts = np.broadcast_to(quantity.n, rates.shape)
         ends = quantity.interval.reshape(2, -1)
         for rate, n, low, high in zip(rates, counts, *ends, strict=True):
-            np.testing.assert_allclose((low, high), wilson(round(rate * n), int(n)) if n else (np.nan, np.nan))
+            np.testing.assert_allclose(
+                (low, high), wilson(round(rate * n), int(n)) if n else (np.nan, np.nan)
+            )
     text = summarise(analysis)
     assert "accuracy 50.0 % (95 % interval 35.2 to 64.8 %" in text
     assert not [line for line in text.splitlines() if line.startswith("Pass") and "+-" in line]

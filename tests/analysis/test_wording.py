@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.comparison import compare_text
-from diffengine.analysis.summary import summarise
+from diffengine.analysis.compare.side_by_side import compare_text
+from diffengine.analysis.show.summary import summarise
 from diffengine.analysis.wording import of_n, plus_minus
 
 
@@ -18,7 +18,11 @@ def test_the_forms() -> None:
     assert (plus_minus(0.0234), plus_minus(0.5, ".3f"), plus_minus(None), plus_minus(np.nan)) == (
         " +- 0.023", " +- 0.500", "", ""
     )  # fmt: skip
-    assert (of_n(12, 0.1), of_n(12, None), of_n(1, np.nan)) == ("n = 12", "n = 12", "n = 1, no interval")
+    assert (of_n(12, 0.1), of_n(12, None), of_n(1, np.nan)) == (
+        "n = 12",
+        "n = 12",
+        "n = 1, no interval",
+    )
 
 
 def test_one_problem_has_no_interval_anywhere(make_run: Callable[..., Any]) -> None:
@@ -29,7 +33,13 @@ def test_one_problem_has_no_interval_anywhere(make_run: Callable[..., Any]) -> N
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_run_of_one_step_or_without_gold_says_no_nan(make_run: Callable[..., Any], steps: int) -> None:
-    for run in (make_run(3, steps=steps), make_run(3, steps=steps, answer=[[], [], []]), make_run(0, steps=steps)):
+def test_a_run_of_one_step_or_without_gold_says_no_nan(
+    make_run: Callable[..., Any], steps: int
+) -> None:
+    for run in (
+        make_run(3, steps=steps),
+        make_run(3, steps=steps, answer=[[], [], []]),
+        make_run(0, steps=steps),
+    ):
         text = summarise(analyze_run(run))
         assert "nan" not in text.replace("cannot", "")

@@ -1,4 +1,5 @@
-"""Small checkpoints with random weights in LLaDA's on-disk format, for tests of loading and decoding."""
+"""Small checkpoints with random weights in LLaDA's on-disk format, for tests of loading and
+decoding."""
 
 from __future__ import annotations
 
@@ -14,24 +15,38 @@ import torch
 from safetensors.torch import save_file
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decode import decode
+from diffengine.engine.decoding.loop import decode
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.engine.one_device import set_up
-from diffengine.engine.problems import Problem
-from diffengine.engine.prompts import Prompt, build_prompt
-from diffengine.engine.runner import BUNDLED
+from diffengine.engine.problems.read import Problem
+from diffengine.engine.prompts.prompt import Prompt, build_prompt
+from diffengine.engine.runs.device import set_up
+from diffengine.engine.runs.run import BUNDLED
 
-SMALL = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "mlp_hidden_size": 96, "embedding_size": 560}
+SMALL = {
+    "d_model": 64,
+    "n_layers": 2,
+    "n_heads": 4,
+    "n_kv_heads": 4,
+    "mlp_hidden_size": 96,
+    "embedding_size": 560,
+}
 
 
-def write_random_checkpoint(directory: Path, *, seed: int = 0, scale: float = 1.0, **changes: Any) -> Path:
-    """A checkpoint of random weights; `changes` go into config.json. `scale` sharpens the logits."""
+def write_random_checkpoint(
+    directory: Path, *, seed: int = 0, scale: float = 1.0, **changes: Any
+) -> Path:
+    """A checkpoint of random weights; `changes` go into config.json. `scale` sharpens the
+    logits."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(BUNDLED / name, directory / name)
     config = json.loads((BUNDLED / "config.json").read_text()) | SMALL | changes
     (directory / "config.json").write_text(json.dumps(config))
-    width, mlp, rows = config["d_model"], config["mlp_hidden_size"], config["embedding_size"] or config["vocab_size"]
+    width, mlp, rows = (
+        config["d_model"],
+        config["mlp_hidden_size"],
+        config["embedding_size"] or config["vocab_size"],
+    )
     kv = (config["n_kv_heads"] or config["n_heads"]) * width // config["n_heads"]
     shapes = {"wte": (rows, width), "ln_f": (width,)}
     if not config["weight_tying"]:
@@ -57,7 +72,9 @@ def write_random_checkpoint(directory: Path, *, seed: int = 0, scale: float = 1.
             return 1 + 0.3 * noise
         return noise * (scale if name == "ff_out" else 1.0) / shape[1] ** 0.5
 
-    tensors = {f"model.transformer.{name}.weight": draw(name, shape) for name, shape in shapes.items()}
+    tensors = {
+        f"model.transformer.{name}.weight": draw(name, shape) for name, shape in shapes.items()
+    }
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     return directory
 
@@ -71,7 +88,10 @@ def random_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> MaskedDiffusionModel:
     """A random model whose confidences are spread out."""
-    return load_model(write_random_checkpoint(tmp_path_factory.mktemp("random") / "model", scale=4.0), device="cpu")
+    return load_model(
+        write_random_checkpoint(tmp_path_factory.mktemp("random") / "model", scale=4.0),
+        device="cpu",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -84,19 +104,30 @@ QUESTIONS = (
     "Ann has 5 rocks. Ann finds 3 rocks. How many rocks does Ann have now?",
     "2 + 2?",
     "",
-    "A book costs 7 dollars. Ben buys 4 of them. Ben also buys a pen for 12 dollars. How many dollars does Ben pay?",
+    "A book costs 7 dollars. Ben buys 4 of them. Ben also buys a pen for 12 dollars. How many "
+    "dollars does Ben pay?",
     "Wie viele Äpfel sind das? 三 + 四",
     "Mia has 9 cards. Leo has 4 more than Mia. How many cards does Leo have?",
 )
 
 
 def prompts_for(model: MaskedDiffusionModel, gen_length: int) -> list[Prompt]:
-    problems = [Problem(id=f"p{i}", question=q, answer=str(11 * i)) for i, q in enumerate(QUESTIONS)]
-    return [build_prompt(p, i, model, style="chat", gen_length=gen_length) for i, p in enumerate(problems)]
+    problems = [
+        Problem(id=f"p{i}", question=q, answer=str(11 * i)) for i, q in enumerate(QUESTIONS)
+    ]
+    return [
+        build_prompt(p, i, model, style="chat", gen_length=gen_length)
+        for i, p in enumerate(problems)
+    ]
 
 
 def run_packed(
-    model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, budget: int = 2048, refill: bool = True
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    prompts: list[Prompt],
+    *,
+    budget: int = 2048,
+    refill: bool = True,
 ) -> dict:
     desk = set_up(prompts, model, config, budget=budget, refill=refill)
     finished = list(decode(model, *desk, iter(prompts)))
@@ -105,18 +136,24 @@ def run_packed(
 
 
 def _padded(columns: dict[str, Any], *, width: int = 2) -> dict[str, np.ndarray]:
-    """Answer tokens padded as the store does on reading: how wide they are depends on the longest gold answer near."""
+    """Answer tokens padded as the store does on reading: how wide they are depends on the longest
+    gold answer near."""
     short = width - len(columns["answer_token_id"])
     return {
         "answer_token_id": np.pad(columns["answer_token_id"], (0, short), constant_values=-1),
-        "answer_logprob": np.pad(columns["answer_logprob"], ((0, 0), (0, 0), (0, short)), constant_values=np.nan),
-        "null_answer_logprob": np.pad(columns["null_answer_logprob"], ((0, 0), (0, short)), constant_values=np.nan),
+        "answer_logprob": np.pad(
+            columns["answer_logprob"], ((0, 0), (0, 0), (0, short)), constant_values=np.nan
+        ),
+        "null_answer_logprob": np.pad(
+            columns["null_answer_logprob"], ((0, 0), (0, short)), constant_values=np.nan
+        ),
     }
 
 
 @pytest.fixture
 def packed() -> Callable[..., dict[str, dict[str, Any]]]:
-    """`packed(model, config, prompts, budget=, refill=)`: columns of each problem by id, through the packed loop."""
+    """`packed(model, config, prompts, budget=, refill=)`: columns of each problem by id, through
+    the packed loop."""
     return run_packed
 
 

@@ -1,4 +1,5 @@
-"""Settings: impossible ones are refused with a way out, and fingerprints follow what decides the results."""
+"""Settings: impossible ones are refused with a way out, and fingerprints follow what decides the
+results."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from diffengine.engine.config import CHOICES, ConfigError, RunConfig, fingerprin
     ("changes", "message"),
     [
         ({"block_length": 24}, r"block_length 24 does not divide gen_length 128; use 16 or 32"),
-        ({"block_length": 32, "steps": 130}, r"steps 130 is not a multiple of the 4 blocks .*use 128 or 132"),
+        (
+            {"block_length": 32, "steps": 130},
+            r"steps 130 is not a multiple of the 4 blocks .*use 128 or 132",
+        ),
         ({"block_length": 32, "steps": 3}, r"use 4"),
         ({"steps": 0}, "steps is 0"),
         ({"gen_length": -1}, "gen_length is -1"),
@@ -23,7 +27,10 @@ from diffengine.engine.config import CHOICES, ConfigError, RunConfig, fingerprin
         ({"cfg_scale": float("inf")}, "cfg_scale is inf"),
         ({"seed": -1}, "seed is -1"),
         ({"topk": 0}, "topk is 0"),
-        ({"logits_dtype": "float32", "numerics": "reference"}, "use logits_dtype model or numerics default"),
+        (
+            {"logits_dtype": "float32", "numerics": "reference"},
+            "use logits_dtype model or numerics default",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -39,7 +46,12 @@ def test_choices_are_listed(name: str) -> None:
 
 def test_defaults_are_the_checkpoints_then_the_seeds() -> None:
     seed = resolve({}, checkpoint={}, model="m", dtype="float32")
-    assert (seed.steps, seed.gen_length, seed.block_length, seed.temperature) == (128, 128, 128, 0.0)
+    assert (seed.steps, seed.gen_length, seed.block_length, seed.temperature) == (
+        128,
+        128,
+        128,
+        0.0,
+    )
     own = {"steps": 48, "gen_length": 48, "block_length": 8, "do_sample": True}
     assert resolve({}, checkpoint=own, model="m", dtype="float32").block_length == 8
     longer = resolve({"gen_length": 64}, checkpoint=own, model="m", dtype="float32")
@@ -56,5 +68,8 @@ def test_the_fingerprint_changes_with_every_setting_but_the_models_place() -> No
     assert fingerprint(base | {"model": "elsewhere"}, model="f", problems="p") == one
     others = [base | {f.name: "x"} for f in dataclasses.fields(RunConfig) if f.name != "model"]
     marks = [fingerprint(o, model="f", problems="p") for o in others]
-    marks += [fingerprint(base, model="g", problems="p"), fingerprint(base, model="f", problems="q")]
+    marks += [
+        fingerprint(base, model="g", problems="p"),
+        fingerprint(base, model="f", problems="q"),
+    ]
     assert len({one, *marks}) == len(marks) + 1

@@ -1,4 +1,5 @@
-"""The Triton kernels on this machine: compiled where there is a GPU, else through Triton's interpreter on the CPU.
+"""The Triton kernels on this machine: compiled where there is a GPU, else through Triton's
+interpreter on the CPU.
 
 `tests/conftest.py` imports them, before any test module can import triton.
 """
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parent))  # for what the tests of the compiled kernels share: ptx_launch and the like
+sys.path.append(
+    str(Path(__file__).parent)
+)  # for what the tests of the compiled kernels share: ptx_launch and the like
 
 INTERPRETED = not torch.cuda.is_available()
 
@@ -29,6 +32,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def filled(*size: int, **options: object) -> torch.Tensor:
         made = empty(*size, **options)  # type: ignore[call-overload]
-        return made.fill_(float("nan") if made.is_floating_point() else 249 if made.dtype == torch.uint8 else -7)
+        return made.fill_(
+            float("nan") if made.is_floating_point() else 249 if made.dtype == torch.uint8 else -7
+        )
 
     monkeypatch.setattr(torch, "empty", filled)

@@ -1,7 +1,9 @@
-"""What single PTX instructions compute, in numpy, each with the sentence of the PTX ISA (9.1, section 9.7) it follows.
+"""What single PTX instructions compute, in numpy, each with the sentence of the PTX ISA (9.1,
+section 9.7) it follows.
 
-`TABLE[name]` is (kinds of the sources, function). Kinds: f float32, h bfloat16 bits, s/u 32 bits signed or not, S/U 64
-bits, w 16 bits, p predicate. Every float32 result that is NaN is the canonical 0x7fffffff, as on the device.
+`TABLE[name]` is (kinds of the sources, function). Kinds: f float32, h bfloat16 bits, s/u 32 bits
+signed or not, S/U 64 bits, w 16 bits, p predicate. Every float32 result that is NaN is the
+canonical 0x7fffffff, as on the device.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ SMALLEST_NORMAL = np.float32(2.0**-126)
 
 
 def canonical(x: Floats) -> Floats:
-    """NaN results have the bit pattern 0x7fffffff (CUDA programming guide, floating-point standard)."""
-    return np.where(np.isnan(x), CANONICAL_NAN, x.astype(np.float32).view(np.uint32)).view(np.float32)
+    """NaN results have the bit pattern 0x7fffffff (CUDA programming guide, floating-point
+    standard)."""
+    return np.where(np.isnan(x), CANONICAL_NAN, x.astype(np.float32).view(np.uint32)).view(
+        np.float32
+    )
 
 
 def flushed(x: Floats) -> Floats:
@@ -53,8 +58,9 @@ def minimum(a: Floats, b: Floats) -> Floats:
 def fused(a: Floats, b: Floats, c: Floats) -> Floats:
     """fma.rn.f32: a b + c in infinite precision, rounded once.
 
-    The product of two float32 is exact in float64. Their sum with c is rounded to odd there, from which a second
-    rounding to float32 gives what one rounding would have given (Boldo and Melquiond 2008).
+    The product of two float32 is exact in float64. Their sum with c is rounded to odd there, from
+    which a second rounding to float32 gives what one rounding would have given (Boldo and Melquiond
+    2008).
     """
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = c.astype(np.float64)
@@ -73,7 +79,8 @@ def fused_ftz(a: Floats, b: Floats, c: Floats) -> Floats:
 
 
 def _moved(exact: Array, key: Floats, ulps: int) -> Floats:
-    # By -ulps .. ulps units in the last place, chosen by a hash of the operand, where the result is finite and not 0.
+    # By -ulps .. ulps units in the last place, chosen by a hash of the operand, where the result is
+    # finite and not 0.
     rounded = exact.astype(np.float32)
     if not ulps:
         return canonical(rounded)
@@ -85,7 +92,8 @@ def _moved(exact: Array, key: Floats, ulps: int) -> Floats:
 
 
 def exponential(a: Floats, *, ulps: int = 0) -> Floats:
-    """ex2.approx.ftz.f32: -inf gives +0, a zero or a subnormal exactly 1, +inf +inf, NaN NaN; else within 2 ulp.
+    """ex2.approx.ftz.f32: -inf gives +0, a zero or a subnormal exactly 1, +inf +inf, NaN NaN; else
+    within 2 ulp.
 
     A result below 2^-126 is flushed to zero.
     """
@@ -100,7 +108,8 @@ def quotient(a: Floats, b: Floats, *, ulps: int = 0) -> Floats:
 
 
 def square_root(a: Floats, *, ulps: int = 0) -> Floats:
-    """sqrt.approx.ftz.f32: relative error 2^-23, about an ulp; -0 gives -0, a negative number NaN."""
+    """sqrt.approx.ftz.f32: relative error 2^-23, about an ulp; -0 gives -0, a negative number
+    NaN."""
     operand = flushed(a)
     return flushed(_moved(np.sqrt(operand.astype(np.float64)), operand, min(ulps, 1)))
 
@@ -117,7 +126,11 @@ def _selected(a: Array, b: Array, chosen: Array) -> Array:
 def _shifted(shift: Callable[[Array, Array], Array], bits: int) -> Callable[[Array, Array], Array]:
     def apply(a: Array, count: Array) -> Array:
         small = np.minimum(count, bits - 1).astype(a.dtype)
-        return shift(a, small) if a.dtype.kind == "i" else np.where(count < bits, shift(a, small), 0).astype(a.dtype)
+        return (
+            shift(a, small)
+            if a.dtype.kind == "i"
+            else np.where(count < bits, shift(a, small), 0).astype(a.dtype)
+        )
 
     return apply
 
@@ -133,7 +146,10 @@ FLOAT: dict[str, Entry] = {
     "mul.f32": ("ff", _of_floats(operator.mul)),
     "fma.rn.f32": ("fff", fused),
     "fma.rn.ftz.f32": ("fff", fused_ftz),
-    "fms.rn.f32": ("fff", lambda a, b, c: fused(a, b, -c)),  # no PTX: what `contracted` makes of a difference
+    "fms.rn.f32": (
+        "fff",
+        lambda a, b, c: fused(a, b, -c),
+    ),  # no PTX: what `contracted` makes of a difference
     "fnma.rn.f32": ("fff", lambda a, b, c: fused(-a, b, c)),
     "max.f32": ("ff", maximum),
     "max.NaN.f32": ("ff", maximum_nan),
@@ -162,7 +178,8 @@ def _unordered(compare: Callable[[Array, Array], Array]) -> Callable[[Array, Arr
 
 
 def _comparisons() -> dict[str, Entry]:
-    """setp: an ordered comparison is false where an operand is NaN, an unordered one (equ, ltu ...) true."""
+    """setp: an ordered comparison is false where an operand is NaN, an unordered one (equ, ltu ...)
+    true."""
     made: dict[str, Entry] = {}
     for name, compare in ORDERED.items():
         # numpy's != is true of a NaN, the ordered `ne` is not

@@ -1,7 +1,9 @@
-"""Compiles kernels ahead of time as a launch on sm_90 would: reads specifications from stdin, writes PTX to a folder.
+"""Compiles kernels ahead of time as a launch on sm_90 would: reads specifications from stdin,
+writes PTX to a folder.
 
-A process of its own, because one that interprets kernels cannot compile them. A specification is what triton's launcher
-derives from the arguments: a type for each, constants, which integers and addresses 16 divides.
+A process of its own, because one that interprets kernels cannot compile them. A specification is
+what triton's launcher derives from the arguments: a type for each, constants, which integers and
+addresses 16 divides.
 """
 
 from __future__ import annotations
@@ -19,17 +21,23 @@ def compile_one(specification: dict[str, Any]) -> str:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    module = importlib.import_module(f"diffengine.kernels.{specification['module']}")
+    module = importlib.import_module(f"diffengine.kernels.triton_rows.{specification['module']}")
     kernel = getattr(module, specification["function"])
     names = kernel.arg_names
     assert names == specification["names"], names
     source = ASTSource(
         fn=kernel,
         signature=specification["signature"],
-        constexprs={(names.index(name),): value for name, value in specification["constants"].items()},
-        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in specification["aligned"]},
+        constexprs={
+            (names.index(name),): value for name, value in specification["constants"].items()
+        },
+        attrs={
+            (names.index(name),): [["tt.divisibility", 16]] for name in specification["aligned"]
+        },
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=specification["options"])
+    compiled = triton.compile(
+        source, target=GPUTarget("cuda", 90, 32), options=specification["options"]
+    )
     return str(compiled.asm["ptx"])
 
 

@@ -1,4 +1,5 @@
-"""Stands in for the Triton kernels of `launch`: first notes what would be compiled, then runs the compiled PTX."""
+"""Stands in for the Triton kernels of `launch`: first notes what would be compiled, then runs the
+compiled PTX."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ import torch
 from ptx_machine import Machine, Memory, Program, contracted, parse
 from torch import Tensor
 
-from diffengine.kernels import launch
+from diffengine.kernels.triton_rows import launch
 
-KERNELS = {"sweep": "logit_stats", "finish": "finish"}
+KERNELS = {"sweep": "sweep", "finish": "finish"}
 OPTIONS = ("num_warps", "enable_fp_fusion", "maxnreg")
 TYPES = {
     torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64", torch.int32: "*i32", torch.uint8: "*u8",
@@ -41,7 +42,9 @@ class Simulator:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put stand-ins in the place of `launch`'s kernels."""
         for function in KERNELS:
-            monkeypatch.setattr(launch, function, _Kernel(self, function, getattr(launch, function).arg_names))
+            monkeypatch.setattr(
+                launch, function, _Kernel(self, function, getattr(launch, function).arg_names)
+            )
 
     def prepare(self, calls: list[Callable[[], Any]]) -> None:
         """Compile what these calls would launch."""
@@ -57,11 +60,15 @@ class Simulator:
             input=json.dumps(self.wanted), capture_output=True, text=True, env=environment, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        self.programs = {key: parse((self.folder / f"{key}.ptx").read_text()) for key in self.wanted}
+        self.programs = {
+            key: parse((self.folder / f"{key}.ptx").read_text()) for key in self.wanted
+        }
 
     def run(self, key: str, grid: tuple[int, int], arguments: list[Tensor | int]) -> None:
         """One launch; tensors that it wrote are changed in place."""
-        memory = Memory(sum(a.nbytes for a in arguments if isinstance(a, Tensor)) + 1024 * len(arguments) + 1024)
+        memory = Memory(
+            sum(a.nbytes for a in arguments if isinstance(a, Tensor)) + 1024 * len(arguments) + 1024
+        )
         placed = []
         parameters = []
         for argument in arguments:
@@ -92,18 +99,24 @@ class _Kernel:
         def start(*arguments: Tensor | int, **named: Any) -> None:
             options = {name: named.pop(name) for name in OPTIONS if name in named}
             values = dict(zip(self.names, arguments, strict=False)) | named
-            constants = {n: v for n, v in values.items() if n in named or (isinstance(v, int) and v == 1)}
+            constants = {
+                n: v for n, v in values.items() if n in named or (isinstance(v, int) and v == 1)
+            }
             rest = {n: v for n, v in values.items() if n not in constants}
             specification = {
                 "module": KERNELS[self.function],
                 "function": self.function,
                 "names": self.names,
-                "signature": {n: "constexpr" if n in constants else _type(values[n]) for n in self.names},
+                "signature": {
+                    n: "constexpr" if n in constants else _type(values[n]) for n in self.names
+                },
                 "constants": constants,
                 "aligned": [n for n, v in rest.items() if isinstance(v, Tensor) or v % 16 == 0],
                 "options": options,
             }
-            key = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:16]
+            key = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[
+                :16
+            ]
             if self.simulator.noting:
                 self.simulator.wanted[key] = specification
             else:
@@ -118,4 +131,8 @@ def _type(value: Tensor | int) -> str:
 
 def _bytes(tensor: Tensor) -> Any:
     assert tensor.is_contiguous()
-    return tensor.reshape(-1).view(torch.uint8).numpy().copy() if tensor.numel() else np.zeros(0, np.uint8)
+    return (
+        tensor.reshape(-1).view(torch.uint8).numpy().copy()
+        if tensor.numel()
+        else np.zeros(0, np.uint8)
+    )

@@ -1,13 +1,14 @@
 """A GPU's arithmetic in numpy: runs the PTX that triton compiled, one block of threads at a time.
 
-Semantics of each instruction as the PTX ISA (9.1, section 9.7) documents them. An instruction that is not in the
-tables is an error, never a guess. Threads go in lockstep; where a branch parts them, those at the lowest instruction
-go first until the others are met. A barrier only checks that all are there. Results that the ISA gives only to within
-2 ulp (`ex2.approx`, `div.full`, `sqrt.approx`) are moved by up to that much: `ulps` = 0 rounds correctly, any other
-number moves by a hash of the operand's bits.
+Semantics of each instruction as the PTX ISA (9.1, section 9.7) documents them. An instruction that
+is not in the tables is an error, never a guess. Threads go in lockstep; where a branch parts them,
+those at the lowest instruction go first until the others are met. A barrier only checks that all
+are there. Results that the ISA gives only to within 2 ulp (`ex2.approx`, `div.full`, `sqrt.approx`)
+are moved by up to that much: `ulps` = 0 rounds correctly, any other number moves by a hash of the
+operand's bits.
 
-`contract` runs every `mul` without a rounding modifier that feeds an `add` or `sub` as one fused multiply-add, which
-ptxas may do: the ISA lets such instructions "be optimized aggressively".
+`contract` runs every `mul` without a rounding modifier that feeds an `add` or `sub` as one fused
+multiply-add, which ptxas may do: the ISA lets such instructions "be optimized aggressively".
 """
 
 from __future__ import annotations
@@ -21,13 +22,24 @@ import ptx_arithmetic as arithmetic
 from numpy.typing import NDArray
 
 Bits = NDArray[Any]
-WIDTHS = {"p": np.dtype(bool), "rs": np.dtype(np.uint16), "r": np.dtype(np.uint32), "rd": np.dtype(np.uint64)}
-SIZES = {"8": np.dtype(np.uint8), "16": np.dtype(np.uint16), "32": np.dtype(np.uint32), "64": np.dtype(np.uint64)}
+WIDTHS = {
+    "p": np.dtype(bool),
+    "rs": np.dtype(np.uint16),
+    "r": np.dtype(np.uint32),
+    "rd": np.dtype(np.uint64),
+}
+SIZES = {
+    "8": np.dtype(np.uint8),
+    "16": np.dtype(np.uint16),
+    "32": np.dtype(np.uint32),
+    "64": np.dtype(np.uint64),
+}
 WARP = 32
 
 
 class Instruction(NamedTuple):
-    """One line: `@guard name operands`; braces of a vector operand are kept apart by the machine."""
+    """One line: `@guard name operands`; braces of a vector operand are kept apart by the
+    machine."""
 
     guard: str
     name: str
@@ -35,7 +47,8 @@ class Instruction(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A parsed kernel: its instructions, where its labels point, and how many threads a block has."""
+    """A parsed kernel: its instructions, where its labels point, and how many threads a block
+    has."""
 
     code: list[Instruction]
     labels: dict[str, int]
@@ -63,7 +76,8 @@ def parse(text: str) -> Program:
 def contracted(program: Program) -> Program:
     """The program with each `mul.f32` that an `add.f32` or `sub.f32` reads fused into it.
 
-    Only where the product's register is written once, so that its factors are those of the sum's own turn.
+    Only where the product's register is written once, so that its factors are those of the sum's
+    own turn.
     """
     writes: dict[str, int] = {}
     for one in program.code:
@@ -81,18 +95,27 @@ def contracted(program: Program) -> Program:
         elif one.name in ("add.f32", "sub.f32"):
             d, a, b = one.operands
             if a in products:
-                changed = Instruction("", "fma.rn.f32" if one.name == "add.f32" else "fms.rn.f32", (d, *products[a], b))
+                changed = Instruction(
+                    "",
+                    "fma.rn.f32" if one.name == "add.f32" else "fms.rn.f32",
+                    (d, *products[a], b),
+                )
             elif b in products:
                 name = "fma.rn.f32" if one.name == "add.f32" else "fnma.rn.f32"
                 changed = Instruction("", name, (d, *products[b], a))
         if one.operands:  # a factor overwritten ends what may be fused
-            products = {p: f for p, f in products.items() if p == one.operands[0] or one.operands[0] not in f}
+            products = {
+                p: f
+                for p, f in products.items()
+                if p == one.operands[0] or one.operands[0] not in f
+            }
         code.append(changed)
     return Program(code, program.labels, program.threads)
 
 
 class Memory:
-    """Global memory: tensors at multiples of 256 bytes, with a gap after each; access outside of them is an error."""
+    """Global memory: tensors at multiples of 256 bytes, with a gap after each; access outside of
+    them is an error."""
 
     def __init__(self, size: int) -> None:
         size = (size + 511) // 256 * 256
@@ -118,7 +141,9 @@ class Memory:
 class Machine:
     """Runs blocks of one program over one memory."""
 
-    def __init__(self, program: Program, memory: Memory, *, shared: int = 1 << 16, ulps: int = 0) -> None:
+    def __init__(
+        self, program: Program, memory: Memory, *, shared: int = 1 << 16, ulps: int = 0
+    ) -> None:
         self.program, self.memory, self.ulps = program, memory, ulps
         self.shared_bytes = shared
         self.executed: set[str] = set()
@@ -152,7 +177,10 @@ class Machine:
             if one.name == "ret":
                 after = {position + 1: present & ~active}
             elif one.name in ("bra", "bra.uni"):
-                after = {self.program.labels[one.operands[0]]: active, position + 1: present & ~active}
+                after = {
+                    self.program.labels[one.operands[0]]: active,
+                    position + 1: present & ~active,
+                }
             else:
                 self._step(one, present, active)
             for following, threads_there in after.items():
@@ -166,7 +194,8 @@ class Machine:
         return ~value if guard.startswith("!") else value
 
     def value(self, operand: str, kind: np.dtype[Any]) -> Bits:
-        """The bits of a register, special register or immediate, as unsigned integers of one width."""
+        """The bits of a register, special register or immediate, as unsigned integers of one
+        width."""
         if operand in self.registers:
             held = self.registers[operand]
             return held if held.dtype == kind else held.astype(kind)
@@ -180,21 +209,29 @@ class Machine:
             number = int(operand, 0)
         if kind == np.dtype(bool):
             return np.full(self.program.threads, bool(number))
-        return np.full(self.program.threads, number & (256**kind.itemsize - 1), np.uint64).astype(kind)
+        return np.full(self.program.threads, number & (256**kind.itemsize - 1), np.uint64).astype(
+            kind
+        )
 
     def write(self, register: str, value: NDArray[Any], active: NDArray[np.bool_]) -> None:
         """Set a register where threads are active."""
         match = re.fullmatch(r"%(p|rs|rd|r)\d+", register)
         assert match is not None, register
         kind = WIDTHS[match[1]]
-        bits = value if kind == np.dtype(bool) or value.dtype.kind == "u" else value.view(f"u{value.dtype.itemsize}")
+        bits = (
+            value
+            if kind == np.dtype(bool) or value.dtype.kind == "u"
+            else value.view(f"u{value.dtype.itemsize}")
+        )
         new = bits.astype(kind)
         if not active.all():
             old = self.registers.get(register, np.zeros_like(new))
             new = np.where(active, new, old)
         self.registers[register] = new
 
-    def _step(self, one: Instruction, present: NDArray[np.bool_], active: NDArray[np.bool_]) -> None:
+    def _step(
+        self, one: Instruction, present: NDArray[np.bool_], active: NDArray[np.bool_]
+    ) -> None:
         name = one.name
         family = name.split(".")[0]
         if family in ("ld", "st"):
@@ -208,14 +245,18 @@ class Machine:
             self.write(one.operands[0], self._exchange(one), active)
         else:
             known = arithmetic.TABLE.get(name)
-            assert known is not None, f"{name} is not an instruction whose semantics the model knows"
+            assert known is not None, (
+                f"{name} is not an instruction whose semantics the model knows"
+            )
             kinds, function = known
             arguments = [
                 self.value(o, arithmetic.BITS[k]).view(arithmetic.NUMBERS[k])
                 for o, k in zip(one.operands[1:], kinds, strict=True)
             ]
             approximate: Callable[..., NDArray[Any]] | None = arithmetic.APPROXIMATE.get(name)
-            result = approximate(*arguments, ulps=self.ulps) if approximate else function(*arguments)
+            result = (
+                approximate(*arguments, ulps=self.ulps) if approximate else function(*arguments)
+            )
             self.write(one.operands[0], result, active)
 
     def _move(self, one: Instruction, active: NDArray[np.bool_]) -> None:
@@ -256,15 +297,17 @@ class Machine:
             self.write(one.operands[0], bits, active)
             return
         address_at, registers_at = (1, 0) if action == "ld" else (0, 1)
-        base, offset = re.fullmatch(r"\[\s*([%\w]+)\s*(?:\+\s*(\d+)\s*)?\]", one.operands[address_at]).groups()  # type: ignore[union-attr]
+        base, offset = re.fullmatch(
+            r"\[\s*([%\w]+)\s*(?:\+\s*(\d+)\s*)?\]", one.operands[address_at]
+        ).groups()  # type: ignore[union-attr]
         address = self.value(base, SIZES["64"]).astype(np.int64) + int(offset or 0)
         memory = self.memory.raw if space == "global" else self.shared
         size = kind.itemsize
         for count, register in enumerate(re.findall(r"[%\w]+", one.operands[registers_at])):
             place = (address + count * size)[active]
-            assert ((place - count * size) % (size * (int(vector[0][1:]) if vector else 1)) == 0).all(), (
-                f"misaligned: {one}"
-            )
+            assert (
+                (place - count * size) % (size * (int(vector[0][1:]) if vector else 1)) == 0
+            ).all(), f"misaligned: {one}"
             if space == "global":
                 assert self.memory.allowed[place].all(), f"outside of every tensor: {one}"
             cells = memory.view(kind)

@@ -1,8 +1,9 @@
-"""Every kernel compiled ahead of time for three GPUs: no spills, 16-byte loads, no barrier in a loop, few instructions.
+"""Every kernel compiled ahead of time for three GPUs: no spills, 16-byte loads, no barrier in a
+loop, few instructions.
 
-In a process of its own, because one that interprets kernels cannot compile them. The table holds what triton made when
-it was written; a change of triton adds an entry, a change of a kernel changes one on purpose:
-python -m diffengine.bench.aot prints the rows.
+In a process of its own, because one that interprets kernels cannot compile them. The table holds
+what triton made when it was written; a change of triton adds an entry, a change of a kernel changes
+one on purpose: python -m diffengine.bench.aot prints the rows.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def test_machine_code(arch: str, tmp_path: Path) -> None:
         if row["kernel"].startswith(("stats", "add+norm", "norm", "gate")):
             assert row["load_bits"] == 128, row
         expected = TABLE.get(row["triton"].rsplit(".", 1)[0], {}).get(arch, {}).get(row["kernel"])
-        if expected is None:  # a triton that nobody has written a table for: only what must hold everywhere
+        if (
+            expected is None
+        ):  # a triton that nobody has written a table for: only what must hold everywhere
             continue
         registers, instructions = expected
         assert row["registers"] <= registers + 8, row

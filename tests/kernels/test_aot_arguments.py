@@ -1,7 +1,8 @@
-"""Every kernel compiles whatever its integer arguments are: 1 becomes a constant of the kernel, multiples of 16 a hint.
+"""Every kernel compiles whatever its integer arguments are: 1 becomes a constant of the kernel,
+multiples of 16 a hint.
 
-Only a compiler shows it; the interpreter makes no difference between values. In a process of its own, because one
-that interprets kernels cannot compile them.
+Only a compiler shows it; the interpreter makes no difference between values. In a process of its
+own, because one that interprets kernels cannot compile them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""A step of the head asks the device nothing: it can be captured in a CUDA graph, and replays to the same numbers.
+"""A step of the head asks the device nothing: it can be captured in a CUDA graph, and replays to
+the same numbers.
 
-Without a GPU the step runs on torch's meta device, whose tensors have no values: whatever would wait for one, or take a
-shape from one, is an error there. The kernels are left out; they are launched with shapes alone.
+Without a GPU the step runs on torch's meta device, whose tensors have no values: whatever would
+wait for one, or take a shape from one, is an error there. The kernels are left out; they are
+launched with shapes alone.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffengine.kernels import dispatch, gumbel_kernel, launch
+from diffengine.kernels import dispatch
 from diffengine.kernels.head import Head, Rows, Sampling
 from diffengine.kernels.ring import LogitRing
+from diffengine.kernels.triton_rows import gumbel as gumbel_kernel
+from diffengine.kernels.triton_rows import launch
 
 N, D, V = 64, 256, 4096
 SAMPLINGS = {
@@ -34,7 +38,13 @@ def made(sampling: Sampling, device: str, dtype: torch.dtype) -> tuple[Head, Row
         return torch.randn(*shape, generator=generator, device=device, dtype=dtype)
 
     weight = draw(V, D)
-    head = Head(weight, sampling=sampling, guidance=0.5, chunk_rows=48, ring=LogitRing.if_it_fits(2 * N, weight))
+    head = Head(
+        weight,
+        sampling=sampling,
+        guidance=0.5,
+        chunk_rows=48,
+        ring=LogitRing.if_it_fits(2 * N, weight),
+    )
     place = torch.arange(N, device=device) * 2
     return head, Rows(
         draw(N, D),
@@ -68,7 +78,10 @@ class Launched:
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_a_step_waits_for_no_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "served_by_triton", lambda logits: True)
-    for module, kernels in ((launch, ("sweep", "finish", "topk_from_lanes")), (gumbel_kernel, ("gumbel_sweep",))):
+    for module, kernels in (
+        (launch, ("sweep", "finish", "topk_from_lanes")),
+        (gumbel_kernel, ("gumbel_sweep",)),
+    ):
         for kernel in kernels:
             monkeypatch.setattr(module, kernel, Launched())
     head, rows = made(SAMPLINGS[name], "meta", torch.bfloat16)

@@ -1,4 +1,5 @@
-"""Who serves a tensor: never triton without need, and both sides of every entry take the same parameters."""
+"""Who serves a tensor: never triton without need, and both sides of every entry take the same
+parameters."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ import torch
 from diffengine.kernels import dispatch
 
 ENTRIES = {
-    "logit_stats": ("launch", {"tiles"}),
-    "gumbel_argmax": ("gumbel_kernel", {"lanes"}),
-    "token_probability": ("launch", set()),
-    "add_rms_norm": ("layer_kernels", set()),
-    "rotated": ("layer_kernels", set()),
-    "gated": ("layer_kernels", set()),
+    "logit_stats": ("triton_rows.launch", {"tiles"}),
+    "gumbel_argmax": ("triton_rows.gumbel", {"lanes"}),
+    "token_probability": ("triton_rows.launch", set()),
+    "add_rms_norm": ("triton_rows.layers", set()),
+    "rotated": ("triton_rows.layers", set()),
+    "gated": ("triton_rows.layers", set()),
 }
 """Function: the module of its kernel, and what the kernel takes besides, with defaults."""
 
@@ -38,9 +39,13 @@ def test_every_entry_is_compared_above() -> None:
     assert served == set(ENTRIES)
 
 
-def test_the_interpreter_serves_tensors_of_the_cpu_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interpreter_serves_tensors_of_the_cpu_only_when_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
-    served = dispatch.by_device(lambda x, *, scale: asked.append("specification"), kernel="nowhere:at_all")
+    served = dispatch.by_device(
+        lambda x, *, scale: asked.append("specification"), kernel="nowhere:at_all"
+    )
     served(torch.zeros(1, 2), scale=1)
     assert asked == ["specification"]
     monkeypatch.setenv("TRITON_INTERPRET", "1")
@@ -52,7 +57,8 @@ def test_the_interpreter_serves_tensors_of_the_cpu_only_when_asked(monkeypatch: 
 
 def test_triton_is_not_imported_for_a_tensor_of_the_cpu() -> None:
     code = (
-        "import sys, torch; from diffengine.kernels.dispatch import gumbel_argmax, logit_stats, token_probability\n"
+        "import sys, torch; from diffengine.kernels.dispatch import gumbel_argmax, logit_stats, "
+        "token_probability\n"
         "x, at = torch.randn(3, 9), torch.zeros(3, 3, dtype=torch.int64)\n"
         "stats = logit_stats(x, previous=x, topk=2)\n"
         "token_probability(x, gumbel_argmax(x, at, temperature=1.0, seed=1), stats.lse)\n"

@@ -1,4 +1,5 @@
-"""Geometry in hidden space against the same quantity computed densely from logits, by the papers' formulas."""
+"""Geometry in hidden space against the same quantity computed densely from logits, by the papers'
+formulas."""
 
 from __future__ import annotations
 
@@ -11,19 +12,21 @@ import torch
 from diffengine.kernels.geometry import LogitGeometry, cka_matrix, debiased_cka, debiased_hsic
 
 
-def slow_hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741 - the paper's letters
+def slow_hsic(k: np.ndarray, l: np.ndarray) -> float:
     """Song et al. 2012, eq. 5, term by term."""
     n = len(k)
-    k, l = (m - np.diag(np.diag(m)) for m in (k, l))  # noqa: E741
+    k, l = (m - np.diag(np.diag(m)) for m in (k, l))
     one = np.ones(n)
     trace = np.trace(k @ l)
-    return (trace + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)) / (
-        n * (n - 3)
-    )
+    return (
+        trace
+        + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (one @ k @ l @ one)
+    ) / (n * (n - 3))
 
 
 def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
-    k, l = x @ x.T, y @ y.T  # noqa: E741
+    k, l = x @ x.T, y @ y.T
     return slow_hsic(k, l) / math.sqrt(slow_hsic(k, k) * slow_hsic(l, l))
 
 
@@ -36,7 +39,9 @@ def trajectory() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack(steps) + 50, weight  # far from the origin: the centring matters
 
 
-def test_cka_of_logits_comes_from_hidden_states(trajectory: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_cka_of_logits_comes_from_hidden_states(
+    trajectory: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     hidden, weight = trajectory
     logits = (hidden.double() @ weight.double().T).numpy()
     grams = LogitGeometry(weight).centred_grams(hidden)
@@ -48,25 +53,34 @@ def test_cka_of_logits_comes_from_hidden_states(trajectory: tuple[torch.Tensor, 
             assert debiased_cka(grams[s], grams[t]).item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_cka_over_some_rows_is_cka_of_those_rows(trajectory: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_cka_over_some_rows_is_cka_of_those_rows(
+    trajectory: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     hidden, weight = trajectory
     logits = (hidden.double() @ weight.double().T).numpy()
     grams = LogitGeometry(weight).centred_grams(hidden)
     rows = torch.tensor(
-        [[True, False] * 8, [True] * 10 + [False] * 6, [True] * 3 + [False] * 13, [True] * 4 + [False] * 12]
+        [
+            [True, False] * 8,
+            [True] * 10 + [False] * 6,
+            [True] * 3 + [False] * 13,
+            [True] * 4 + [False] * 12,
+        ]
     )
     found = debiased_cka(grams[1:], grams[:-1], rows)
     for i, keep in enumerate(rows.numpy()):
         if keep.sum() < 4:
             assert found[i].isnan()
         else:
-            assert found[i].item() == pytest.approx(slow_cka(logits[i + 1][keep], logits[i][keep]), abs=2e-3)
+            assert found[i].item() == pytest.approx(
+                slow_cka(logits[i + 1][keep], logits[i][keep]), abs=2e-3
+            )
 
 
 def test_unrelated_matrices_have_no_debiased_cka() -> None:
     generator = torch.Generator().manual_seed(1)
     x, y = (torch.randn(64, 2000, generator=generator) for _ in range(2))
-    k, l = (m @ m.T for m in (x, y))  # noqa: E741
+    k, l = (m @ m.T for m in (x, y))
     assert abs(debiased_cka(k, l).item()) < 0.05  # the biased one is .97 here
     assert debiased_cka(k, 3.0 * k).item() == pytest.approx(1.0, abs=1e-5)
 

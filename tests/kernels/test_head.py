@@ -1,4 +1,5 @@
-"""The chunked head: what comes out does not depend on the chunks or the company, and no large tensor exists."""
+"""The chunked head: what comes out does not depend on the chunks or the company, and no large
+tensor exists."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def hidden(n: int, seed: int = 1) -> torch.Tensor:
 def test_chunks_do_not_show(n: int) -> None:
     sampling = Sampling(exclude_id=5, n_candidates=690)
     h, before = hidden(n), hidden(n, 2)
-    whole = Head(weight(), sampling=sampling, chunk_rows=4096).step(Rows(h, previous=before), topk=4)
+    whole = Head(weight(), sampling=sampling, chunk_rows=4096).step(
+        Rows(h, previous=before), topk=4
+    )
     pieces = Head(weight(), sampling=sampling, chunk_rows=64).step(Rows(h, previous=before), topk=4)
     for one, two in zip((*whole[0], *whole[1]), (*pieces[0], *pieces[1]), strict=True):
         assert one.shape == two.shape
@@ -41,8 +44,12 @@ def test_guidance_is_the_published_mix() -> None:
     conditional, unconditional = hidden(70), hidden(70, 2)
     stats, _ = head.step(Rows(conditional, unconditional))
     cond, uncond = conditional @ weight().T, unconditional @ weight().T
-    torch.testing.assert_close(stats.lse, (uncond + 2.5 * (cond - uncond)).logsumexp(-1), atol=1e-4, rtol=1e-5)
-    mixed = head.guide(conditional, unconditional) @ weight().T  # linear: mixing hidden states is the same
+    torch.testing.assert_close(
+        stats.lse, (uncond + 2.5 * (cond - uncond)).logsumexp(-1), atol=1e-4, rtol=1e-5
+    )
+    mixed = (
+        head.guide(conditional, unconditional) @ weight().T
+    )  # linear: mixing hidden states is the same
     torch.testing.assert_close(mixed, uncond + 2.5 * (cond - uncond), atol=1e-4, rtol=1e-4)
 
 

@@ -1,4 +1,5 @@
-"""The k largest of a row: a stable sort written out in Python, on rows where many logits are equal."""
+"""The k largest of a row: a stable sort written out in Python, on rows where many logits are
+equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Norm, rotation and gated activation: the twins are transformers' Llama to the bit, the kernels are the twins."""
+"""Norm, rotation and gated activation: the twins are transformers' Llama to the bit, the kernels
+are the twins."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from diffengine.kernels import layer_kernels, layers
+from diffengine.kernels import layers
+from diffengine.kernels.triton_rows import layers as layer_kernels
 
 pytestmark = pytest.mark.usefixtures("poisoned")
 EPS = 1e-5
@@ -51,7 +53,8 @@ def test_the_twins_are_the_stock_layers_to_the_bit(dtype: torch.dtype) -> None:
 
 
 def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal up to the order of a sum; in bfloat16 that may turn a rounding, of one unit in the last place of few."""
+    """Equal up to the order of a sum; in bfloat16 that may turn a rounding, of one unit in the last
+    place of few."""
     assert ours.dtype == expected.dtype
     assert ours.shape == expected.shape
     ours, expected = ours.cpu(), expected.cpu()
@@ -62,8 +65,13 @@ def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
         assert int((ours != expected).sum()) <= max(1, ours.numel() // 100)
 
 
-def compare_norm(kernels: Any, device: torch.device, tokens: int, width: int, dtype: torch.dtype) -> None:
-    states, update = draw(tokens, width, dtype=dtype, scale=3).to(device), draw(tokens, width + 1)[:, 1:].to(dtype)
+def compare_norm(
+    kernels: Any, device: torch.device, tokens: int, width: int, dtype: torch.dtype
+) -> None:
+    states, update = (
+        draw(tokens, width, dtype=dtype, scale=3).to(device),
+        draw(tokens, width + 1)[:, 1:].to(dtype),
+    )
     weight = draw(width, dtype=dtype).to(device)
     for added in (None, update.to(device)):  # the update's rows do not lie end to end
         ours = kernels.add_rms_norm(states, added, weight, eps=EPS)
@@ -72,15 +80,22 @@ def compare_norm(kernels: Any, device: torch.device, tokens: int, width: int, dt
         close(ours[1], expected[1])
 
 
-def compare_rotation(kernels: Any, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+def compare_rotation(
+    kernels: Any, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype
+) -> None:
     for wide in {dtype, torch.float32}:
         heads = draw(*shape, dtype=dtype).to(device)
         cos, sin = (draw(shape[0], shape[2], dtype=wide, scale=s).to(device) for s in (1.0, 0.7))
         close(kernels.rotated(heads, cos, sin), layers.rotated(heads, cos, sin))
 
 
-def compare_gate(kernels: Any, device: torch.device, tokens: int, width: int, dtype: torch.dtype) -> None:
-    gate, up = draw(tokens, width, dtype=dtype, scale=8).to(device), draw(tokens, width, dtype=dtype).to(device)
+def compare_gate(
+    kernels: Any, device: torch.device, tokens: int, width: int, dtype: torch.dtype
+) -> None:
+    gate, up = (
+        draw(tokens, width, dtype=dtype, scale=8).to(device),
+        draw(tokens, width, dtype=dtype).to(device),
+    )
     close(kernels.gated(gate, up), layers.gated(gate, up))
 
 
@@ -89,18 +104,24 @@ def test_norm(device: torch.device, tokens: int, width: int, dtype: torch.dtype)
     compare_norm(layer_kernels, device, tokens, width, dtype)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 2), (3, 32, 128), (5, 9, 48), (2, 8, 64), (0, 4, 16)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 2), (3, 32, 128), (5, 9, 48), (2, 8, 64), (0, 4, 16)], ids=str
+)
 def test_rotation(device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     compare_rotation(layer_kernels, device, shape, dtype)
 
 
 @pytest.mark.parametrize("tokens, width", [(1, 1), (3, 384), (2, 12288), (0, 8)])
-def test_gated_activation(device: torch.device, tokens: int, width: int, dtype: torch.dtype) -> None:
+def test_gated_activation(
+    device: torch.device, tokens: int, width: int, dtype: torch.dtype
+) -> None:
     compare_gate(layer_kernels, device, tokens, width, dtype)
 
 
 def test_extremes_are_those_of_torch(device: torch.device, dtype: torch.dtype) -> None:
-    gate = torch.tensor([[-200.0, -90.0, -0.0, 0.0, 90.0, 200.0, float("nan"), 1e30]], dtype=dtype, device=device)
+    gate = torch.tensor(
+        [[-200.0, -90.0, -0.0, 0.0, 90.0, 200.0, float("nan"), 1e30]], dtype=dtype, device=device
+    )
     up = torch.ones_like(gate)
     ours, expected = layer_kernels.gated(gate, up), layers.gated(gate, up)
     torch.testing.assert_close(ours, expected, equal_nan=True, atol=1e-30, rtol=1e-2)
@@ -127,10 +148,14 @@ MUTATIONS: dict[str, tuple[str, str, Callable[..., None], tuple[Any, ...]]] = {
 
 def mutant(old: str, new: str, folder: Path) -> ModuleType:
     source = Path(layer_kernels.__file__).read_text()
-    assert source.count(old) == 1, f"{old!r} is found {source.count(old)} times; the mutation must name one place"
+    assert source.count(old) == 1, (
+        f"{old!r} is found {source.count(old)} times; the mutation must name one place"
+    )
     path = folder / "mutant.py"
     path.write_text(source.replace(old, new))
-    spec = importlib.util.spec_from_file_location("diffengine.kernels.mutant_layers", path)
+    spec = importlib.util.spec_from_file_location(
+        "diffengine.kernels.triton_rows.mutant_layers", path
+    )
     assert spec is not None and spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)

@@ -1,6 +1,8 @@
-"""The tests of the kernels would notice: each line that is easy to get wrong is got wrong, and a comparison must fail.
+"""The tests of the kernels would notice: each line that is easy to get wrong is got wrong, and a
+comparison must fail.
 
-A mutant is the kernel's own source with one expression replaced, decorated again, and run as the tests run the kernels.
+A mutant is the kernel's own source with one expression replaced, decorated again, and run as the
+tests run the kernels.
 """
 
 from __future__ import annotations
@@ -13,19 +15,32 @@ from types import ModuleType
 import pytest
 import torch
 
-from diffengine.kernels import launch, reference
+from diffengine.kernels import reference
+from diffengine.kernels.triton_rows import launch
 
-SWEEP, FINISH = "logit_stats", "finish"
+SWEEP, FINISH = "sweep", "finish"
 MUTATIONS = {
     "rescaling of T without d S": (SWEEP, "scale * tl.fma(d, s, t))", "scale * t)"),
     "maximum starts at 0": (SWEEP, "m = zero + FLOOR", "m = zero"),
-    "ties go to the last": (SWEEP, "tl.where(m_new > m, start, at)", "tl.where(m_new >= m, start, at)"),
-    "second maximum forgets ties": (SWEEP, "axis=0) > 1, peak, second)", "axis=0) > 99, peak, second)"),
+    "ties go to the last": (
+        SWEEP,
+        "tl.where(m_new > m, start, at)",
+        "tl.where(m_new >= m, start, at)",
+    ),
+    "second maximum forgets ties": (
+        SWEEP,
+        "axis=0) > 1, peak, second)",
+        "axis=0) > 99, peak, second)",
+    ),
     "the excluded column is lost": (SWEEP, "tl.where(inside, -1, 0)", "0"),
     "what is no candidate is lost": (SWEEP, "(part == parts - 1) & (candidates < V)", "part < 0"),
     "S is not rescaled": (SWEEP, "s = tl.fma(scale, s, e0)", "s = s + e0"),
     "comparison is not rescaled": (SWEEP, "e0, scale * xy, hole)", "e0, xy, hole)"),
-    "parts merge without d S": (FINISH, "tl.fma(d, sum_e, tl.load", "tl.fma(d, 0.0 * sum_e, tl.load"),
+    "parts merge without d S": (
+        FINISH,
+        "tl.fma(d, sum_e, tl.load",
+        "tl.fma(d, 0.0 * sum_e, tl.load",
+    ),
     "parts take the last of equals": (FINISH, "candidate > best", "candidate >= best"),
     "means of parts are not weighted": (FINISH, "mean += apart * share", "mean += apart"),
 }
@@ -33,10 +48,14 @@ MUTATIONS = {
 
 def mutant(module: str, old: str, new: str, folder: Path) -> ModuleType:
     source = (Path(launch.__file__).parent / f"{module}.py").read_text()
-    assert source.count(old) == 1, f"{old!r} is found {source.count(old)} times; the mutation must name one place"
+    assert source.count(old) == 1, (
+        f"{old!r} is found {source.count(old)} times; the mutation must name one place"
+    )
     path = folder / f"{module}.py"
     path.write_text(source.replace(old, new))
-    spec = importlib.util.spec_from_file_location(f"diffengine.kernels.mutant_{module}", path)
+    spec = importlib.util.spec_from_file_location(
+        f"diffengine.kernels.triton_rows.mutant_{module}", path
+    )
     assert spec is not None and spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
@@ -53,7 +72,9 @@ def disagreements(rows: torch.Tensor, before: torch.Tensor) -> Iterator[str]:
                 rows.double(), targets, previous=None if previous is None else previous.double(), **options,
             )  # fmt: skip
             for name, ours, wanted in zip(found._fields, found, truth, strict=True):
-                close = torch.allclose(ours.double(), wanted.double(), atol=2e-5, rtol=1e-6, equal_nan=True)
+                close = torch.allclose(
+                    ours.double(), wanted.double(), atol=2e-5, rtol=1e-6, equal_nan=True
+                )
                 if not close:
                     yield name
 
@@ -78,7 +99,9 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mutant_is_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+def test_a_mutant_is_noticed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
     module, old, new = MUTATIONS[name]
     made = mutant(module, old, new, tmp_path)
     entry = "sweep" if module == SWEEP else "finish"

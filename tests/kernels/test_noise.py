@@ -1,4 +1,5 @@
-"""The counter-based noise: published test vectors, an independent twin, and the distribution it must give."""
+"""The counter-based noise: published test vectors, an independent twin, and the distribution it
+must give."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import math
 import pytest
 import torch
 
-from diffengine.kernels.gumbel import gumbel_argmax, position_noise, token_noise
+from diffengine.kernels.noise import gumbel_argmax, position_noise, token_noise
 from diffengine.kernels.philox import philox, uniform
 
 # Random123's known answers for philox4x32-10: counter, key, words.
@@ -23,14 +24,19 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
-def test_philox_gives_the_published_words(counter: tuple[int, ...], key: int, words: tuple[int, ...]) -> None:
+def test_philox_gives_the_published_words(
+    counter: tuple[int, ...], key: int, words: tuple[int, ...]
+) -> None:
     c0, c1, c2, c3 = (torch.tensor([c]) for c in counter)
     assert tuple(int(w) for w in philox((c0, c1, c2, c3), key=key)) == words
 
 
 def slow_exponential(token: int, position: int, step: int, problem: int, seed: int) -> float:
     """Exp(1) noise of one token, in Python integers."""
-    c, k = [token % 32768 + 32768 * (token // 131072), position, step, problem], [seed & 0xFFFFFFFF, seed >> 32]
+    c, k = (
+        [token % 32768 + 32768 * (token // 131072), position, step, problem],
+        [seed & 0xFFFFFFFF, seed >> 32],
+    )
     for _ in range(10):
         a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
         c = [(b >> 32) ^ c[1] ^ k[0], b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k[1], a & 0xFFFFFFFF]
@@ -45,7 +51,14 @@ def test_token_noise_is_a_function_of_its_counter(vocabulary: int) -> None:
     noise = token_noise(counter, vocabulary=vocabulary, seed=seed)
     assert noise.shape == (2, vocabulary)
     for row, (problem, position, step) in enumerate(counter.tolist()):
-        for token in {0, 3, vocabulary // 2, vocabulary - 1, min(32768, vocabulary - 1), min(131072, vocabulary - 1)}:
+        for token in {
+            0,
+            3,
+            vocabulary // 2,
+            vocabulary - 1,
+            min(32768, vocabulary - 1),
+            min(131072, vocabulary - 1),
+        }:
             assert noise[row, token].item() == pytest.approx(
                 slow_exponential(token, position, step, problem, seed), rel=1e-12
             )
@@ -54,7 +67,9 @@ def test_token_noise_is_a_function_of_its_counter(vocabulary: int) -> None:
 def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
     n, temperature = 20000, 0.8
-    counter = torch.stack([torch.arange(n), torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64)], 1)
+    counter = torch.stack(
+        [torch.arange(n), torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64)], 1
+    )
     drawn = gumbel_argmax(logits.expand(n, 5), counter, temperature=temperature, seed=9)
     expected = (logits / temperature).softmax(-1)[:4] * n
     observed = torch.bincount(drawn, minlength=5).float()[:4]
@@ -68,7 +83,9 @@ def test_noise_does_not_depend_on_the_company() -> None:
     logits = torch.randn(6, 553)
     together = gumbel_argmax(logits, counter, temperature=1.0, seed=1)
     order = torch.randperm(6)
-    assert torch.equal(gumbel_argmax(logits[order], counter[order], temperature=1.0, seed=1), together[order])
+    assert torch.equal(
+        gumbel_argmax(logits[order], counter[order], temperature=1.0, seed=1), together[order]
+    )
     assert not torch.equal(gumbel_argmax(logits, counter, temperature=1.0, seed=2), together)
 
 

@@ -1,7 +1,9 @@
-"""The kernels as compiled for sm_90, run on a model of the GPU's instructions, against the specification in float64.
+"""The kernels as compiled for sm_90, run on a model of the GPU's instructions, against the
+specification in float64.
 
-The interpreter runs the source with numpy's arithmetic; here the machine's own instructions run, with what the compiler
-fused, reordered and flushed. Rows and tolerances are those of test_triton_stats.py.
+The interpreter runs the source with numpy's arithmetic; here the machine's own instructions run,
+with what the compiler fused, reordered and flushed. Rows and tolerances are those of
+test_triton_stats.py.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from ptx_launch import Simulator
 from test_triton_stats import adversarial, assert_close, rows, truth
 
 from diffengine.kernels import reference
-from diffengine.kernels.launch import Tiles, logit_stats
 from diffengine.kernels.reference import LogitStats
+from diffengine.kernels.triton_rows.launch import Tiles, logit_stats
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU runs the kernels themselves"),
@@ -43,7 +45,9 @@ def large(dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 
 def plain(dtype: torch.dtype) -> LogitStats:
-    return logit_stats(large(dtype, 0), TARGETS, tiles=Tiles(1024 if dtype.itemsize == 2 else 512, 4, 1), **WHOLE)
+    return logit_stats(
+        large(dtype, 0), TARGETS, tiles=Tiles(1024 if dtype.itemsize == 2 else 512, 4, 1), **WHOLE
+    )
 
 
 def compared(dtype: torch.dtype) -> LogitStats:
@@ -74,7 +78,9 @@ def simple_rows() -> torch.Tensor:
 
 def tiny_steps() -> tuple[torch.Tensor, torch.Tensor]:
     x = rows(300, 5, dtype=torch.float32)
-    return x, x + torch.logspace(-4, 0, 5)[:, None] * torch.randn(5, 300, generator=torch.Generator().manual_seed(3))
+    return x, x + torch.logspace(-4, 0, 5)[:, None] * torch.randn(
+        5, 300, generator=torch.Generator().manual_seed(3)
+    )
 
 
 CALLS: dict[str, Callable[[], LogitStats]] = {
@@ -82,7 +88,9 @@ CALLS: dict[str, Callable[[], LogitStats]] = {
     **{f"compared {d}": functools.partial(compared, d) for d in (torch.float32, torch.bfloat16)},
     **{f"adverse {parts}": functools.partial(adverse, parts) for parts in (1, 3)},
     "between": lambda: between(simple_rows(), simple_rows()),
-    "between forward": lambda: logit_stats(simple_rows(), previous=simple_rows(), reverse=True, tiles=FEW),
+    "between forward": lambda: logit_stats(
+        simple_rows(), previous=simple_rows(), reverse=True, tiles=FEW
+    ),
 }
 
 
@@ -109,7 +117,12 @@ def simulator(compiled: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator
 def test_many_tiles(dtype: torch.dtype) -> None:
     assert_close(plain(dtype), truth(large(dtype, 0), TARGETS, **WHOLE))
     wanted = truth(
-        large(dtype, 0), TARGETS, previous=large(dtype, 1), reverse=dtype.itemsize == 4, moments=False, **WHOLE
+        large(dtype, 0),
+        TARGETS,
+        previous=large(dtype, 1),
+        reverse=dtype.itemsize == 4,
+        moments=False,
+        **WHOLE,
     )
     assert_close(compared(dtype), wanted)
 
@@ -123,7 +136,9 @@ def test_adversarial_rows(simulator: Simulator, parts: int, ulps: int, contract:
     wrong = []
     for row, name in enumerate(ADVERSARIAL):
         loose = {"negative": 2.0, "offset": 300.0, "ramp": 300.0}.get(name, 1.0)
-        ours, wanted = (LogitStats(*(column[row : row + 1] for column in s)) for s in (found, expected))
+        ours, wanted = (
+            LogitStats(*(column[row : row + 1] for column in s)) for s in (found, expected)
+        )
         try:
             assert_close(ours, wanted, loose=loose)
         except AssertionError as error:
@@ -143,7 +158,9 @@ def test_kl_zero_infinite_and_undefined(simulator: Simulator, ulps: int, contrac
     onto = between(hole, x)
     assert onto.kl.isfinite().all() and (onto.kl_reverse == math.inf).all()
     both = logit_stats(hole, previous=hole * 1.01, reverse=True, tiles=FEW).kl
-    torch.testing.assert_close(both.double(), truth(hole, previous=hole * 1.01).kl, atol=4e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        both.double(), truth(hole, previous=hole * 1.01).kl, atol=4e-6, rtol=1e-6
+    )
     one_nan = x.index_fill(1, torch.tensor([7]), math.nan)
     nothing = torch.full_like(x, -math.inf)
     missing = torch.full_like(x, math.nan)
@@ -162,7 +179,9 @@ def test_a_probability_below_the_smallest_normal_number_counts(
     x = torch.zeros(4, 300)
     x[:, 4] = -depth
     hole = x.index_fill(1, torch.tensor([4]), -math.inf)
-    wanted = reference.logit_stats(x, previous=hole, precise=True).kl  # infinite as far as float32 has the probability
+    wanted = reference.logit_stats(
+        x, previous=hole, precise=True
+    ).kl  # infinite as far as float32 has the probability
     assert wanted.isinf().all() == (depth < 98)
     torch.testing.assert_close(between(x, hole).kl, wanted, atol=4e-6, rtol=0)
     backward = reference.logit_stats(hole, previous=x, reverse=True).kl_reverse
@@ -183,7 +202,10 @@ SWEEP_FLOATS = {
     "add.f32", "sub.f32", "mul.f32", "fma.rn.f32", "max.f32", "max.NaN.f32", "min.f32", "neg.f32", "abs.f32",
     "abs.bf16x2", "cvt.f32.bf16", "cvt.rn.f32.s32", "div.full.f32", "ex2.approx.ftz.f32", "selp.f32",
 }  # fmt: skip
-FINISH_FLOATS = (SWEEP_FLOATS - {"max.NaN.f32", "abs.bf16x2"}) | {"fma.rn.ftz.f32", "sqrt.approx.ftz.f32"}
+FINISH_FLOATS = (SWEEP_FLOATS - {"max.NaN.f32", "abs.bf16x2"}) | {
+    "fma.rn.ftz.f32",
+    "sqrt.approx.ftz.f32",
+}
 
 
 def test_which_instructions_touch_the_values(compiled: Simulator) -> None:
@@ -198,7 +220,8 @@ def test_which_instructions_touch_the_values(compiled: Simulator) -> None:
         text = (Path(compiled.folder) / f"{key}.ptx").read_text()
         assert "lg2.approx" not in text  # log2 is libdevice's polynomial, in fma.rn.ftz
         if wanted["function"] == "sweep":
-            # a NaN logit must live on: each logit passes max.NaN against FLOOR, and none any other maximum before
+            # a NaN logit must live on: each logit passes max.NaN against FLOOR, and none any other
+            # maximum before
             assert "max.NaN.f32" in floats
             # l - m log2 e fused: the carried maximum as it was rounded is lost
             assert not re.findall(r"fma\.rn\.f32\s+%\w+, %\w+, 0fBFB8AA3B, %\w+", text)
@@ -214,18 +237,31 @@ def test_the_models_own_arithmetic() -> None:
     assert arithmetic.maximum(*pair(nan, nan)).view(np.uint32)[0] == 0x7FFFFFFF
     assert np.isnan(arithmetic.maximum_nan(*pair(nan, 2))[0])
     assert (
-        not np.signbit(arithmetic.maximum(*pair(-0.0, 0.0)))[0] and np.signbit(arithmetic.minimum(*pair(0.0, -0.0)))[0]
+        not np.signbit(arithmetic.maximum(*pair(-0.0, 0.0)))[0]
+        and np.signbit(arithmetic.minimum(*pair(0.0, -0.0)))[0]
     )
     operands = np.array([-inf, -0.0, 1e-40, inf, nan, -125.9, -126.5, -149.0], f)
     powers = arithmetic.exponential(operands, ulps=2)
     np.testing.assert_array_equal(powers[:5], np.array([0, 1, 1, inf, nan], f))
     assert powers[5] > 0 and (powers[6:] == 0).all()
-    for name, of_nan in {"lt": False, "ltu": True, "ne": False, "neu": True, "nan": True, "num": False}.items():
+    for name, of_nan in {
+        "lt": False,
+        "ltu": True,
+        "ne": False,
+        "neu": True,
+        "nan": True,
+        "num": False,
+    }.items():
         assert arithmetic.COMPARISONS[f"setp.{name}.f32"][1](*pair(nan, 1))[0] == of_nan
     generator = np.random.default_rng(0)
     a, b, c = (generator.standard_normal(4000).astype(f) for _ in range(3))
-    c = np.where(np.arange(4000) % 2, -(a * b), c * f(2.0**-12)).astype(f)  # cancellation, and addends far below
-    exact = [Fraction(float(u)) * Fraction(float(v)) + Fraction(float(w)) for u, v, w in zip(a, b, c, strict=True)]
+    c = np.where(np.arange(4000) % 2, -(a * b), c * f(2.0**-12)).astype(
+        f
+    )  # cancellation, and addends far below
+    exact = [
+        Fraction(float(u)) * Fraction(float(v)) + Fraction(float(w))
+        for u, v, w in zip(a, b, c, strict=True)
+    ]
     ours = arithmetic.fused(a, b, c)
     for truth_, mine in zip(exact, ours, strict=True):
         error = abs(Fraction(float(mine)) - truth_)

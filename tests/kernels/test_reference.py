@@ -1,4 +1,5 @@
-"""The specification of the statistics, against float64 and closed forms, on ordinary and adversarial rows."""
+"""The specification of the statistics, against float64 and closed forms, on ordinary and
+adversarial rows."""
 
 from __future__ import annotations
 
@@ -29,8 +30,12 @@ def test_against_float64(vocabulary: int, dtype: torch.dtype) -> None:
     logp, logq = wide.log_softmax(-1), before.log_softmax(-1)
     close = {"atol": 1e-5, "rtol": 1e-6}
     torch.testing.assert_close(stats.lse.double(), wide.logsumexp(-1), **close)
-    torch.testing.assert_close(stats.entropy.double(), -(logp.exp() * logp).sum(-1) / math.log(2), **close)
-    torch.testing.assert_close(stats.kl.double(), (logp.exp() * (logp - logq)).sum(-1) / math.log(2), **close)
+    torch.testing.assert_close(
+        stats.entropy.double(), -(logp.exp() * logp).sum(-1) / math.log(2), **close
+    )
+    torch.testing.assert_close(
+        stats.kl.double(), (logp.exp() * (logp - logq)).sum(-1) / math.log(2), **close
+    )
     torch.testing.assert_close(stats.mean.double(), wide.mean(-1), **close)
     torch.testing.assert_close(stats.std.double(), wide.std(-1, correction=0), **close)
     torch.testing.assert_close(stats.target_logprob[:, :2].double(), logp[:, [0, -1]], **close)
@@ -72,7 +77,9 @@ def test_known_distributions() -> None:
 @pytest.mark.parametrize("offset", [1e4, -1e4])
 def test_an_offset_costs_no_digits(offset: float) -> None:
     x = torch.randint(-8, 8, (4, 5003)).float()  # whole numbers survive the offset exactly
-    torch.testing.assert_close(logit_stats(x + offset).entropy, logit_stats(x).entropy, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        logit_stats(x + offset).entropy, logit_stats(x).entropy, atol=1e-6, rtol=0
+    )
 
 
 def test_ties_go_to_the_lowest_id() -> None:
@@ -91,7 +98,9 @@ def test_candidates_are_restricted_but_the_distribution_is_not() -> None:
     assert torch.equal(free.lse, restricted.lse)
     few = logit_stats(x, n_candidates=10, exclude_id=3)
     x[:, 3] = -math.inf
-    assert torch.equal(few.top1_id, x[:, :10].argmax(-1)) and torch.equal(few.top1_logit, x[:, :10].amax(-1))
+    assert torch.equal(few.top1_id, x[:, :10].argmax(-1)) and torch.equal(
+        few.top1_logit, x[:, :10].amax(-1)
+    )
     none = logit_stats(x[:2], n_candidates=1, exclude_id=0)
     assert none.top1_id.tolist() == [-1, -1] and none.top1_prob.tolist() == [0, 0]
 

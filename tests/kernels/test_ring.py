@@ -1,4 +1,5 @@
-"""The ring of the step before: the same KL as by projecting again, wherever a row moves, and no larger tensor."""
+"""The ring of the step before: the same KL as by projecting again, wherever a row moves, and no
+larger tensor."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def made(n_slots: int, **options: object) -> tuple[Head, Head]:
     )
 
 
-def rows_of(slots: list[int], fresh: set[int], now: dict[int, torch.Tensor], last: dict[int, torch.Tensor]) -> Rows:
+def rows_of(
+    slots: list[int], fresh: set[int], now: dict[int, torch.Tensor], last: dict[int, torch.Tensor]
+) -> Rows:
     place = torch.cat([torch.arange(G) + s * G for s in slots])
     first = torch.tensor([s in fresh for s in slots]).repeat_interleave(G)
     missing = torch.full((G, D), math.nan)
@@ -37,7 +40,13 @@ def test_rows_that_enter_leave_and_move_keep_their_own_step_before() -> None:
     generator = torch.Generator().manual_seed(2)
     last: dict[int, torch.Tensor] = {}
     # slots in the order in which they lie on the canvas, and which of them have just entered
-    story = [([0, 1, 2], {0, 1, 2}), ([2, 0, 1], set()), ([2, 3, 1], {3}), ([0, 3, 2], {0}), ([3, 0, 2], set())]
+    story = [
+        ([0, 1, 2], {0, 1, 2}),
+        ([2, 0, 1], set()),
+        ([2, 3, 1], {3}),
+        ([0, 3, 2], {0}),
+        ([3, 0, 2], set()),
+    ]
     for slots, fresh in story:
         now = {s: torch.randn(G, D, generator=generator) for s in slots}
         rows = rows_of(slots, fresh, now, last)
@@ -45,7 +54,9 @@ def test_rows_that_enter_leave_and_move_keep_their_own_step_before() -> None:
         assert with_ring.ring is not None and rows.place is not None
         held = with_ring.ring.before(rows.place[:0], rows.place[:0].bool())
         assert torch.equal(held.top1_id[rows.place], ours.top1_id)
-        assert torch.equal(held.top1_logit[rows.place], ours.top1_logit) and torch.equal(held.lse[rows.place], ours.lse)
+        assert torch.equal(held.top1_logit[rows.place], ours.top1_logit) and torch.equal(
+            held.lse[rows.place], ours.lse
+        )
         projected, _ = without.step(rows)
         torch.testing.assert_close(ours.kl, projected.kl, atol=1e-5, rtol=1e-5, equal_nan=True)
         assert ours.kl.isnan().tolist() == [s in fresh for s in slots for _ in range(G)]
@@ -79,7 +90,11 @@ def test_the_ring_and_one_chunk_are_the_only_large_tensors() -> None:
                 sizes.append(out.untyped_storage().nbytes() // out.element_size())
             return out
 
-    rows = Rows(torch.randn(20 * G, D), place=torch.arange(20 * G), first=torch.zeros(20 * G, dtype=torch.bool))
+    rows = Rows(
+        torch.randn(20 * G, D),
+        place=torch.arange(20 * G),
+        first=torch.zeros(20 * G, dtype=torch.bool),
+    )
     with Watch():
         head.step(rows, topk=8)
         head.step(rows, topk=8)

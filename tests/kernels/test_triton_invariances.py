@@ -1,5 +1,6 @@
-"""What must hold of the Triton statistics whatever the numbers: dtypes, shapes, shifts, splits; and the rule of Wijmans
-et al. 2024 (cut cross-entropy): no less exact than torch itself in the logits' own dtype."""
+"""What must hold of the Triton statistics whatever the numbers: dtypes, shapes, shifts, splits; and
+the rule of Wijmans et al. 2024 (cut cross-entropy): no less exact than torch itself in the logits'
+own dtype."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from diffengine.kernels import reference
-from diffengine.kernels.launch import Tiles, logit_stats
+from diffengine.kernels.triton_rows.launch import Tiles, logit_stats
 
 BITS = 1.4426950408889634
 TILES = Tiles(lanes=256)
@@ -31,16 +32,33 @@ def test_shapes_and_dtypes(
     x, y = (rows(n, vocabulary, seed=seed).to(dtype) for seed in (0, 1))
     gold = torch.randint(vocabulary, (n, targets))
     exact = reference.logit_stats(x.double(), gold, previous=y.double(), topk=topk)
-    found = logit_stats(x.to(device), gold.to(device), previous=y.to(device), topk=topk, tiles=TILES)
-    for name in ("lse", "entropy", "top1_prob", "margin", "mean", "std", "target_logprob", "kl", "topk_logit"):
+    found = logit_stats(
+        x.to(device), gold.to(device), previous=y.to(device), topk=topk, tiles=TILES
+    )
+    for name in (
+        "lse",
+        "entropy",
+        "top1_prob",
+        "margin",
+        "mean",
+        "std",
+        "target_logprob",
+        "kl",
+        "topk_logit",
+    ):
         ours, true = getattr(found, name).double().cpu(), getattr(exact, name).double()
-        torch.testing.assert_close(ours, true, atol=1e-5, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours, true, atol=1e-5, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
     assert torch.equal(found.top1_id.cpu(), exact.top1_id) and found.topk_logit.dtype == dtype
 
 
 def test_more_rows_than_one_program_finishes(device: torch.device) -> None:
     x = rows(33, 70)
-    found, exact = logit_stats(x.to(device), tiles=Tiles(lanes=128)), reference.logit_stats(x.double())
+    found, exact = (
+        logit_stats(x.to(device), tiles=Tiles(lanes=128)),
+        reference.logit_stats(x.double()),
+    )
     assert torch.equal(found.top1_id.cpu(), exact.top1_id)
     torch.testing.assert_close(found.entropy.double().cpu(), exact.entropy, atol=4e-6, rtol=0)
 
@@ -56,13 +74,20 @@ def test_no_less_exact_than_torch_in_the_same_dtype(device: torch.device) -> Non
         assert (found.entropy.double().cpu() - entropy).abs().max() <= theirs + 1e-5
         at = torch.arange(8)
         theirs = (logp[at, at].double() - exact[at, at]).abs().max()
-        assert (found.target_logprob[:, 0].double().cpu() - exact[at, at]).abs().max() <= theirs + 1e-5
+        assert (
+            found.target_logprob[:, 0].double().cpu() - exact[at, at]
+        ).abs().max() <= theirs + 1e-5
 
 
 def test_a_shift_moves_logits_and_nothing_else(device: torch.device) -> None:
-    x, y = ((4 * rows(3, 900, seed=seed)).round() / 4 for seed in (0, 1))  # quarters survive a shift exactly
+    x, y = (
+        (4 * rows(3, 900, seed=seed)).round() / 4 for seed in (0, 1)
+    )  # quarters survive a shift exactly
     for shift in (-3000.0, 10000.0):
-        one, two = (logit_stats((x + s).to(device), previous=(y + s).to(device), tiles=TILES) for s in (0.0, shift))
+        one, two = (
+            logit_stats((x + s).to(device), previous=(y + s).to(device), tiles=TILES)
+            for s in (0.0, shift)
+        )
         assert torch.equal(one.top1_id, two.top1_id) and torch.equal(one.margin, two.margin)
         loose = 4e-6 + 3e-7 * abs(shift)  # kl subtracts logsumexps that have moved
         torch.testing.assert_close(one.entropy, two.entropy, atol=4e-6, rtol=0)
@@ -79,7 +104,9 @@ def test_splits_agree(device: torch.device) -> None:
         for name in ("top1_id", "top1_logit", "topk_logit", "margin", "status"):
             assert torch.equal(getattr(found[0], name), getattr(other, name)), name
         for name in ("lse", "entropy", "kl", "mean", "std"):
-            torch.testing.assert_close(getattr(found[0], name), getattr(other, name), atol=4e-6, rtol=1e-6)
+            torch.testing.assert_close(
+                getattr(found[0], name), getattr(other, name), atol=4e-6, rtol=1e-6
+            )
 
 
 def test_cross_entropy_is_entropy_plus_kl(device: torch.device) -> None:
@@ -87,5 +114,7 @@ def test_cross_entropy_is_entropy_plus_kl(device: torch.device) -> None:
     found = logit_stats(x.to(device), previous=y.to(device), tiles=TILES)
     p, logq = x.double().softmax(-1), y.double().log_softmax(-1)
     cross = -(p * logq).sum(-1) * BITS
-    torch.testing.assert_close((found.entropy + found.kl).double().cpu(), cross, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(
+        (found.entropy + found.kl).double().cpu(), cross, atol=1e-5, rtol=1e-6
+    )
     assert (found.kl > 0).all()

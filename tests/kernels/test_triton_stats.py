@@ -1,4 +1,5 @@
-"""The Triton statistics against the specification in float64: ordinary and adversarial rows, every shape of launch."""
+"""The Triton statistics against the specification in float64: ordinary and adversarial rows, every
+shape of launch."""
 
 from __future__ import annotations
 
@@ -8,15 +9,17 @@ import pytest
 import torch
 
 from diffengine.kernels import reference
-from diffengine.kernels.launch import Tiles, logit_stats
 from diffengine.kernels.previous import Previous
 from diffengine.kernels.reference import STATUS_EMPTY, STATUS_NOT_FINITE, LogitStats
+from diffengine.kernels.triton_rows.launch import Tiles, logit_stats
 
 FEW = Tiles(lanes=128)
 WIDE = Tiles(lanes=16384)
 pytestmark = [
     pytest.mark.usefixtures("poisoned"),
-    pytest.mark.filterwarnings("ignore:.*encountered in.*:RuntimeWarning"),  # numpy, inside the interpreter
+    pytest.mark.filterwarnings(
+        "ignore:.*encountered in.*:RuntimeWarning"
+    ),  # numpy, inside the interpreter
 ]
 
 
@@ -36,8 +39,18 @@ def truth(logits: torch.Tensor, *arguments: torch.Tensor, **options: object) -> 
 
 
 def assert_close(found: LogitStats, expected: LogitStats, *, loose: float = 1.0) -> None:
-    """The tolerances of docs/kernels.md; ids, top-k values, margins of exact logits and status exactly."""
-    for name in ("lse", "entropy", "kl", "kl_reverse", "top1_prob", "mean", "std", "target_logprob"):
+    """The tolerances of docs/kernels.md; ids, top-k values, margins of exact logits and status
+    exactly."""
+    for name in (
+        "lse",
+        "entropy",
+        "kl",
+        "kl_reverse",
+        "top1_prob",
+        "mean",
+        "std",
+        "target_logprob",
+    ):
         atol = loose * {"top1_prob": 1e-6, "kl_reverse": 1e-5}.get(name, 4e-6)
         rtol = {"kl": 1e-6, "kl_reverse": 4e-6}.get(name, 4e-7)
         ours, wanted = getattr(found, name).double().cpu(), getattr(expected, name).double()
@@ -45,24 +58,44 @@ def assert_close(found: LogitStats, expected: LogitStats, *, loose: float = 1.0)
         torch.testing.assert_close(ours, wanted, atol=atol, rtol=rtol, **said)  # type: ignore[arg-type]
     for name in ("top1_id", "top1_logit", "topk_logit", "status"):
         ours, wanted = getattr(found, name).double().cpu(), getattr(expected, name).double()
-        torch.testing.assert_close(ours, wanted, atol=0, rtol=0, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
-    torch.testing.assert_close(found.margin.double().cpu(), expected.margin, atol=1e-5, rtol=0, equal_nan=True)
+        torch.testing.assert_close(
+            ours, wanted, atol=0, rtol=0, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    torch.testing.assert_close(
+        found.margin.double().cpu(), expected.margin, atol=1e-5, rtol=0, equal_nan=True
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("vocabulary", "tiles"),
-    [(1, FEW), (2, FEW), (7, FEW), (511, FEW), (5003, Tiles(256, 4, 3)), (126464, WIDE), (152064, Tiles(8192, 4, 2))],
+    [
+        (1, FEW),
+        (2, FEW),
+        (7, FEW),
+        (511, FEW),
+        (5003, Tiles(256, 4, 3)),
+        (126464, WIDE),
+        (152064, Tiles(8192, 4, 2)),
+    ],
 )
-def test_every_statistic(device: torch.device, vocabulary: int, tiles: Tiles, dtype: torch.dtype) -> None:
+def test_every_statistic(
+    device: torch.device, vocabulary: int, tiles: Tiles, dtype: torch.dtype
+) -> None:
     n = 3
     x, y = (rows(vocabulary, n, dtype=dtype, seed=s).to(device) for s in (0, 1))
     targets = torch.tensor([[0, vocabulary - 1, -1]] * n, device=device)
-    options = {"topk": 5, "exclude_id": 1, "n_candidates": max(1, vocabulary - 115)} if vocabulary > 2 else {"topk": 5}
+    options = (
+        {"topk": 5, "exclude_id": 1, "n_candidates": max(1, vocabulary - 115)}
+        if vocabulary > 2
+        else {"topk": 5}
+    )
     found = logit_stats(x, targets, previous=y, reverse=True, tiles=tiles, **options)  # type: ignore[arg-type]
     assert_close(found, truth(x, targets, previous=y, reverse=True, **options))
     options["topk"] = 0
-    alone = logit_stats(x, targets, tiles=tiles, **options)  # another loop: four logits a turn, not two pairs
+    alone = logit_stats(
+        x, targets, tiles=tiles, **options
+    )  # another loop: four logits a turn, not two pairs
     assert_close(alone, truth(x, targets, **options))
     assert found.topk_logit.dtype == dtype
     assert torch.equal(x.gather(1, found.topk_id), found.topk_logit)
@@ -76,14 +109,22 @@ def adversarial(vocabulary: int = 1500) -> dict[str, torch.Tensor]:
         "offset": x.round() + 1e4,
         "ramp": torch.linspace(-1e4, 1e4, vocabulary).round(),
         "constant": torch.full_like(x, 7.0),
-        "one finite": torch.full_like(x, -math.inf).index_fill(0, torch.tensor([vocabulary - 2]), 3.0),
+        "one finite": torch.full_like(x, -math.inf).index_fill(
+            0, torch.tensor([vocabulary - 2]), 3.0
+        ),
         "half infinite": torch.where(torch.arange(vocabulary) % 2 == 0, -math.inf, x),
         "first tile infinite": torch.where(torch.arange(vocabulary) < 1024, -math.inf, x),
         "one hot": torch.zeros_like(x).index_fill(0, torch.tensor([700]), 80.0),
-        "ties": torch.zeros_like(x).index_fill(0, torch.tensor([130, 258, 900, vocabulary - 1]), 5.0),
-        "tie in the last column": torch.zeros_like(x).index_fill(0, torch.tensor([3, vocabulary - 1]), 5.0),
+        "ties": torch.zeros_like(x).index_fill(
+            0, torch.tensor([130, 258, 900, vocabulary - 1]), 5.0
+        ),
+        "tie in the last column": torch.zeros_like(x).index_fill(
+            0, torch.tensor([3, vocabulary - 1]), 5.0
+        ),
         "masked with large numbers": torch.where(torch.arange(vocabulary) % 3 > 0, x, -1e10),
-        "masked with the smallest number": torch.where(torch.arange(vocabulary) % 5 > 1, x, torch.finfo(x.dtype).min),
+        "masked with the smallest number": torch.where(
+            torch.arange(vocabulary) % 5 > 1, x, torch.finfo(x.dtype).min
+        ),
         "large": x * 1e30,
         "nan": x.index_fill(0, torch.tensor([900]), math.nan),
         "plus infinity": x.index_fill(0, torch.tensor([5]), math.inf),
@@ -129,7 +170,9 @@ def test_kl_zero_infinite_and_undefined(device: torch.device) -> None:
     onto = logit_stats(hole, previous=x, reverse=True, tiles=FEW)
     assert onto.kl.isfinite().all() and (onto.kl_reverse == math.inf).all()
     both = logit_stats(hole, previous=hole * 1.01, tiles=FEW)
-    torch.testing.assert_close(both.kl.double().cpu(), truth(hole, previous=hole * 1.01).kl, atol=4e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        both.kl.double().cpu(), truth(hole, previous=hole * 1.01).kl, atol=4e-6, rtol=1e-6
+    )
     missing = torch.full_like(x, math.nan)
     assert logit_stats(x, previous=missing, tiles=FEW).kl.isnan().all()
     assert logit_stats(x, tiles=FEW).kl.isnan().all()
@@ -159,12 +202,19 @@ def test_tile_shapes_agree_and_repeat_to_the_bit(device: torch.device) -> None:
     x, y = (rows(1100, 5, dtype=torch.bfloat16, seed=s).to(device) for s in (0, 1))
     first = logit_stats(x, previous=y, topk=4, tiles=FEW)
     again = logit_stats(x, previous=y, topk=4, tiles=FEW)
-    assert all(torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(first, again, strict=True))
+    assert all(
+        torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(first, again, strict=True)
+    )
     order = torch.tensor([3, 1, 4, 0, 2], device=device)
     moved = logit_stats(x[order], previous=y[order], topk=4, tiles=FEW)
-    assert all(torch.equal(a[order].nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(first, moved, strict=True))
+    assert all(
+        torch.equal(a[order].nan_to_num(-1), b.nan_to_num(-1))
+        for a, b in zip(first, moved, strict=True)
+    )
     other = logit_stats(x, previous=y, topk=4, tiles=Tiles(512, 4, 3))
-    assert_close(other, LogitStats(*(c.double().cpu() if c.is_floating_point() else c.cpu() for c in first)))
+    assert_close(
+        other, LogitStats(*(c.double().cpu() if c.is_floating_point() else c.cpu() for c in first))
+    )
 
 
 @pytest.mark.parametrize("vocabulary", [7, 703])
@@ -173,7 +223,9 @@ def test_rows_may_be_strided_and_offset(device: torch.device, vocabulary: int) -
     view = wide[1::2, 13 : 13 + vocabulary]
     tight = logit_stats(view.contiguous(), previous=view.contiguous(), topk=3, tiles=FEW)
     loose = logit_stats(view, previous=view, topk=3, tiles=FEW)
-    assert all(torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(tight, loose, strict=True))
+    assert all(
+        torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(tight, loose, strict=True)
+    )
     with pytest.raises(ValueError, match="contiguous"):
         logit_stats(wide.T)
 
@@ -198,7 +250,9 @@ def test_logits_are_left_where_the_previous_were_read(device: torch.device) -> N
     before = Previous(kept, wide["lse"], place, ids, wide["top1_logit"])
     options = {"exclude_id": 900, "n_candidates": 1402, "tiles": Tiles(128, 4, 2), "precise": True}
     found = logit_stats(x, previous=before, keep=True, **options)  # type: ignore[arg-type]
-    torch.testing.assert_close(found.kl.double().cpu(), truth(x, previous=y).kl, atol=1e-5, rtol=2e-6)
+    torch.testing.assert_close(
+        found.kl.double().cpu(), truth(x, previous=y).kl, atol=1e-5, rtol=2e-6
+    )
     assert torch.equal(kept[place], x)
     assert (kept[[1, 3, 4, 5, 7]] == 9).all()
 
@@ -207,7 +261,9 @@ def test_offsets_of_rows_do_not_overflow(device: torch.device) -> None:
     vocabulary, stride = 64, (1 << 31) // 3 + 5
     storage = torch.UntypedStorage(2 * (4 * stride + vocabulary), device=device)
     # Six gigabytes of addresses, of which a machine without a GPU touches only the rows.
-    lazy = torch.tensor([], dtype=torch.bfloat16, device=device).set_(storage, 0, (5, vocabulary), (stride, 1))  # type: ignore[call-overload]
+    lazy = torch.tensor([], dtype=torch.bfloat16, device=device).set_(
+        storage, 0, (5, vocabulary), (stride, 1)
+    )  # type: ignore[call-overload]
     values = rows(vocabulary, 5, dtype=torch.bfloat16)
     lazy.copy_(values)
     assert 4 * stride > 2**31

@@ -1,7 +1,8 @@
 """Write a training state as a checkpoint directory in LLaDA's own on-disk format.
 
-`python -m diffengine.engine.models.bundled.export --work DIR --out DIR`. Averaged weights, bfloat16, LLaDA's tensor
-names; the sampler's defaults go to generation_config.json. Knows nothing of training.
+`python -m diffengine.engine.models.bundled.export --work DIR --out DIR`. Averaged weights,
+bfloat16, LLaDA's tensor names; the sampler's defaults go to generation_config.json. Knows nothing
+of training.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def export(work: Path, out: Path) -> None:
     """Write `out` from the state and tokenizer that training left in `work`."""
     out.mkdir(parents=True, exist_ok=True)
     state = torch.load(work / "state.pt", map_location="cpu", weights_only=True)
-    tensors = {original_name(n, RENAMES): w.to(torch.bfloat16).contiguous() for n, w in state["average"].items()}
+    tensors = {
+        original_name(n, RENAMES): w.to(torch.bfloat16).contiguous()
+        for n, w in state["average"].items()
+    }
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     save_tokenizer(tokenizer, out, max_length=int(SHAPE["max_position_embeddings"]))

@@ -1,8 +1,9 @@
-"""Word problems in endless supply, each with its worked solution: what the bundled model is trained and tested on.
+"""Word problems in endless supply, each with its worked solution: what the bundled model is trained
+and tested on.
 
-A problem belongs to one of five families and takes one, two or three steps of arithmetic. The text of the question
-decides whether it is held out (`is_held_out`): one question in sixteen, by a hash, so that *every* seed yields
-problems that the training never saw, and no list has to be kept.
+A problem belongs to one of five families and takes one, two or three steps of arithmetic. The text
+of the question decides whether it is held out (`is_held_out`): one question in sixteen, by a hash,
+so that *every* seed yields problems that the training never saw, and no list has to be kept.
 
 Knows nothing of tokens, models or files.
 """
@@ -14,8 +15,12 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-NAMES = "Ann Ben Cara Dan Ella Finn Grace Hugo Iris Jack Kate Leo Mia Noah Olga Paul Rosa Sam Tina Zoe".split()
-THINGS = "rocks pens books apples stamps cards shells coins marbles stickers cookies flowers".split()
+NAMES = (
+    "Ann Ben Cara Dan Ella Finn Grace Hugo Iris Jack Kate Leo Mia Noah Olga Paul Rosa Sam Tina Zoe"
+).split()
+THINGS = (
+    "rocks pens books apples stamps cards shells coins marbles stickers cookies flowers".split()
+)
 BOXES = "boxes bags baskets drawers jars".split()
 SHOPPING = "book pen cup hat cake lamp ball kite toy map".split()
 HELD_OUT_SHARE = 16
@@ -23,7 +28,8 @@ STEP_WEIGHTS = (0.3, 0.4, 0.3)
 
 
 class WordProblem(NamedTuple):
-    """A question, its worked solution (one equation a line, then `#### answer`) and the number of steps."""
+    """A question, its worked solution (one equation a line, then `#### answer`) and the number of
+    steps."""
 
     question: str
     solution: str
@@ -35,7 +41,9 @@ class _Working:
     """The running equation lines of one problem."""
 
     def __init__(self, value: int, unit: str) -> None:
-        self.value, self.unit, self.lines = value, unit, list[str]()
+        self.value = value
+        self.unit = unit
+        self.lines = list[str]()
 
     def apply(self, sign: str, operand: int, left: int | None = None) -> None:
         before = self.value if left is None else left
@@ -44,7 +52,8 @@ class _Working:
 
 
 def _story(rng: random.Random, n: int) -> tuple[str, _Working]:
-    name, thing = rng.choice(NAMES), rng.choice(THINGS)
+    name = rng.choice(NAMES)
+    thing = rng.choice(THINGS)
     work = _Working(rng.randint(2, 25), thing)
     text = f"{name} has {work.value} {thing}."
     for _ in range(n):
@@ -57,8 +66,10 @@ def _story(rng: random.Random, n: int) -> tuple[str, _Working]:
 
 
 def _boxes(rng: random.Random, n: int) -> tuple[str, _Working]:
-    box, thing = rng.choice(BOXES), rng.choice(THINGS)
-    count, each = rng.randint(2, 9), rng.randint(2, 9)
+    box = rng.choice(BOXES)
+    thing = rng.choice(THINGS)
+    count = rng.randint(2, 9)
+    each = rng.randint(2, 9)
     work = _Working(0, thing)
     work.apply("*", each, left=count)
     text = f"There are {count} {box} with {each} {thing} in each."
@@ -74,8 +85,10 @@ def _boxes(rng: random.Random, n: int) -> tuple[str, _Working]:
 
 
 def _shopping(rng: random.Random, n: int) -> tuple[str, _Working]:
-    name, (first, second) = rng.choice(NAMES), rng.sample(SHOPPING, 2)
-    price, count = rng.randint(2, 9), rng.randint(2, 9)
+    name = rng.choice(NAMES)
+    (first, second) = rng.sample(SHOPPING, 2)
+    price = rng.randint(2, 9)
+    count = rng.randint(2, 9)
     work = _Working(0, "dollars")
     work.apply("*", price, left=count)
     text = f"A {first} costs {price} dollars. {name} buys {count} of them."
@@ -91,8 +104,10 @@ def _shopping(rng: random.Random, n: int) -> tuple[str, _Working]:
 
 
 def _compare(rng: random.Random, n: int) -> tuple[str, _Working]:
-    (one, two), thing = rng.sample(NAMES, 2), rng.choice(THINGS)
-    have, gap = rng.randint(2, 25), rng.randint(2, 25)
+    (one, two) = rng.sample(NAMES, 2)
+    thing = rng.choice(THINGS)
+    have = rng.randint(2, 25)
+    gap = rng.randint(2, 25)
     work = _Working(have, thing)
     work.apply("+", gap)
     text = f"{one} has {have} {thing}. {two} has {gap} more than {one}."
@@ -107,8 +122,10 @@ def _compare(rng: random.Random, n: int) -> tuple[str, _Working]:
 
 
 def _daily(rng: random.Random, n: int) -> tuple[str, _Working]:
-    name, thing = rng.choice(NAMES), rng.choice(THINGS)
-    each, days = rng.randint(2, 9), rng.randint(2, 9)
+    name = rng.choice(NAMES)
+    thing = rng.choice(THINGS)
+    each = rng.randint(2, 9)
+    days = rng.randint(2, 9)
     work = _Working(0, thing)
     work.apply("*", days, left=each)
     text = f"{name} collects {each} {thing} a day for {days} days."
@@ -123,7 +140,8 @@ def _daily(rng: random.Random, n: int) -> tuple[str, _Working]:
     return f"{text} How many {thing} does {name} have?", work
 
 
-# The running total is the only family whose third step is not fixed by the first two, so it weighs double.
+# The running total is the only family whose third step is not fixed by the first two, so it weighs
+# double.
 FAMILIES: tuple[Callable[[random.Random, int], tuple[str, _Working]], ...] = (
     _story,
     _story,
@@ -135,7 +153,8 @@ FAMILIES: tuple[Callable[[random.Random, int], tuple[str, _Working]], ...] = (
 
 
 def word_problem(rng: random.Random) -> WordProblem:
-    """One problem drawn from `rng`: the family uniform over `FAMILIES`, the number of steps by `STEP_WEIGHTS`."""
+    """One problem drawn from `rng`: the family uniform over `FAMILIES`, the number of steps by
+    `STEP_WEIGHTS`."""
     n_steps = rng.choices((1, 2, 3), STEP_WEIGHTS)[0]
     question, work = rng.choice(FAMILIES)(rng, n_steps)
     solution = "\n".join([*work.lines, f"#### {work.value}"])
@@ -143,16 +162,19 @@ def word_problem(rng: random.Random) -> WordProblem:
 
 
 def is_held_out(question: str) -> bool:
-    """Whether the question belongs to the sixteenth that no training run ever sees, decided by its text alone."""
+    """Whether the question belongs to the sixteenth that no training run ever sees, decided by its
+    text alone."""
     return hashlib.blake2b(question.encode(), digest_size=4).digest()[0] % HELD_OUT_SHARE == 0
 
 
 def word_problems(seed: int | str, *, held_out: bool) -> Iterator[WordProblem]:
     """An endless stream of problems from one side of the split.
 
-    Held-out streams never repeat a question; training streams may, as sampling with replacement would.
+    Held-out streams never repeat a question; training streams may, as sampling with replacement
+    would.
     """
-    rng, seen = random.Random(seed), set[str]()
+    rng = random.Random(seed)
+    seen = set[str]()
     while True:
         problem = word_problem(rng)
         if is_held_out(problem.question) != held_out:

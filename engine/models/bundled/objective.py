@@ -1,17 +1,21 @@
-"""Training batches for the bundled model: rows of tokens, what is masked in them and how much each mask weighs.
+"""Training batches for the bundled model: rows of tokens, what is masked in them and how much each
+mask weighs.
 
-The objective is LLaDA's (Nie et al. 2025, eq. 3) in its low-variance form: instead of t ~ U(0,1] and 1/t, a count
-k ~ U{1..L} of the L response positions is masked and the mean cross-entropy over the k is taken, which has the same
-expectation. Padding with <|endoftext|> is part of the response, as in LLaDA's fine-tuning, so no row needs an
-attention mask. Two departures, both named in the README beside the checkpoint:
+The objective is LLaDA's (Nie et al. 2025, eq. 3) in its low-variance form: instead of t ~ U(0,1]
+and 1/t, a count k ~ U{1..L} of the L response positions is masked and the mean cross-entropy over
+the k is taken, which has the same expectation. Padding with <|endoftext|> is part of the response,
+as in LLaDA's fine-tuning, so no row needs an attention mask. Two departures, both named in the
+README beside the checkpoint:
 
-- `block`: a share of rows shows the states of block-wise decoding: everything before a block done, everything after it
+- `block`: a share of rows shows the states of block-wise decoding: everything before a block done,
+everything after it
   masked, the loss inside the block.
-- `sums`: a share of rows is five equations with their results masked, because word problems alone give only two
+- `sums`: a share of rows is five equations with their results masked, because word problems alone
+give only two
   results in eighty tokens and arithmetic is what is learnt last.
 
-Every pool of batches is a pure function of (seed, pool index), so an interrupted training resumes exactly.
-Shapes: B rows, T tokens.
+Every pool of batches is a pure function of (seed, pool index), so an interrupted training resumes
+exactly. Shapes: B rows, T tokens.
 """
 
 from __future__ import annotations
@@ -28,14 +32,20 @@ from .generator import WordProblem, word_problems
 from .tokenizer import EOS, EOT, MASK, prompt_text
 
 POOL_BATCHES = 8
-RESPONSE_ROOM, LONG_RESPONSE_ROOM, LONG_SHARE = 48, 64, 0.1
+RESPONSE_ROOM = 48
+LONG_RESPONSE_ROOM = 64
+LONG_SHARE = 0.1
 SHARES = {"plain": 0.25, "block": 0.5, "sums": 0.25}
 BLOCK_LENGTHS = (4, 8, 16)
-SUMS_PROMPT, SUMS_PER_ROW, RESULT_MASKED, OTHER_MASKED = "Work out these.", 5, 0.85, 0.05
+SUMS_PROMPT = "Work out these."
+SUMS_PER_ROW = 5
+RESULT_MASKED = 0.85
+OTHER_MASKED = 0.05
 
 
 class Batch(NamedTuple):
-    """`input_ids` and `target_ids` [B, T]; `weight` [B, T] sums to one over each row's masked positions."""
+    """`input_ids` and `target_ids` [B, T]; `weight` [B, T] sums to one over each row's masked
+    positions."""
 
     input_ids: torch.Tensor
     target_ids: torch.Tensor
@@ -49,15 +59,19 @@ class _Row(NamedTuple):
     results: list[int]  # response positions that hold the result of a sum
 
 
-def _rows(problems: list[WordProblem], tokenizer: Tokenizer, rng: np.random.Generator) -> list[_Row]:
+def _rows(
+    problems: list[WordProblem], tokenizer: Tokenizer, rng: np.random.Generator
+) -> list[_Row]:
     kinds = rng.choice(list(SHARES), size=len(problems), p=list(SHARES.values()))
     equations = [line.split(" ")[0] for p in problems for line in p.solution.split("\n")[:-1]]
-    questions, answers = [], []
+    questions = []
+    answers = []
     for kind, problem in zip(kinds, problems, strict=True):
         picks = [equations[i] for i in rng.integers(len(equations), size=SUMS_PER_ROW)]
         questions.append(prompt_text(SUMS_PROMPT if kind == "sums" else problem.question))
         answers.append("\n".join(picks) if kind == "sums" else problem.solution)
-    prompts, responses = tokenizer.encode_batch_fast(questions), tokenizer.encode_batch(answers)
+    prompts = tokenizer.encode_batch_fast(questions)
+    responses = tokenizer.encode_batch(answers)
     rows = []
     for kind, prompt, response, text in zip(kinds, prompts, responses, answers, strict=True):
         results = []
@@ -69,15 +83,19 @@ def _rows(problems: list[WordProblem], tokenizer: Tokenizer, rng: np.random.Gene
 
 
 def _result_characters(text: str) -> list[tuple[int, bool]]:
-    after, marks = False, []
+    after = False
+    marks = []
     for i, char in enumerate(text):
         after = (after or char == "=") and char != "\n"
         marks.append((i, after and char != "="))
     return marks
 
 
-def _mask_row(row: _Row, length: int, quantile: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Masked positions and positions with a loss, both [length] booleans over the padded response."""
+def _mask_row(
+    row: _Row, length: int, quantile: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masked positions and positions with a loss, both [length] booleans over the padded
+    response."""
     masked = np.zeros(length, bool)
     if row.kind == "plain":
         count = 1 + int(quantile * length)
@@ -102,13 +120,18 @@ def _collate(rows: list[_Row], rng: np.random.Generator) -> Batch:
     room = LONG_RESPONSE_ROOM if rng.random() < LONG_SHARE else RESPONSE_ROOM
     width = max(len(row.prompt) for row in rows) + room
     target = np.full((len(rows), width), EOS, np.int64)
-    masked, weight = np.zeros(target.shape, bool), np.zeros(target.shape, np.float32)
-    # Stratified: the k of a batch cover 1..L evenly, which takes their share out of the loss's variance.
+    masked = np.zeros(target.shape, bool)
+    weight = np.zeros(target.shape, np.float32)
+    # Stratified: the k of a batch cover 1..L evenly, which takes their share out of the loss's
+    # variance.
     quantiles = rng.permutation((np.arange(len(rows)) + rng.random(len(rows))) / len(rows))
     for i, row in enumerate(rows):
-        start, filled = len(row.prompt), len(row.prompt) + len(row.response)
+        start = len(row.prompt)
+        filled = len(row.prompt) + len(row.response)
         if filled > width:
-            raise ValueError(f"a response of {len(row.response)} tokens does not fit the room of {room}")
+            raise ValueError(
+                f"a response of {len(row.response)} tokens does not fit the room of {room}"
+            )
         target[i, :filled] = row.prompt + row.response
         masked[i, start:], loss = _mask_row(row, width - start, quantiles[i], rng)
         weight[i, start:] = loss / loss.sum()
@@ -117,7 +140,8 @@ def _collate(rows: list[_Row], rng: np.random.Generator) -> Batch:
 
 
 def batch_pool(tokenizer: Tokenizer, *, seed: int, pool: int, batch_size: int) -> list[Batch]:
-    """The `POOL_BATCHES` batches of pool number `pool`; rows of like prompt length share a batch, in random order."""
+    """The `POOL_BATCHES` batches of pool number `pool`; rows of like prompt length share a batch,
+    in random order."""
     rng = np.random.default_rng([seed, pool])
     stream = word_problems(f"train {seed} {pool}", held_out=False)
     rows = _rows(list(itertools.islice(stream, POOL_BATCHES * batch_size)), tokenizer, rng)
@@ -128,11 +152,14 @@ def batch_pool(tokenizer: Tokenizer, *, seed: int, pool: int, batch_size: int) -
 
 
 def validation_batches(tokenizer: Tokenizer, *, n: int, batch_size: int) -> list[Batch]:
-    """`n` fixed held-out problems under the plain objective: the validation loss, comparable between runs."""
+    """`n` fixed held-out problems under the plain objective: the validation loss, comparable
+    between runs."""
     rng = np.random.default_rng(0)
     problems = list(itertools.islice(word_problems("validation", held_out=True), n))
     prompts = tokenizer.encode_batch_fast([prompt_text(p.question) for p in problems])
     responses = tokenizer.encode_batch_fast([p.solution for p in problems])
-    rows = [_Row("plain", p.ids, [*r.ids, EOT], []) for p, r in zip(prompts, responses, strict=True)]
+    rows = [
+        _Row("plain", p.ids, [*r.ids, EOT], []) for p, r in zip(prompts, responses, strict=True)
+    ]
     rows.sort(key=lambda row: len(row.prompt))
     return [_collate(rows[i : i + batch_size], rng) for i in range(0, n, batch_size)]

@@ -1,6 +1,8 @@
-"""The bundled model's tokenizer: byte-level BPE with single-token digits and LLaDA's special tokens and template.
+"""The bundled model's tokenizer: byte-level BPE with single-token digits and LLaDA's special tokens
+and template.
 
-Any text encodes, because the alphabet is the 256 bytes. Knows nothing of the model; `train.py` calls it once.
+Any text encodes, because the alphabet is the 256 bytes. Knows nothing of the model; `train.py`
+calls it once.
 """
 
 from __future__ import annotations
@@ -25,16 +27,22 @@ CHAT_TEMPLATE = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}"
     "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
     " + message['content'] | trim + '<|eot_id|>' %}"
-    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% "
+    "endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% "
+    "endif %}"
 )
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> Tokenizer:
-    """Train the BPE on `texts`. The vocabulary stays below `vocab_size` when the texts have fewer merges to give."""
+    """Train the BPE on `texts`. The vocabulary stays below `vocab_size` when the texts have fewer
+    merges to give."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -67,5 +75,7 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_length: int) ->
 
 def prompt_text(question: str) -> str:
     """What the chat template makes of one user message, generation prompt included."""
-    user, header = f"{SPECIALS[START_HEADER]}user{SPECIALS[END_HEADER]}", SPECIALS[START_HEADER]
-    return f"{SPECIALS[BOS]}{user}\n\n{question}{SPECIALS[EOT]}{header}assistant{SPECIALS[END_HEADER]}\n\n"
+    user = f"{SPECIALS[START_HEADER]}user{SPECIALS[END_HEADER]}"
+    header = SPECIALS[START_HEADER]
+    assistant = f"{header}assistant{SPECIALS[END_HEADER]}"
+    return f"{SPECIALS[BOS]}{user}\n\n{question}{SPECIALS[EOT]}{assistant}\n\n"

@@ -1,8 +1,10 @@
-"""Train the bundled model from nothing: `python -m diffengine.engine.models.bundled.train --work DIR`.
+"""Train the bundled model from nothing: `python -m diffengine.engine.models.bundled.train --work
+DIR`.
 
-One process, step-based schedules, data a pure function of (seed, step): the same command gives the same model on the
-same machine, and goes on where it was killed. The network is the stock Llama class that the loader uses, made
-bidirectional; matrices inside the blocks are optimised by Muon, the rest by AdamW (both torch's own).
+One process, step-based schedules, data a pure function of (seed, step): the same command gives the
+same model on the same machine, and goes on where it was killed. The network is the stock Llama
+class that the loader uses, made bidirectional; matrices inside the blocks are optimised by Muon,
+the rest by AdamW (both torch's own).
 """
 
 from __future__ import annotations
@@ -37,19 +39,32 @@ SHAPE: dict[str, Any] = {
     "max_position_embeddings": 1024,
 }
 ROPE_THETA = 10_000.0
-MUON_LR, ADAM_LR, WARM_UP, DECAY_FROM, EMA, CLIP = 0.012, 0.002, 50, 0.65, 0.995, 1.0
+MUON_LR = 0.012
+ADAM_LR = 0.002
+WARM_UP = 50
+DECAY_FROM = 0.65
+EMA = 0.995
+CLIP = 1.0
 
 
 def _attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, scaling: float = 1.0, **_: Any
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: None,
+    scaling: float = 1.0,
+    **_: Any,
 ) -> tuple[Tensor, None]:
-    # Plain products: at 90 tokens on a CPU they beat the fused attention by half (its backward is slow there).
+    # Plain products: at 90 tokens on a CPU they beat the fused attention by half (its backward is
+    # slow there).
     weight = (query @ key.transpose(-1, -2) * scaling).softmax(-1).to(value.dtype)
     return (weight @ value).transpose(1, 2), None
 
 
 def build_model(vocab_size: int, *, seed: int, shape: dict[str, Any] = SHAPE) -> Any:
-    """An untrained bidirectional Llama: N(0, 1/fan_in), residual outputs scaled by 1/sqrt(2 layers)."""
+    """An untrained bidirectional Llama: N(0, 1/fan_in), residual outputs scaled by 1/sqrt(2
+    layers)."""
     AttentionInterface.register("bundled_training", _attention)
     settings: dict[str, Any] = dict(
         vocab_size=vocab_size,
@@ -105,30 +120,42 @@ def _save(path: Path, state: dict[str, object]) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def train(work: Path, *, steps: int, batch_size: int, seed: int, device: torch.device, save_every: int) -> Path:
-    """Train to `steps`, resuming from `work/state.pt` if it is there; returns the path of the final state."""
+def train(
+    work: Path, *, steps: int, batch_size: int, seed: int, device: torch.device, save_every: int
+) -> Path:
+    """Train to `steps`, resuming from `work/state.pt` if it is there; returns the path of the final
+    state."""
     work.mkdir(parents=True, exist_ok=True)
-    state_path, tokenizer_path = work / "state.pt", work / "tokenizer.json"
+    state_path = work / "state.pt"
+    tokenizer_path = work / "tokenizer.json"
     if not tokenizer_path.exists():
         stream = word_problems(f"tokenizer {seed}", held_out=False)
         corpus = [next(stream) for _ in range(20_000)]
-        train_tokenizer(t for p in corpus for t in (prompt_text(p.question), p.solution)).save(str(tokenizer_path))
+        train_tokenizer(t for p in corpus for t in (prompt_text(p.question), p.solution)).save(
+            str(tokenizer_path)
+        )
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     model = build_model(tokenizer.get_vocab_size(), seed=seed).to(device)
     average = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimizers, first = _optimizers(model), 0
+    optimizers = _optimizers(model)
+    first = 0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
-        average, first = state["average"], state["step"]
+        average = state["average"]
+        first = state["step"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     validation = validation_batches(tokenizer, n=256, batch_size=64)
-    started, running, reported = time.time(), 0.0, first
+    started = time.time()
+    running = 0.0
+    reported = first
     pool: list[Batch] = []
     for step in range(first, steps):
         if not pool or step % POOL_BATCHES == 0:
-            pool = batch_pool(tokenizer, seed=seed, pool=step // POOL_BATCHES, batch_size=batch_size)
+            pool = batch_pool(
+                tokenizer, seed=seed, pool=step // POOL_BATCHES, batch_size=batch_size
+            )
         for optimizer, rate in zip(optimizers, (MUON_LR, ADAM_LR), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(step, steps)
@@ -159,7 +186,8 @@ def train(work: Path, *, steps: int, batch_size: int, seed: int, device: torch.d
                 "validation_nats": _validate(model, average, validation, device),
                 "seconds": round(time.time() - started, 1),
             }
-            running, reported = 0.0, step + 1
+            running = 0.0
+            reported = step + 1
             with (work / "log.jsonl").open("a") as log:
                 log.write(json.dumps(report) + "\n")
             logger.info("%s", report)
@@ -167,7 +195,9 @@ def train(work: Path, *, steps: int, batch_size: int, seed: int, device: torch.d
 
 
 @torch.no_grad()
-def _validate(model: Any, average: dict[str, torch.Tensor], batches: list[Batch], device: torch.device) -> float:
+def _validate(
+    model: Any, average: dict[str, torch.Tensor], batches: list[Batch], device: torch.device
+) -> float:
     current = {n: p.detach().clone() for n, p in model.named_parameters()}
     model.load_state_dict(average, strict=False)
     loss = math.fsum(loss_of(model, b, device).item() * len(b.input_ids) for b in batches)
@@ -178,7 +208,12 @@ def _validate(model: Any, average: dict[str, torch.Tensor], batches: list[Batch]
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="directory for the state, the log and the tokenizer")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="directory for the state, the log and the tokenizer",
+    )
     parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)

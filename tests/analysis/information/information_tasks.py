@@ -1,6 +1,8 @@
-"""Samplers with known mutual information, one for each task of `mi_acceptance.csv`, and the rows of that table.
+"""Samplers with known mutual information, one for each task of `mi_acceptance.csv`, and the rows of
+that table.
 
-Truths come from formulas or quadrature, not from any estimator. `x`, `y` are pairs; labels are integers.
+Truths come from formulas or quadrature, not from any estimator. `x`, `y` are pairs; labels are
+integers.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 Rng = np.random.Generator
 
 CIRCLE_10 = 3.511254
-"""Radius at which ten unit Gaussians on a circle carry 1.6507 nats about their label (checked by quadrature)."""
+"""Radius at which ten unit Gaussians on a circle carry 1.6507 nats about their label (checked by
+quadrature)."""
 
 
 def rows(n: int) -> list[dict[str, str]]:
@@ -76,7 +79,8 @@ def asinh_student(n: int, rng: Rng) -> Pair:
 
 
 def spiral(n: int, rng: Rng) -> Pair:
-    """Each vector turned by an angle that grows with its squared length: a bijection, so the information stays."""
+    """Each vector turned by an angle that grows with its squared length: a bijection, so the
+    information stays."""
     x, y = pairs(n, rng, d=3)
     return _turned(x, 0, 1), _turned(y, 1, 2)
 
@@ -96,7 +100,9 @@ def swiss_roll(n: int, rng: Rng) -> Pair:
 def binary(n: int, rng: Rng, *, noise: int = 0, share: float = 0.5) -> Pair:
     """One unit Gaussian column with mean -1 or 1, the others noise."""
     y = (rng.random(n) < share).astype(np.int64)
-    return np.concatenate([(2 * y - 1)[:, None] + rng.normal(size=(n, 1)), rng.normal(size=(n, noise))], axis=1), y
+    return np.concatenate(
+        [(2 * y - 1)[:, None] + rng.normal(size=(n, 1)), rng.normal(size=(n, noise))], axis=1
+    ), y
 
 
 def ten_classes(n: int, rng: Rng) -> Pair:

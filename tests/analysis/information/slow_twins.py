@@ -1,6 +1,8 @@
-"""Every estimator once more, point by point from its formula, on columns that were prepared already. In nats.
+"""Every estimator once more, point by point from its formula, on columns that were prepared
+already. In nats.
 
-`closed` and the like make the mistakes that tools in this field make, so that tests can show we do not make them.
+`closed` and the like make the mistakes that tools in this field make, so that tests can show we do
+not make them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ def ksg1(x: np.ndarray, y: np.ndarray, k: int, *, closed: bool = False) -> float
     for i in range(n):
         others = [j for j in range(n) if j != i]
         eps = sorted(max(dx[i, j], dy[i, j]) for j in others)[k - 1]
-        counts = [sum((d[i, j] <= eps) if closed else (d[i, j] < eps) for j in others) for d in (dx, dy)]
+        counts = [
+            sum((d[i, j] <= eps) if closed else (d[i, j] < eps) for j in others) for d in (dx, dy)
+        ]
         total += digamma(counts[0] + 1) + digamma(counts[1] + 1)
     return float(digamma(k) + digamma(n) - total / n)
 
@@ -36,7 +40,9 @@ def ksg2(x: np.ndarray, y: np.ndarray, k: int, *, one_radius: bool = False) -> f
         others = sorted((j for j in range(n) if j != i), key=lambda j: max(dx[i, j], dy[i, j]))
         radii = [max(d[i, j] for j in others[:k]) for d in (dx, dy)]
         radii = [max(radii)] * 2 if one_radius else radii
-        total += sum(digamma(sum(d[i, j] <= r for j in others)) for d, r in zip((dx, dy), radii, strict=True))
+        total += sum(
+            digamma(sum(d[i, j] <= r for j in others)) for d, r in zip((dx, dy), radii, strict=True)
+        )
     return float(digamma(k) - 1 / k + digamma(n) - total / n)
 
 
@@ -61,7 +67,10 @@ def gao(x: np.ndarray, y: np.ndarray, k: int, *, paper: bool = False) -> float:
         if paper:
             counts = [log(int((d[i] <= eps).sum())) for d in (dx, dy)]
         else:
-            counts = [digamma(int((d[i] == 0).sum() if eps == 0 else (d[i] < eps).sum())) for d in (dx, dy)]
+            counts = [
+                digamma(int((d[i] == 0).sum() if eps == 0 else (d[i] < eps).sum()))
+                for d in (dx, dy)
+            ]
         total += digamma(k_i) + log(n) - sum(counts)
     return float(total / n)
 
@@ -69,18 +78,24 @@ def gao(x: np.ndarray, y: np.ndarray, k: int, *, paper: bool = False) -> float:
 def plug_in(x: np.ndarray, y: np.ndarray) -> float:
     n = len(x)
     px, py, pxy = (
-        Counter(values) for values in (x.tolist(), y.tolist(), list(zip(x.tolist(), y.tolist(), strict=True)))
+        Counter(values)
+        for values in (x.tolist(), y.tolist(), list(zip(x.tolist(), y.tolist(), strict=True)))
     )
     return sum(count / n * log(count * n / (px[a] * py[b])) for (a, b), count in pxy.items())
 
 
 def miller_madow(x: np.ndarray, y: np.ndarray) -> float:
-    cells = [len(set(x.tolist())), len(set(y.tolist())), len(set(zip(x.tolist(), y.tolist(), strict=True)))]
+    cells = [
+        len(set(x.tolist())),
+        len(set(y.tolist())),
+        len(set(zip(x.tolist(), y.tolist(), strict=True))),
+    ]
     return plug_in(x, y) + (cells[0] + cells[1] - cells[2] - 1) / (2 * len(x))
 
 
 def gaussian(*parts: np.ndarray) -> float:
-    """Gaussian information of two sets of columns [n, d] by their log determinants, psi bias of each taken off."""
+    """Gaussian information of two sets of columns [n, d] by their log determinants, psi bias of
+    each taken off."""
 
     def entropy(z: np.ndarray) -> float:
         n, d = z.shape

@@ -1,4 +1,5 @@
-"""The acceptance table: the mean over a few samples of every task lies inside its bounds, at n = 1000 and 5000."""
+"""The acceptance table: the mean over a few samples of every task lies inside its bounds, at n =
+1000 and 5000."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_truths(task: str, truth: float | str) -> None:
 
 def two_gaussians(share: float) -> float:
     def density(t: float) -> float:
-        return ((1 - share) * np.exp(-((t + 1) ** 2) / 2) + share * np.exp(-((t - 1) ** 2) / 2)) / np.sqrt(2 * np.pi)
+        return (
+            (1 - share) * np.exp(-((t + 1) ** 2) / 2) + share * np.exp(-((t - 1) ** 2) / 2)
+        ) / np.sqrt(2 * np.pi)
 
     entropy = quad(lambda t: -density(t) * np.log(density(t)), -12, 12, limit=200)[0]
     return entropy - 0.5 * np.log(2 * np.pi * np.e)
@@ -71,9 +74,14 @@ def circle() -> float:
     grid = np.linspace(-11, 11, 500)
     a, b = np.meshgrid(grid, grid)
     angles = 2 * np.pi * np.arange(10) / 10
-    density = sum(np.exp(-((a - CIRCLE_10 * np.cos(t)) ** 2 + (b - CIRCLE_10 * np.sin(t)) ** 2) / 2) for t in angles)
+    density = sum(
+        np.exp(-((a - CIRCLE_10 * np.cos(t)) ** 2 + (b - CIRCLE_10 * np.sin(t)) ** 2) / 2)
+        for t in angles
+    )
     density = density / (20 * np.pi)
-    return float(-(density * np.log(density)).sum() * (grid[1] - grid[0]) ** 2 - np.log(2 * np.pi * np.e))
+    return float(
+        -(density * np.log(density)).sum() * (grid[1] - grid[0]) ** 2 - np.log(2 * np.pi * np.e)
+    )
 
 
 def inflated_poisson() -> float:
@@ -101,9 +109,12 @@ def inflated_poisson() -> float:
     ("decoder", "cd-zero-bin-d1", 0.0, 0.01),
 ])  # fmt: skip
 def test_the_other_estimators(name: str, task: str, truth: float, error: float) -> None:
-    """The truth, or where the estimator has a known shortfall, that (decoder in 50 columns, copula on a roll)."""
+    """The truth, or where the estimator has a known shortfall, that (decoder in 50 columns, copula
+    on a roll)."""
     pairs = [TASKS[task](1000, np.random.default_rng([1000, seed])) for seed in range(5)]
-    assert NATS * np.mean([estimate(name, x, y).bits for x, y in pairs]) == pytest.approx(truth, abs=error)
+    assert NATS * np.mean([estimate(name, x, y).bits for x, y in pairs]) == pytest.approx(
+        truth, abs=error
+    )
 
 
 def test_normal_scores_repair_heavy_tails() -> None:
@@ -113,7 +124,8 @@ def test_normal_scores_repair_heavy_tails() -> None:
 
 
 def test_data_drawn_with_our_seed_are_not_our_jitter() -> None:
-    """default_rng(0) and default_rng([0, 0]) are one stream: jitter from it would follow the data it is added to."""
+    """default_rng(0) and default_rng([0, 0]) are one stream: jitter from it would follow the data
+    it is added to."""
     assert np.random.default_rng(0).random() == np.random.default_rng([0, 0]).random()
     values = []
     for seed in range(4):

@@ -1,4 +1,5 @@
-"""The mistakes that tools in this field make, one by one: what each does to the value, and that ours is right."""
+"""The mistakes that tools in this field make, one by one: what each does to the value, and that
+ours is right."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from scipy.special import digamma
 
 from diffengine.analysis.information import estimate
 from diffengine.analysis.information.ksg1 import ksg1_nats
+from diffengine.analysis.information.neighbors import distances_to, nearest
 from diffengine.analysis.information.sample import normal_scores, prepared
-from diffengine.analysis.neighbors import distances_to, nearest
 
 NATS = np.log(2)
 
@@ -25,7 +26,9 @@ def nats(name: str, x: np.ndarray, y: np.ndarray, **options: object) -> float:
 
 
 def mean(name: str, task: str, samples: int = 6, **options: object) -> float:
-    return float(np.mean([nats(name, *TASKS[task](1000, rng(seed)), **options) for seed in range(samples)]))
+    return float(
+        np.mean([nats(name, *TASKS[task](1000, rng(seed)), **options) for seed in range(samples)])
+    )
 
 
 def test_closed_balls() -> None:
@@ -52,12 +55,20 @@ def test_an_absolute_epsilon_depends_on_the_scale() -> None:
 def test_edges_that_rounding_moves() -> None:
     """searchsorted at x + eps lets the neighbour that defines eps in again."""
     x, y = (prepared(part[:, None], rng()) for part in normal(500, rng()))
-    eps = distances_to(np.concatenate([x, y], axis=1), nearest(np.concatenate([x, y], axis=1), 3))[:, -1]
+    eps = distances_to(np.concatenate([x, y], axis=1), nearest(np.concatenate([x, y], axis=1), 3))[
+        :, -1
+    ]
     ordered, reach = np.sort(x[:, 0]), np.nextafter(eps, 0)
-    naive = np.searchsorted(ordered, x[:, 0] + reach, "right") - np.searchsorted(ordered, x[:, 0] - reach, "left") - 1
-    exact = np.array([(np.abs(x[:, 0] - one[0]) < e).sum() - 1 for one, e in zip(x, eps, strict=True)])
+    naive = (
+        np.searchsorted(ordered, x[:, 0] + reach, "right")
+        - np.searchsorted(ordered, x[:, 0] - reach, "left")
+        - 1
+    )
+    exact = np.array(
+        [(np.abs(x[:, 0] - one[0]) < e).sum() - 1 for one, e in zip(x, eps, strict=True)]
+    )
     assert (naive != exact).any()
-    from diffengine.analysis.neighbors import count_within
+    from diffengine.analysis.information.neighbors import count_within
 
     assert (count_within(x, eps) == exact).all()
 
@@ -139,7 +150,8 @@ def test_information_without_end_has_a_ceiling() -> None:
 
 
 def test_confidence_times_labels_is_no_information() -> None:
-    """The seed's first trajectory: mean confidence times log2(labels + 1), for a confidence that tells nothing."""
+    """The seed's first trajectory: mean confidence times log2(labels + 1), for a confidence that
+    tells nothing."""
     confidence, y = rng().random(1000), rng(1).integers(0, 2, 1000)
     assert confidence.mean() * np.log2(3) > 0.7
     assert estimate("ross", confidence, y).bits == pytest.approx(0, abs=0.06)
@@ -169,7 +181,8 @@ def test_an_informative_axis_of_low_variance() -> None:
 
 @pytest.mark.parametrize("noise", [0, 49, 499])
 def test_the_decoder_on_permuted_labels(noise: int) -> None:
-    """With a fixed penalty it would fall far below zero in 500 columns; a penalty chosen inside does not."""
+    """With a fixed penalty it would fall far below zero in 500 columns; a penalty chosen inside
+    does not."""
     x, y = binary(600, rng(), noise=noise)
     assert -0.012 < nats("decoder", x, rng(1).permutation(y)) < 0.01
 

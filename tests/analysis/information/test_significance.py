@@ -1,4 +1,5 @@
-"""Permutations, max-T and folds: exact by construction, and measured where there is nothing to find."""
+"""Permutations, max-T and folds: exact by construction, and measured where there is nothing to
+find."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def plug_in_curve(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rho", [0.0, 0.9, 0.99])
 def test_false_positives_over_128_steps(rho: float) -> None:
-    """At most 8 % of runs without any information may show a step with p <= .05; single steps would do so always."""
+    """At most 8 % of runs without any information may show a step with p <= .05; single steps would
+    do so always."""
     runs, false, single = 300, 0, 0
     for run in range(runs):
         rng = np.random.default_rng([run, int(100 * rho)])
@@ -53,7 +55,8 @@ def test_max_t_by_hand() -> None:
 
 
 def test_a_noisy_step_has_no_more_say_than_a_quiet_one() -> None:
-    """Scaling or shifting one step's statistic changes no p-value; else the loudest step alone would set the bar."""
+    """Scaling or shifting one step's statistic changes no p-value; else the loudest step alone
+    would set the bar."""
     rng = np.random.default_rng(1)
     values = rng.normal(size=(100, 4))
     values[0] += [0.0, 3.5, 2.0, 3.0]
@@ -98,7 +101,8 @@ def test_samples_of_one_problem_move_together() -> None:
 
 
 def test_groups_matter() -> None:
-    """Eight samples of each of 40 questions, nothing to find: only block permutations keep their promise."""
+    """Eight samples of each of 40 questions, nothing to find: only block permutations keep their
+    promise."""
     rng, false = np.random.default_rng(0), {True: 0, False: 0}
     for run in range(60):
         groups = np.repeat(np.arange(40), 8)
@@ -139,7 +143,11 @@ def test_the_linear_score_is_refitted_for_each_target() -> None:
             for number in range(5):
                 held = fold == number
                 z = (x - x[~held].mean(axis=0)) / x[~held].std(axis=0)
-                score = Ridge(alpha=penalty * (~held).sum()).fit(z[~held], target[~held]).predict(z[held])
+                score = (
+                    Ridge(alpha=penalty * (~held).sum())
+                    .fit(z[~held], target[~held])
+                    .predict(z[held])
+                )
                 wrong += ((score - target[held]) ** 2).sum()
                 null += ((target[held] - target[~held].mean()) ** 2).sum()
             explained.append(1 - wrong / null)

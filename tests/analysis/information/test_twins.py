@@ -54,7 +54,9 @@ def test_ross(k: int) -> None:
         ten_classes(200, rng()),
         binary(200, rng(), share=0.05),
     ):
-        assert ross_nats(columns(x), codes, k) == pytest.approx(slow.ross(columns(x), codes, k), abs=1e-12)
+        assert ross_nats(columns(x), codes, k) == pytest.approx(
+            slow.ross(columns(x), codes, k), abs=1e-12
+        )
 
 
 def test_gao() -> None:
@@ -71,7 +73,9 @@ def test_binning() -> None:
     x, y = binary(200, rng())
     cell = cells(columns(x), 10, "equal_frequency")
     assert np.bincount(cell).tolist() == [20] * 10
-    plain, corrected = (estimate("binning", x, y, correction=one).bits * NATS for one in ("none", "miller_madow"))
+    plain, corrected = (
+        estimate("binning", x, y, correction=one).bits * NATS for one in ("none", "miller_madow")
+    )
     assert plain == pytest.approx(slow.plug_in(cell, y), abs=1e-12)
     assert corrected == pytest.approx(slow.miller_madow(cell, y), abs=1e-12)
     shuffled = np.mean([slow.plug_in(cell, rng().permutation(y)) for _ in range(1)])
@@ -95,7 +99,8 @@ def test_gcmi() -> None:
 
 
 def test_decoder_against_scikit_learn() -> None:
-    """The same rows and penalties give the same held-out probabilities; as accurate as used, the same value."""
+    """The same rows and penalties give the same held-out probabilities; as accurate as used, the
+    same value."""
     from sklearn.linear_model import LogisticRegression
 
     from diffengine.analysis.information.ridge import axes_of, log_probabilities, logistic
@@ -108,15 +113,24 @@ def test_decoder_against_scikit_learn() -> None:
         found = log_probabilities(axes.of(x[test]), logistic(*given, close=1e-12, rounds=5000))
         as_used = log_probabilities(axes.of(x[test]), logistic(*given))
         own = np.arange(50), y[test]
-        assert max(abs(one[own].mean() - other[own].mean()) for one, other in zip(found, as_used, strict=True)) < 5e-3
+        assert (
+            max(
+                abs(one[own].mean() - other[own].mean())
+                for one, other in zip(found, as_used, strict=True)
+            )
+            < 5e-3
+        )
         scaled = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
         for penalty, ours in zip(penalties, found, strict=True):
-            peer = LogisticRegression(C=1 / penalty, max_iter=5000, tol=1e-10).fit(scaled[train], y[train])
+            peer = LogisticRegression(C=1 / penalty, max_iter=5000, tol=1e-10).fit(
+                scaled[train], y[train]
+            )
             np.testing.assert_allclose(np.exp(ours), peer.predict_proba(scaled[test]), atol=1e-4)
 
 
 def test_the_decoder_has_not_seen_its_row() -> None:
-    """Another label at one row changes what the others are given, never what that row itself is given."""
+    """Another label at one row changes what the others are given, never what that row itself is
+    given."""
     x, y = binary(200, rng(), noise=2)
     first = decode(x, y, folds=200 // 2)
     assert np.isfinite(first.gain(y)).all()
@@ -126,13 +140,19 @@ def test_the_decoder_has_not_seen_its_row() -> None:
 
 def test_many_relabellings_are_the_estimator() -> None:
     x = rng().normal(size=(200, 2))
-    codes = np.stack([np.random.default_rng(seed).permutation(np.arange(200) % 9 == 0) for seed in range(6)]).astype(
-        int
+    codes = np.stack(
+        [np.random.default_rng(seed).permutation(np.arange(200) % 9 == 0) for seed in range(6)]
+    ).astype(int)
+    np.testing.assert_allclose(
+        ross_many(x, codes), [ross_nats(x, one, 3) for one in codes], atol=1e-12
     )
-    np.testing.assert_allclose(ross_many(x, codes), [ross_nats(x, one, 3) for one in codes], atol=1e-12)
-    np.testing.assert_allclose(labelled_many(x, codes), [labelled_nats(x, one) for one in codes], atol=1e-12)
+    np.testing.assert_allclose(
+        labelled_many(x, codes), [labelled_nats(x, one) for one in codes], atol=1e-12
+    )
     cell = cells(x[:, :1], 10, "equal_frequency")
-    np.testing.assert_allclose(plug_in_many(cell, codes), [plug_in_nats(cell, one) for one in codes], atol=1e-12)
+    np.testing.assert_allclose(
+        plug_in_many(cell, codes), [plug_in_nats(cell, one) for one in codes], atol=1e-12
+    )
 
 
 def test_many_relabellings_where_a_neighbour_is_far() -> None:
@@ -147,7 +167,9 @@ def test_pvi_by_hand() -> None:
     x = np.log([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.25, 0.75]])
     y = np.array([0, 0, 1, 0])
     null = np.log([0.5, 0.5])
-    assert estimate("pvi", x, y, null=null).bits == pytest.approx(np.mean(np.log2([1, 1.8, 1.6, 0.5])))
+    assert estimate("pvi", x, y, null=null).bits == pytest.approx(
+        np.mean(np.log2([1, 1.8, 1.6, 0.5]))
+    )
     observed = x[np.arange(4), y]
     assert estimate("pvi", observed, y, null=np.full(4, np.log(0.5))).bits == pytest.approx(
         estimate("pvi", x, y, null=null).bits

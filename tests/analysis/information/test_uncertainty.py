@@ -47,7 +47,12 @@ def test_few_dimensions_are_not() -> None:
     flagged = 0
     for seed in range(10):
         x, codes = binary(1000, np.random.default_rng([1, seed]))
-        flagged += stability(lambda rows, k: ross_nats(x[rows], codes[rows], k), 1000, seed=seed, repeats=2).limited  # noqa: B023
+        flagged += stability(
+            lambda rows, k, x=x, codes=codes: ross_nats(x[rows], codes[rows], k),
+            1000,
+            seed=seed,
+            repeats=2,
+        ).limited
     assert flagged <= 2
 
 
@@ -76,4 +81,6 @@ def test_values_that_are_missing() -> None:
 ])  # fmt: skip
 def test_too_little_data(n: int, minority: int, reason: str) -> None:
     assert insufficient(n, (np.arange(n) < minority).astype(int)) == reason
-    assert insufficient(n) == ("99 problems (at least 100; 1 more would suffice)" if n < 100 else "")
+    assert insufficient(n) == (
+        "99 problems (at least 100; 1 more would suffice)" if n < 100 else ""
+    )

@@ -1,7 +1,7 @@
 """The compiled layer stack: the same tokens, and no shape compiled twice.
 
-The backend counts what it is asked to compile and runs it as it is; what a real compiler makes of it is a matter of
-rounding, and of the machine.
+The backend counts what it is asked to compile and runs it as it is; what a real compiler makes of
+it is a matter of rounding, and of the machine.
 """
 
 from __future__ import annotations
@@ -14,30 +14,33 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from diffengine.engine import one_device
-from diffengine.engine.cli import group
+from diffengine.engine.cli.command_line import group
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decode import decode
+from diffengine.engine.decoding.loop import decode
+from diffengine.engine.decoding.shapes import shapes_of
 from diffengine.engine.models.attention import groups_of, packing_of
 from diffengine.engine.models.compiled import CompiledModel, compiled
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.one_device import Device, Execution, set_up
-from diffengine.engine.problems import Problem
-from diffengine.engine.prompts import Prompt
-from diffengine.engine.shapes import shapes_of
+from diffengine.engine.problems.read import Problem
+from diffengine.engine.prompts.prompt import Prompt
+from diffengine.engine.runs import device as one_device
+from diffengine.engine.runs.device import Device, Execution, set_up
 from diffengine.engine.store import open_run
 
 CONFIG = RunConfig(model="test", steps=8, gen_length=8, block_length=4)
 
 
 class Counting:
-    """A torch.compile backend that notes the number of packed tokens of each graph and runs it uncompiled."""
+    """A torch.compile backend that notes the number of packed tokens of each graph and runs it
+    uncompiled."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-        self.tokens.append(max(x.shape[1] for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 3))
+        self.tokens.append(
+            max(x.shape[1] for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 3)
+        )
         return graph.forward
 
 
@@ -47,10 +50,14 @@ def counting() -> Counting:
     return Counting()
 
 
-def packed_by(model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int) -> dict[str, Any]:
+def packed_by(
+    model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int
+) -> dict[str, Any]:
     longest = max(len(p.token_ids) for p in prompts) + config.gen_length
     copies = 2 if config.cfg_scale > 0 else 1
-    few = shapes_of(token_budget=budget, longest=longest, gen_length=config.gen_length, copies=copies)
+    few = shapes_of(
+        token_budget=budget, longest=longest, gen_length=config.gen_length, copies=copies
+    )
     shapes = few if isinstance(model, CompiledModel) else None
     desk = set_up(prompts, model, config, budget=budget, shapes=shapes)
     return {one.problem.id: one.columns for one in decode(model, *desk, iter(prompts))}
@@ -58,7 +65,10 @@ def packed_by(model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, b
 
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
 def test_tokens_are_the_same_and_each_bucket_is_compiled_once(
-    bundled_model: MaskedDiffusionModel, counting: Counting, prompts_of: Any, changes: dict[str, Any]
+    bundled_model: MaskedDiffusionModel,
+    counting: Counting,
+    prompts_of: Any,
+    changes: dict[str, Any],
 ) -> None:
     config = RunConfig(**{**CONFIG.as_dict(), **changes})
     prompts = prompts_of(bundled_model, config.gen_length)
@@ -73,7 +83,9 @@ def test_tokens_are_the_same_and_each_bucket_is_compiled_once(
     assert all(tokens % 64 == 0 for tokens in counting.tokens)
 
 
-def test_a_real_compiler_gives_the_same_tokens(bundled_model: MaskedDiffusionModel, prompts_of: Any) -> None:
+def test_a_real_compiler_gives_the_same_tokens(
+    bundled_model: MaskedDiffusionModel, prompts_of: Any
+) -> None:
     torch.compiler.reset()
     prompts = prompts_of(bundled_model, CONFIG.gen_length)[:3]
     found = packed_by(compiled(bundled_model, backend="aot_eager"), CONFIG, prompts, budget=300)
@@ -82,16 +94,33 @@ def test_a_real_compiler_gives_the_same_tokens(bundled_model: MaskedDiffusionMod
 
 
 def test_the_option_reaches_the_network(
-    bundled_model: MaskedDiffusionModel, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundled_model: MaskedDiffusionModel,
+    counting: Counting,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
-    arguments = ["run", "--limit", "3", "--steps", "4", "--gen-length", "4", "--model", "bundled", "--device", "cpu"]
+    arguments = [
+        "run",
+        "--limit",
+        "3",
+        "--steps",
+        "4",
+        "--gen-length",
+        "4",
+        "--model",
+        "bundled",
+        "--device",
+        "cpu",
+    ]
     for name, more in (("plain", []), ("compiled", ["--compile"])):
         done = CliRunner().invoke(group, [*arguments, *more, "--out", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
         assert bool(counting.tokens) == bool(more)
     one, two = open_run(tmp_path / "plain"), open_run(tmp_path / "compiled")
-    assert one.info["fingerprint"] == two.info["fingerprint"]  # so either may go on with the other's run
+    assert (
+        one.info["fingerprint"] == two.info["fingerprint"]
+    )  # so either may go on with the other's run
     assert np.array_equal(one["token"][...], two["token"][...])
 
 
@@ -104,14 +133,20 @@ def test_padding_rows_keep_every_boundary() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
 def test_twenty_batches_of_any_make_meet_four_shapes(
-    random_model: MaskedDiffusionModel, counting: Counting, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    random_model: MaskedDiffusionModel,
+    counting: Counting,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
 ) -> None:
-    """As a worker gets them: other rows, other lengths, once out of memory, and a driver that splits a batch."""
+    """As a worker gets them: other rows, other lengths, once out of memory, and a driver that
+    splits a batch."""
     monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
     config = RunConfig(**{**CONFIG.as_dict(), "steps": 2, "block_length": 8, **changes})
     execution = Execution(compile=True, token_budget=800 if changes else 400, longest_row=256)
     device = Device(random_model, config, execution, lambda columns: None)
-    lengths = [[10 + 7 * batch] * (1 + batch % 5) + [30 + 11 * batch] * (batch % 7) for batch in range(20)]
+    lengths = [
+        [10 + 7 * batch] * (1 + batch % 5) + [30 + 11 * batch] * (batch % 7) for batch in range(20)
+    ]
     real_step, steps = one_device.Canvas.apply, [0]
 
     def apply(self: Any, update: Any) -> Any:
@@ -137,7 +172,8 @@ def test_twenty_batches_of_any_make_meet_four_shapes(
 def test_a_process_may_compile_many_models(
     random_model: MaskedDiffusionModel, counting: Counting, prompts_of: Any
 ) -> None:
-    """The compiler counts shapes by code object; models after the first few met a limit that was not theirs."""
+    """The compiler counts shapes by code object; models after the first few met a limit that was
+    not theirs."""
     prompts = prompts_of(random_model, 4)[:2]
     config = RunConfig(model="test", steps=1, gen_length=4, block_length=4)
     for budget in range(300, 3000, 300):
@@ -146,8 +182,12 @@ def test_a_process_may_compile_many_models(
 
 
 @pytest.mark.parametrize("copies", [1, 2])
-@pytest.mark.parametrize("budget, longest, gen_length", [(16384, 700, 128), (100, 500, 8), (2048, 4096, 512)])
-def test_no_batch_within_the_budget_leaves_the_shapes(budget: int, longest: int, gen_length: int, copies: int) -> None:
+@pytest.mark.parametrize(
+    "budget, longest, gen_length", [(16384, 700, 128), (100, 500, 8), (2048, 4096, 512)]
+)
+def test_no_batch_within_the_budget_leaves_the_shapes(
+    budget: int, longest: int, gen_length: int, copies: int
+) -> None:
     shapes = shapes_of(token_budget=budget, longest=longest, gen_length=gen_length, copies=copies)
     assert 4 * shapes.bucket >= copies * max(budget, longest)
     assert shapes.longest >= max(longest, shapes.padding_row)

@@ -1,4 +1,5 @@
-"""The fused network: on a CPU the stock network's bits, with the kernels its values, and the same run."""
+"""The fused network: on a CPU the stock network's bits, with the kernels its values, and the same
+run."""
 
 from __future__ import annotations
 
@@ -11,17 +12,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from diffengine.engine import one_device
-from diffengine.engine.cli import group
+from diffengine.engine.cli.command_line import group
 from diffengine.engine.config import ConfigError
 from diffengine.engine.models import fused as fused_module
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.fused import FusedModel, fused
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.engine.one_device import Execution
+from diffengine.engine.runs import device as one_device
+from diffengine.engine.runs.device import Execution
 from diffengine.engine.store import open_run
-from diffengine.kernels import layer_kernels
+from diffengine.kernels.triton_rows import layers as layer_kernels
 
 CPU = torch.device("cpu")
 
@@ -52,10 +53,14 @@ def test_with_the_kernels_the_values_are_the_stock_networks(
     for name in ("add_rms_norm", "rotated", "gated"):
         monkeypatch.setattr(fused_module, name, getattr(layer_kernels, name))
     close = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 0.05, "atol": 0.1}
-    torch.testing.assert_close(fused(model).hidden(*batch([7, 12])), model.hidden(*batch([7, 12])), **close)
+    torch.testing.assert_close(
+        fused(model).hidden(*batch([7, 12])), model.hidden(*batch([7, 12])), **close
+    )
 
 
-def test_the_option_reaches_the_network_and_is_off_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_option_reaches_the_network_and_is_off_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passes: list[str] = []
     real = FusedModel.hidden
 
@@ -64,13 +69,27 @@ def test_the_option_reaches_the_network_and_is_off_by_default(tmp_path: Path, mo
         return real(self, *arguments)
 
     monkeypatch.setattr(FusedModel, "hidden", hidden)
-    arguments = ["run", "--limit", "3", "--steps", "4", "--gen-length", "4", "--model", "bundled", "--device", "cpu"]
+    arguments = [
+        "run",
+        "--limit",
+        "3",
+        "--steps",
+        "4",
+        "--gen-length",
+        "4",
+        "--model",
+        "bundled",
+        "--device",
+        "cpu",
+    ]
     for name, more in (("plain", []), ("fused", ["--fused"])):
         done = CliRunner().invoke(group, [*arguments, *more, "--out", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
         assert bool(passes) == bool(more)
     plain, ours = open_run(tmp_path / "plain"), open_run(tmp_path / "fused")
-    assert plain.info["fingerprint"] == ours.info["fingerprint"]  # so either may go on with the other's run
+    assert (
+        plain.info["fingerprint"] == ours.info["fingerprint"]
+    )  # so either may go on with the other's run
     for name in ("token", "entropy", "kl"):
         np.testing.assert_array_equal(ours[name][...], plain[name][...])
 
@@ -80,7 +99,11 @@ def test_what_cannot_be_fused_is_refused(bundled_model: MaskedDiffusionModel) ->
         Execution(compile=True, fused=True)
     other = one_device.Device.__new__(one_device.Device)  # any object that is no Llama
     with pytest.raises(CheckpointError, match="network is a Device, expected a LlamaForCausalLM"):
-        fused(type(bundled_model)(other, *(getattr(bundled_model, f) for f in list(_fields(bundled_model))[1:])))
+        fused(
+            type(bundled_model)(
+                other, *(getattr(bundled_model, f) for f in list(_fields(bundled_model))[1:])
+            )
+        )
 
 
 def _fields(model: MaskedDiffusionModel) -> list[str]:

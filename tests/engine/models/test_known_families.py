@@ -24,7 +24,11 @@ def refusal(path: Path, architecture: str) -> str:
 @pytest.mark.parametrize("architecture", KNOWN)
 def test_a_known_family_is_named(tmp_path: Path, architecture: str) -> None:
     said = refusal(tmp_path, architecture)
-    assert KNOWN[architecture].name in said and "known, but not yet supported" in said and "config.json" in said
+    assert (
+        KNOWN[architecture].name in said
+        and "known, but not yet supported" in said
+        and "config.json" in said
+    )
     assert architecture not in FAMILIES  # what is supported leaves the table
     assert "\n" not in said
 

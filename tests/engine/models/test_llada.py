@@ -35,7 +35,8 @@ LLADA_8B = {
 
 
 def llada_logits(weights: dict[str, torch.Tensor], config: dict, ids: torch.Tensor) -> torch.Tensor:
-    """LLaDA's network as published, one sequence [L] -> logits [L, V], in the dtype of the weights."""
+    """LLaDA's network as published, one sequence [L] -> logits [L, V], in the dtype of the
+    weights."""
     w = {k.removeprefix("model.transformer."): v for k, v in weights.items()}
     heads, width = config["n_heads"], config["d_model"]
     kv_heads, size = config["n_kv_heads"], width // heads
@@ -62,25 +63,40 @@ def llada_logits(weights: dict[str, torch.Tensor], config: dict, ids: torch.Tens
         )
         q, k = rotate(q), rotate(k)
         k, v = (t.repeat_interleave(heads // kv_heads, 0) for t in (k, v))
-        if ids.device.type == "cpu" and h.dtype == torch.bfloat16:  # the published code's kernel, for its rounding
-            attended = torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+        if (
+            ids.device.type == "cpu" and h.dtype == torch.bfloat16
+        ):  # the published code's kernel, for its rounding
+            attended = torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None])[
+                0
+            ]
         else:
             attended = (q @ k.transpose(-1, -2) / math.sqrt(size)).softmax(-1) @ v
         h = h + attended.transpose(0, 1).reshape(len(ids), width) @ w[n + "attn_out.weight"].T
         x = norm(h, n + "ff_norm")
-        gated = torch.nn.functional.silu(x @ w[n + "ff_proj.weight"].T) * (x @ w[n + "up_proj.weight"].T)
+        gated = torch.nn.functional.silu(x @ w[n + "ff_proj.weight"].T) * (
+            x @ w[n + "up_proj.weight"].T
+        )
         h = h + gated @ w[n + "ff_out.weight"].T
     return norm(h, "ln_f") @ w.get("ff_out.weight", w["wte.weight"]).T
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"n_kv_heads": 2}, {"weight_tying": True}, {"embedding_size": None}, {"rope_theta": 500000.0}]
+    "changes",
+    [
+        {},
+        {"n_kv_heads": 2},
+        {"weight_tying": True},
+        {"embedding_size": None},
+        {"rope_theta": 500000.0},
+    ],
 )
 def test_the_stock_class_computes_lladas_network(random_checkpoint, changes: dict) -> None:
     path = random_checkpoint(**changes)
     model = load_model(path, device="cpu")
     ids = torch.randint(6, 500, (90,), generator=torch.Generator().manual_seed(1))
-    expected = llada_logits(load_file(path / "model.safetensors"), json.loads((path / "config.json").read_text()), ids)
+    expected = llada_logits(
+        load_file(path / "model.safetensors"), json.loads((path / "config.json").read_text()), ids
+    )
     hidden = model.hidden(ids, torch.arange(90), packing_of([90], model.device))
     torch.testing.assert_close(hidden @ model.head_weight.T, expected, atol=2e-5, rtol=2e-5)
 
@@ -100,13 +116,19 @@ def test_bfloat16_keeps_float32_rope(random_checkpoint) -> None:
     model = load_model(path, device="cpu", dtype="bfloat16")
     assert model.network.model.rotary_emb.inv_freq.dtype == torch.float32
     assert {p.dtype for p in model.network.parameters()} == {torch.bfloat16}
-    cos, _ = model.network.model.rotary_emb(torch.zeros(1, 1, dtype=torch.bfloat16), torch.arange(1000)[None])
+    cos, _ = model.network.model.rotary_emb(
+        torch.zeros(1, 1, dtype=torch.bfloat16), torch.arange(1000)[None]
+    )
     assert cos.dtype == torch.float32
 
 
 def test_lladas_own_shape_maps() -> None:
     mapped = stock_config(LLADA_8B)
-    assert (mapped["hidden_size"], mapped["intermediate_size"], mapped["vocab_size"]) == (4096, 12288, 126464)
+    assert (mapped["hidden_size"], mapped["intermediate_size"], mapped["vocab_size"]) == (
+        4096,
+        12288,
+        126464,
+    )
     assert mapped["rope_parameters"] == {"rope_type": "default", "rope_theta": 500000.0}
     assert mapped["tie_word_embeddings"] is False
 
@@ -117,7 +139,9 @@ def test_every_uncovered_value_is_refused_by_name(field: str) -> None:
         stock_config(LLADA_8B | {field: "something else"})
 
 
-@pytest.mark.parametrize("field", ["d_model", "n_heads", "n_layers", "rms_norm_eps", "weight_tying", "rope_theta"])
+@pytest.mark.parametrize(
+    "field", ["d_model", "n_heads", "n_layers", "rms_norm_eps", "weight_tying", "rope_theta"]
+)
 def test_a_missing_field_is_named(field: str) -> None:
     with pytest.raises(CheckpointError, match=field):
         stock_config({k: v for k, v in LLADA_8B.items() if k != field})

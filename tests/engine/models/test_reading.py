@@ -1,4 +1,5 @@
-"""A pass that leaves out what nobody reads against the stock class's plain forward: the same values, bit for bit."""
+"""A pass that leaves out what nobody reads against the stock class's plain forward: the same
+values, bit for bit."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from diffengine.engine.canvas import Canvas
+from diffengine.engine.decoding.canvas import Canvas
 from diffengine.engine.models.attention import NAME, packed_attention, packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.models.reading import LAYERS, TILE, Reads, is_known, read, reads_of
@@ -31,8 +32,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3DecoderLayer": ("Qwen3", {"head_dim": 16}),
     "Qwen3MoeDecoderLayer": ("Qwen3Moe", {"head_dim": 16, **MIXTURE}),
 }
-LENGTHS = [12, 40, 40, 65, 97, 129, 193, 194, 225]
-"""Groups of one row and of two; rows that leave a single query in the last tile of 32 or 64, and such that do not."""
+LENGTHS = [12, 40, 40, 65, 67, 97, 129, 193, 194, 195, 225]
+"""Groups of one row and of two; rows that leave one, two or three queries in the last tile of 32 or
+64, and such that do not."""
 
 
 def network_of(kind: str, **changes: Any) -> Any:
@@ -51,13 +53,21 @@ def network_of(kind: str, **changes: Any) -> Any:
 
 def stock(network: Any, ids: torch.Tensor, positions: torch.Tensor, packing: Any) -> torch.Tensor:
     with torch.inference_mode():
-        out = network.model(ids[None], position_ids=positions[None], packing=packing, use_cache=False)
+        out = network.model(
+            ids[None], position_ids=positions[None], packing=packing, use_cache=False
+        )
     return out.last_hidden_state[0]
 
 
-def passes(network: Any, lengths: list[int], *, rows: int, each: int) -> tuple[list[torch.Tensor], Reads]:
-    """Differences [R, D] of the states that are read from the stock ones over three passes; read tokens change."""
-    ids, positions = torch.randint(0, 80, (sum(lengths),)), torch.cat([torch.arange(n) for n in lengths])
+def passes(
+    network: Any, lengths: list[int], *, rows: int, each: int
+) -> tuple[list[torch.Tensor], Reads]:
+    """Differences [R, D] of the states that are read from the stock ones over three passes; read
+    tokens change."""
+    ids, positions = (
+        torch.randint(0, 80, (sum(lengths),)),
+        torch.cat([torch.arange(n) for n in lengths]),
+    )
     packing = packing_of(lengths, ids.device)
     reads = reads_of(lengths, packing, ids.device, rows=rows, each=each)
     apart = []
@@ -72,7 +82,7 @@ def test_every_known_layer_is_tried() -> None:
     assert set(NETWORKS) == LAYERS
 
 
-@pytest.mark.parametrize("each", [1, 2, 12, 33])
+@pytest.mark.parametrize("each", [1, 2, 3, 4, 12, 33, 35])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_states_are_the_stock_ones_bit_for_bit(name: str, each: int) -> None:
     kind, changes = NETWORKS[name]
@@ -83,7 +93,9 @@ def test_states_are_the_stock_ones_bit_for_bit(name: str, each: int) -> None:
         apart, reads = passes(network, lengths, rows=rows, each=each)
         assert len(reads.asked) < sum(lengths)
         for difference in apart:
-            if "num_experts" in changes:  # an expert's product has as many rows as chose it: few, and others each time
+            if (
+                "num_experts" in changes
+            ):  # an expert's product has as many rows as chose it: few, and others each time
                 assert difference.abs().max() < 1e-5
             else:
                 assert not difference.any()
@@ -91,7 +103,9 @@ def test_states_are_the_stock_ones_bit_for_bit(name: str, each: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_one_layer_may_be_both_first_and_last(layers: int) -> None:
-    apart, _ = passes(network_of("Llama", num_hidden_layers=layers), LENGTHS, rows=len(LENGTHS), each=12)
+    apart, _ = passes(
+        network_of("Llama", num_hidden_layers=layers), LENGTHS, rows=len(LENGTHS), each=12
+    )
     assert not any(difference.any() for difference in apart)
 
 
@@ -109,19 +123,29 @@ def test_another_activation_is_the_stock_one() -> None:
 def test_what_is_left_out() -> None:
     packing = packing_of([40, 65, 200, 50], torch.device("cpu"))
     reads = reads_of([40, 65, 200, 50], packing, torch.device("cpu"), rows=3, each=12)
-    assert reads.counts == [12, 65, 12]  # 65 queries leave one in the last tile: that row is asked whole
+    assert reads.counts == [
+        12,
+        65,
+        12,
+    ]  # 65 queries leave one in the last tile: that row is asked whole
     assert 65 % TILE == 1
     assert reads.packing.keys.groups == ((0, 1, 40), (40, 1, 65), (105, 1, 200))
     assert reads.packing.queries.groups == ((0, 1, 12), (12, 1, 65), (77, 1, 12))
     assert reads.packing.queries.offsets.tolist() == [0, 12, 77, 89, 89]
     assert torch.equal(reads.asked[reads.among], reads.read)
     assert reads.read.tolist() == [*range(28, 40), *range(93, 105), *range(293, 305)]
-    few = reads_of([40, 50], packing_of([40, 50], torch.device("cpu")), torch.device("cpu"), rows=1, each=12)
-    assert few.counts == [40]  # too few rows for a matrix product whose last bits do not depend on their number
+    few = reads_of(
+        [40, 50], packing_of([40, 50], torch.device("cpu")), torch.device("cpu"), rows=1, each=12
+    )
+    assert few.counts == [
+        40
+    ]  # too few rows for a matrix product whose last bits do not depend on their number
     assert len(few.asked) == 90
 
 
-def test_prompts_are_projected_once_and_generated_tokens_each_time(bundled_model: MaskedDiffusionModel) -> None:
+def test_prompts_are_projected_once_and_generated_tokens_each_time(
+    bundled_model: MaskedDiffusionModel,
+) -> None:
     network, seen = bundled_model.network, []
     project = network.model.layers[0].self_attn.k_proj
     hook = project.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
@@ -132,7 +156,9 @@ def test_prompts_are_projected_once_and_generated_tokens_each_time(bundled_model
     assert [n for n in seen if n > 1] == [sum(LENGTHS), len(reads.read), len(reads.read)]
 
 
-def test_an_unknown_layer_runs_as_it_is(bundled_model: MaskedDiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_layer_runs_as_it_is(
+    bundled_model: MaskedDiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids, positions = torch.randint(10, 500, (100,)), torch.arange(100)
     packing = packing_of([100], ids.device)
     reads = reads_of([100], packing, ids.device, rows=1, each=70)
@@ -144,10 +170,17 @@ def test_an_unknown_layer_runs_as_it_is(bundled_model: MaskedDiffusionModel, mon
 
 
 def test_another_network_meets_nothing_of_the_first() -> None:
-    ids, positions, packing = torch.arange(70), torch.arange(70), packing_of([70], torch.device("cpu"))
+    ids, positions, packing = (
+        torch.arange(70),
+        torch.arange(70),
+        packing_of([70], torch.device("cpu")),
+    )
     reads = reads_of([70], packing, ids.device, rows=1, each=66)
     for network in (network_of("Llama"), network_of("Qwen2")):
-        assert torch.equal(read(network, ids, positions, packing, reads), stock(network, ids, positions, packing)[4:])
+        assert torch.equal(
+            read(network, ids, positions, packing, reads),
+            stock(network, ids, positions, packing)[4:],
+        )
 
 
 def test_rows_that_enter_and_leave_bring_no_old_projections(
@@ -159,7 +192,9 @@ def test_rows_that_enter_and_leave_bring_no_old_projections(
     waiting, steps = iter(prompts), 0
     while canvas.fill(waiting):
         packed = canvas.pack()
-        states = bundled_model.hidden_read(packed.token_ids, packed.positions, packed.packing, packed.reads)
+        states = bundled_model.hidden_read(
+            packed.token_ids, packed.positions, packed.packing, packed.reads
+        )
         whole = bundled_model.hidden(packed.token_ids, packed.positions, packed.packing)
         assert torch.equal(states, whole[packed.generated_at])
         canvas.apply(_random_update(canvas))
@@ -168,7 +203,7 @@ def test_rows_that_enter_and_leave_bring_no_old_projections(
 
 
 def _random_update(canvas: Canvas) -> Any:
-    from diffengine.engine.canvas import Update
+    from diffengine.engine.decoding.canvas import Update
 
     token = torch.randint(10, 500, canvas.generated.shape)
     return Update(token, torch.rand(canvas.generated.shape) < 0.3)

@@ -1,4 +1,5 @@
-"""Small runs made of random columns that obey the schema and its invariants, for all tests of the store."""
+"""Small runs made of random columns that obey the schema and its invariants, for all tests of the
+store."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 
 from diffengine.engine.store import write_shard
-from diffengine.engine.store.columns import Column
 from diffengine.engine.store.disk import file_sha256
-from diffengine.engine.store.schema import SCHEMA_VERSION
-from diffengine.engine.store.stamp import stamped
+from diffengine.engine.store.format.columns import Column
+from diffengine.engine.store.format.schema import SCHEMA_VERSION
+from diffengine.engine.store.format.stamp import stamped
 
 MASK_ID, VOCABULARY = 60, 64
 ATTRS = {"run_id": "test", "fingerprint": "f00d"}
@@ -23,27 +24,40 @@ ATTRS = {"run_id": "test", "fingerprint": "f00d"}
 
 def bfloat16_bits(values: np.ndarray) -> np.ndarray:
     """Finite float32 rounded to bfloat16 bit patterns (half up in magnitude)."""
-    return ((np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(0x8000)) >> 16).astype(np.uint16)
+    return (
+        (np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(0x8000)) >> 16
+    ).astype(np.uint16)
 
 
 class Shape:
     """Sizes of a test shard."""
 
-    def __init__(self, *, steps: int = 6, positions: int = 6, answers: int = 3, k: int = 4, features: int = 5) -> None:
-        self.steps, self.positions, self.answers, self.k, self.features = steps, positions, answers, k, features
+    def __init__(
+        self, *, steps: int = 6, positions: int = 6, answers: int = 3, k: int = 4, features: int = 5
+    ) -> None:
+        self.steps, self.positions, self.answers, self.k, self.features = (
+            steps,
+            positions,
+            answers,
+            k,
+            features,
+        )
 
 
 def make_columns(
     indices: list[int], *, shape: Shape | None = None, bf16: bool = False, extras: bool = False
 ) -> dict[str, Column]:
-    """A shard's columns for the problems with these indices: softmax statistics of random logits, one commit a step.
+    """A shard's columns for the problems with these indices: softmax statistics of random logits,
+    one commit a step.
 
     Every value depends on the problem's index alone, so that shards cut differently agree.
     """
     shape = shape or Shape()
     rows = [_one_problem(index, shape, bf16=bf16, extras=extras) for index in indices]
     columns: dict[str, Column] = {
-        name: [row[name] for row in rows] if isinstance(rows[0][name], str) else np.stack([row[name] for row in rows])
+        name: [row[name] for row in rows]
+        if isinstance(rows[0][name], str)
+        else np.stack([row[name] for row in rows])
         for name in rows[0]
     }
     columns["block"] = np.zeros(shape.steps, np.int32)
@@ -60,7 +74,9 @@ def _one_problem(index: int, shape: Shape, *, bf16: bool, extras: bool) -> dict[
     hidden = rng.normal(size=(s, p, shape.features)).astype(np.float32)
     if bf16:
         hidden = (bfloat16_bits(hidden).astype(np.uint32) << 16).view(np.float32)
-    logits = hidden @ np.random.default_rng(99).normal(size=(shape.features, VOCABULARY)).astype(np.float32)
+    logits = hidden @ np.random.default_rng(99).normal(size=(shape.features, VOCABULARY)).astype(
+        np.float32
+    )
     logits[..., MASK_ID] = -50.0
     values = _statistics(logits, rng.integers(0, VOCABULARY, a), shape)
     values.update(_canvas(values["prediction"], rng.permutation(p), shape))
@@ -109,7 +125,9 @@ def _canvas(prediction: np.ndarray, order: np.ndarray, shape: Shape) -> dict[str
     committed = np.zeros(prediction.shape, np.uint8)
     for step in range(shape.steps):
         token[step] = token[step - 1] if step else MASK_ID
-        here = order[step * shape.positions // shape.steps : (step + 1) * shape.positions // shape.steps]
+        here = order[
+            step * shape.positions // shape.steps : (step + 1) * shape.positions // shape.steps
+        ]
         token[step, here], committed[step, here] = prediction[step, here], 1
     before = np.vstack([np.full(shape.positions, MASK_ID), token[:-1]])
     return {
@@ -148,11 +166,19 @@ def make_run_dir(path: Path, *, n_problems: int = 8, config: dict[str, Any] | No
         "run_id": ATTRS["run_id"],
         "created_at": "2026-01-01T00:00:00+00:00",
         "fingerprint": ATTRS["fingerprint"],
-        "config": {"policy": "llada", "numerics": "default", "record": "all", "save_logits": "topk", **(config or {})},
+        "config": {
+            "policy": "llada",
+            "numerics": "default",
+            "record": "all",
+            "save_logits": "topk",
+            **(config or {}),
+        },
         "model": {"mask_token_id": MASK_ID, "vocab_size": VOCABULARY},
         "data": {"n_problems": n_problems},
     }
-    (path / "problems.jsonl").write_text("".join(json.dumps(_problem(index)) + "\n" for index in range(n_problems)))
+    (path / "problems.jsonl").write_text(
+        "".join(json.dumps(_problem(index)) + "\n" for index in range(n_problems))
+    )
     info["problems_sha256"] = [file_sha256(path / "problems.jsonl")]
     (path / "run.json").write_text(json.dumps(stamped(info)))
     return path
@@ -196,11 +222,14 @@ def stored_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that `stored` copies."""
     run_dir = make_run_dir(tmp_path_factory.mktemp("stored") / "run")
     for indices, worker in (([0, 1], "0"), ([4, 5], "0"), ([3, 2], "1")):
-        write_shard(run_dir, make_columns(indices, bf16=True, extras=True), attrs=ATTRS, worker=worker)
+        write_shard(
+            run_dir, make_columns(indices, bf16=True, extras=True), attrs=ATTRS, worker=worker
+        )
     return run_dir
 
 
 @pytest.fixture
 def stored(stored_once: Path, run_dir: Path) -> Path:
-    """A run with p0000 ... p0005 in three shards of two workers, bfloat16, hidden states and logits stored."""
+    """A run with p0000 ... p0005 in three shards of two workers, bfloat16, hidden states and logits
+    stored."""
     return Path(shutil.copytree(stored_once, run_dir, dirs_exist_ok=True))

@@ -1,4 +1,5 @@
-"""One process at a time: the second is told who holds the run, a dead holder is no obstacle, nobody ever waits."""
+"""One process at a time: the second is told who holds the run, a dead holder is no obstacle, nobody
+ever waits."""
 
 from __future__ import annotations
 
@@ -80,6 +81,8 @@ def test_an_error_inside_frees_the_lock(run_dir: Path) -> None:
         ('{"holder": "elsewhere~1~1"}', False),
         ("rubbish", False),
     ],
+    # Ids that name no process: every worker of a parallel run must collect the same tests.
+    ids=["empty", "other boot", "dead", "alive", "other machine", "rubbish"],
 )
 def test_without_kernel_locks_the_text_decides(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, text: str, free: bool
@@ -98,7 +101,9 @@ def test_without_kernel_locks_the_text_decides(
 
 
 def test_process_names_survive_being_written() -> None:
-    assert parse_process(str(this_process())) == this_process() and parse_process("nonsense") is None
+    assert (
+        parse_process(str(this_process())) == this_process() and parse_process("nonsense") is None
+    )
     assert not this_process().surely_dead and this_process().pid == os.getpid()
 
 

@@ -28,7 +28,9 @@ def test_every_size_reads_back_to_three_digits() -> None:
         n_bytes = int(10 ** draw.uniform(0, 17.9))
         number, unit = size_text(n_bytes).split()
         assert re.fullmatch(r"\d{1,3}(\.\d{1,2})?", number), (n_bytes, number)
-        assert float(number) * 1000.0 ** UNITS.index(unit) == pytest.approx(n_bytes, rel=0.005, abs=0.5)
+        assert float(number) * 1000.0 ** UNITS.index(unit) == pytest.approx(
+            n_bytes, rel=0.005, abs=0.5
+        )
 
 
 @pytest.mark.parametrize("n_bytes", [-1, float("nan"), float("inf")])
@@ -39,7 +41,11 @@ def test_what_is_no_size(n_bytes: float) -> None:
 
 def test_no_other_place_writes_units_of_its_own() -> None:
     """`8.19e-06 GB` came of a division by hand; rates (GB/s) and prose are another thing."""
-    by_hand = re.compile(r"\{[^{}]*(?:1e3|1e6|1e9|1e12|2 ?\*\* ?[123]0|1 << [123]0)[^{}]*\}\s*(?:[kKMGT]i?B)\b(?!/s)")
-    files = [path for part in ("engine", "analysis", "bench") for path in (ROOT / part).rglob("*.py")]
+    by_hand = re.compile(
+        r"\{[^{}]*(?:1e3|1e6|1e9|1e12|2 ?\*\* ?[123]0|1 << [123]0)[^{}]*\}\s*(?:[kKMGT]i?B)\b(?!/s)"
+    )
+    files = [
+        path for part in ("engine", "analysis", "bench") for path in (ROOT / part).rglob("*.py")
+    ]
     assert [path.name for path in files if by_hand.search(path.read_text(encoding="utf-8"))] == []
     assert by_hand.search('f"{n_bytes / 1e9:.3g} GB"')

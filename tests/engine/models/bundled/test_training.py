@@ -1,4 +1,5 @@
-"""Training the bundled model: what is masked, that it learns, and that a killed training goes on exactly."""
+"""Training the bundled model: what is masked, that it learns, and that a killed training goes on
+exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from diffengine.engine.models.bundled.objective import SHARES, batch_pool, valid
 from diffengine.engine.models.bundled.tokenizer import EOS, MASK, prompt_text
 from diffengine.engine.models.bundled.train import train
 from diffengine.engine.models.loading import load_model
-from diffengine.engine.runner import BUNDLED
+from diffengine.engine.runs.run import BUNDLED
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,13 @@ def test_any_text_encodes_and_digits_stand_alone(tokenizer: Tokenizer) -> None:
 def test_the_training_prompt_is_the_chat_templates(tokenizer: Tokenizer, bundled_model) -> None:
     question = "Ann has 5 rocks. How many?"
     messages = [{"role": "user", "content": question}]
-    text = bundled_model.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    text = bundled_model.tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False
+    )
     assert text == prompt_text(question)
-    assert bundled_model.tokenizer.encode(text, add_special_tokens=False) == tokenizer.encode(text).ids
+    assert (
+        bundled_model.tokenizer.encode(text, add_special_tokens=False) == tokenizer.encode(text).ids
+    )
 
 
 def test_a_batch_masks_only_responses_and_weighs_what_is_masked(tokenizer: Tokenizer) -> None:
@@ -88,7 +93,9 @@ def test_a_killed_training_goes_on_exactly_and_learns(tmp_path: Path) -> None:
     assert resumed["step"] == whole["step"] == 12
     for name, weight in whole["average"].items():
         assert torch.equal(weight, resumed["average"][name]), name
-    losses = [json.loads(line)["validation_nats"] for line in (tmp_path / "whole" / "log.jsonl").open()]
+    losses = [
+        json.loads(line)["validation_nats"] for line in (tmp_path / "whole" / "log.jsonl").open()
+    ]
     assert losses[-1] < losses[0]
     export(tmp_path / "whole", tmp_path / "checkpoint")
     loaded = load_model(tmp_path / "checkpoint", device="cpu")
@@ -110,7 +117,9 @@ def test_the_shipped_checkpoint_is_small_and_in_lladas_format() -> None:
     }
 
 
-def test_the_last_validation_loss_is_the_one_in_the_log(tokenizer: Tokenizer, bundled_model) -> None:
+def test_the_last_validation_loss_is_the_one_in_the_log(
+    tokenizer: Tokenizer, bundled_model
+) -> None:
     from diffengine.engine.models.bundled.train import build_model, loss_of
 
     log = [json.loads(line) for line in (BUNDLED.parent / "training_log.jsonl").open()]
@@ -119,4 +128,6 @@ def test_the_last_validation_loss_is_the_one_in_the_log(tokenizer: Tokenizer, bu
     batches = validation_batches(tokenizer, n=256, batch_size=64)
     with torch.no_grad():
         loss = sum(loss_of(network, b, torch.device("cpu")).item() for b in batches) / len(batches)
-    assert loss == pytest.approx(log[-1]["validation_nats"], abs=2e-3)  # the shipped weights are rounded to bfloat16
+    assert loss == pytest.approx(
+        log[-1]["validation_nats"], abs=2e-3
+    )  # the shipped weights are rounded to bfloat16

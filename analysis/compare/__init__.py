@@ -1,0 +1,1 @@
+"""Runs side by side, and problem by problem where they share them."""

@@ -1,0 +1,129 @@
+"""Two runs over the same problems, compared problem by problem: the difference, its interval, a
+test of no difference.
+
+Runs of one problem set are paired: most problems come out alike in both, and only the others tell
+the runs apart. Two separate intervals throw that away. Knows pairs of numbers, not runs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..shares import wilson
+
+NAN = float("nan")
+
+
+class Paired(NamedTuple):
+    """Second minus first, over `n` problems with a value in both; a 95 % interval, NaN where n is
+    too small for one.
+
+    `p` is two-sided, for no difference: McNemar's exact test for shares, Student's t for means.
+    `only_first` and `only_second` count the problems that are a success in one run alone; None for
+    means.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+    only_first: int | None = None
+    only_second: int | None = None
+
+
+def paired_shares(first: np.ndarray, second: np.ndarray) -> Paired:
+    """Compare 0/1 outcomes [problem] of two runs; a problem that is NaN in either is left out.
+
+    Interval: R. G. Newcombe (1998), Stat. Med. 17, 2635, method 10 (Wilson limits squared and
+    added, with the correlation of the pairs). Test: Q. McNemar (1947), exact: the discordant pairs
+    are even odds (binomial).
+    """
+    from scipy.stats import binomtest
+
+    both = np.isfinite(first) & np.isfinite(second)
+    one = first[both] == 1
+    two = second[both] == 1
+    n = len(one)
+    if not n:
+        return Paired(NAN, NAN, NAN, NAN, 0, 0, 0)
+    table = Table(
+        int((one & two).sum()),
+        int((one & ~two).sum()),
+        int((~one & two).sum()),
+        int((~one & ~two).sum()),
+    )
+    discordant = table.only_first + table.only_second
+    p = float(binomtest(table.only_first, discordant).pvalue) if discordant else 1.0
+    low, high = newcombe(table)
+    return Paired(
+        (table.only_second - table.only_first) / n,
+        low,
+        high,
+        p,
+        n,
+        table.only_first,
+        table.only_second,
+    )
+
+
+class Table(NamedTuple):
+    """Pairs by outcome: success in both, in the first alone, in the second alone, in neither."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+
+def newcombe(table: Table) -> tuple[float, float]:
+    """95 % interval of second minus first share, of a table with at least one pair (Newcombe 1998,
+    method 10)."""
+    n = sum(table)
+    successes = (table.both + table.only_first, table.both + table.only_second)
+    one, two = (count / n for count in successes)
+    first, second = (wilson(count, n) for count in successes)
+    down = two - second.low
+    up = second.high - two
+    other_down = one - first.low
+    other_up = first.high - one
+    phi = _phi(table)
+    difference = two - one
+    low = difference - np.sqrt(max(0.0, down**2 - 2 * phi * down * other_up + other_up**2))
+    high = difference + np.sqrt(max(0.0, up**2 - 2 * phi * up * other_down + other_down**2))
+    return float(low), float(high)
+
+
+def _phi(table: Table) -> float:
+    """Correlation of the pairs; where it is positive, with the paper's continuity correction; 0
+    where undefined."""
+    a, b, c, d = table
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    if not margins:
+        return 0.0
+    excess = a * d - b * c
+    corrected = max(excess - sum(table) / 2, 0.0) if excess > 0 else float(excess)
+    return float(corrected / np.sqrt(float(margins)))
+
+
+def paired_means(first: np.ndarray, second: np.ndarray) -> Paired:
+    """Compare a number per problem [problem] of two runs: mean difference with Student's interval
+    and test.
+
+    A problem that is NaN in either is left out. With fewer than two left there is no interval.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    both = np.isfinite(first) & np.isfinite(second)
+    changes = second[both] - first[both]
+    n = len(changes)
+    if n < 2:
+        return Paired(float(changes.mean()) if n else NAN, NAN, NAN, NAN, n)
+    mean = float(changes.mean())
+    error = float(changes.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.975)) * error
+    if error == 0:
+        return Paired(mean, mean, mean, 1.0 if mean == 0 else 0.0, n)
+    return Paired(mean, mean - half, mean + half, float(2 * stdtr(n - 1, -abs(mean) / error)), n)

@@ -1,0 +1,1 @@
+"""Quantities of a whole run: what its curves and verdicts amount to."""

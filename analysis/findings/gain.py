@@ -1,0 +1,65 @@
+"""Information gain: by how much the mean confidence rises from one step to the next, with its
+paired standard error.
+
+The same problems stand at both ends, so the standard error is that of the per-problem differences;
+treating the two means as independent overstates it. Knows nothing of which confidence it is given.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..means import mean_over_problems
+
+
+class Gain(NamedTuple):
+    """All [step]. `gain` = `after` - `before` over the `n` problems that have a value at both ends;
+    NaN if n is 0."""
+
+    gain: np.ndarray
+    stderr: np.ndarray
+    n: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def information_gain(values: np.ndarray) -> Gain:
+    """Gain of `values` [problem, step] at each step over the latest earlier step at which the
+    problem has a value.
+
+    Across a step that was not performed the difference thus spans the gap, and is booked at the
+    step after it.
+    """
+    previous = value_before(values)
+    paired = np.isfinite(values) & np.isfinite(previous)
+    difference = mean_over_problems(np.where(paired, values - previous, np.nan))
+    before = mean_over_problems(np.where(paired, previous, np.nan)).mean
+    after = mean_over_problems(np.where(paired, values, np.nan)).mean
+    return Gain(difference.mean, difference.stderr, difference.n, before, after)
+
+
+def value_before(values: np.ndarray) -> np.ndarray:
+    """[problem, step] each problem's value at its latest earlier step that has one, NaN where there
+    is none."""
+    problems, steps = values.shape
+    latest = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(steps), -1), axis=1)
+    source = np.concatenate([np.full((problems, 1), -1), latest], axis=1)[:, :steps]
+    filled = np.take_along_axis(values, np.maximum(source, 0), axis=1) if steps else values
+    return np.where(source >= 0, filled, np.nan)
+
+
+def change(values: np.ndarray, *, share: float = 0.0) -> np.ndarray:
+    """[problem] last minus first value of each problem; with `share`, means over that share of its
+    steps instead.
+
+    Values that are NaN are left out before the steps are counted; NaN for a problem with fewer than
+    two values.
+    """
+    return np.array([_change(row[np.isfinite(row)], share) for row in values], dtype=np.float64)
+
+
+def _change(row: np.ndarray, share: float) -> float:
+    count = max(1, int(len(row) * share))
+    return float(row[-count:].mean() - row[:count].mean()) if len(row) >= 2 else float("nan")

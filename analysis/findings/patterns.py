@@ -1,0 +1,275 @@
+"""The seed's healthy and problematic signs: the evidence for each always, a verdict only where the
+numbers carry one.
+
+No verdict below 100 graded problems or 20 in the smaller class. Tests are two-sided at .05,
+Bonferroni over the nine signs. One run shows whether a sign is there, not whether it is good: that
+needs other runs to compare with.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..means import mean_over_problems
+from ..results import Pattern, SCurve, Spike
+from ..wording import known, lacking, of_n, plus_minus
+from .accuracy import Counts
+from .gain import Gain, change, information_gain, value_before
+from .spikes import Spikes, critical_z
+
+MIN_PROBLEMS = 100
+MIN_MINORITY = 20
+N_SIGNS = 9
+FEW_SPIKES = 2
+MANY_SPIKES = 5
+FLAT = 0.05
+"""A mean confidence that surely stays within this range of its first value counts as flat."""
+SPLITS = 20
+
+
+class Signs(NamedTuple):
+    """What the signs are read from; arrays are [problem, step]. `spikes` are those of the rule `z`
+    on `gain`; a spike with a gain above `major` (the seed's spike threshold) is a major one."""
+
+    confidence: np.ndarray
+    entropy: np.ndarray
+    kl: np.ndarray
+    cka: np.ndarray
+    gain: Gain
+    spikes: Spikes
+    major: float
+    s_curve: SCurve
+    counts: Counts
+    seed: int
+
+
+class Change(NamedTuple):
+    """Mean change over problems and whether it differs from 0: -1, 0 or 1."""
+
+    mean: float
+    stderr: float
+    n: int
+    direction: int
+
+
+def judge_patterns(signs: Signs) -> list[Pattern]:
+    """All nine signs, healthy ones first, in the order of the seed."""
+    patterns = [
+        judge(signs)
+        for judge in (
+            _clear_s_curve,
+            _few_spikes,
+            _entropy_decreases,
+            _cka_increases,
+            _kl_aligned,
+            _flat,
+            _no_spikes,
+            _entropy_increases,
+            _random_spikes,
+        )
+    ]
+    reason = withheld(signs.counts)
+    if not reason:
+        return patterns
+    return [pattern._replace(verdict=f"no verdict: {reason}") for pattern in patterns]
+
+
+def withheld(counts: Counts) -> str:
+    """Why this run is too small for any verdict; empty if it is not."""
+    minority = min(counts.correct, counts.wrong)
+    if counts.graded < MIN_PROBLEMS:
+        return lacking(counts.graded, MIN_PROBLEMS, "graded problems")
+    return (
+        lacking(minority, MIN_MINORITY, "problems in the smaller class")
+        if minority < MIN_MINORITY
+        else ""
+    )
+
+
+def judge_change(values: np.ndarray, *, share: float = 0.0) -> Change:
+    """Mean over problems of the change of `values` [problem, step] and its t test (see
+    `gain.change` for `share`)."""
+    from scipy import stats
+
+    mean, stderr, n = (part[()] for part in mean_over_problems(change(values, share=share)))
+    significant = n >= 2 and abs(mean) > stats.t.isf(0.025 / N_SIGNS, n - 1) * stderr
+    return Change(float(mean), float(stderr), int(n), int(np.sign(mean)) if significant else 0)
+
+
+def _clear_s_curve(signs: Signs) -> Pattern:
+    curve = signs.s_curve
+    evidence = f"best model {curve.model or 'none'}; {curve.verdict}: {curve.reason}"
+    verdict = {"s-curve": "seen", "insufficient": f"no verdict: {curve.reason}"}.get(
+        curve.verdict, "not seen"
+    )
+    return Pattern("Clear S-curve in the confidence", evidence, verdict)
+
+
+def _few_spikes(signs: Signs) -> Pattern:
+    count = len(_major(signs))
+    verdict = (
+        _yes(FEW_SPIKES <= count <= MANY_SPIKES)
+        if signs.spikes.status == "ok"
+        else _unknown(signs.spikes.status)
+    )
+    return Pattern("2-5 major information spikes", _spike_evidence(signs), verdict)
+
+
+def _entropy_decreases(signs: Signs) -> Pattern:
+    entropy = judge_change(signs.entropy)
+    return Pattern(
+        "Entropy decreases over time",
+        _text(entropy, "bits, last - first step"),
+        _directed(entropy, -1),
+    )
+
+
+def _cka_increases(signs: Signs) -> Pattern:
+    cka = judge_change(signs.cka, share=1 / 3)
+    evidence = _text(
+        cka, "(debiased CKA with the step before, last third - first third of the steps)"
+    )
+    return Pattern("CKA between steps increases", evidence, _directed(cka, 1))
+
+
+def _kl_aligned(signs: Signs) -> Pattern:
+    """Mean rank of KL at the spikes against all circular shifts of the KL trajectory."""
+    name = "KL spikes align with information spikes"
+    kl = mean_over_problems(signs.kl).mean
+    usable = np.flatnonzero(np.isfinite(kl) & np.isfinite(signs.gain.gain))
+    at = np.flatnonzero(np.isin(usable, [spike.step for spike in _major(signs)]))
+    if not len(at):
+        return Pattern(
+            name, "no major spike at a step with a KL", "no verdict: no major spike to compare with"
+        )
+    rank = kl[usable].argsort().argsort() / max(len(usable) - 1, 1)
+    shifted = np.array([np.roll(rank, shift)[at].mean() for shift in range(len(usable))])
+    p = float((shifted >= shifted[0] - 1e-12).mean())
+    evidence = (
+        f"mean relative rank of KL at the major spikes ({len(at)}) {shifted[0]:.2f} (0 lowest, 1 "
+        "highest step), "
+        f"p = {p:.3f} against {len(usable)} circular shifts"
+    )
+    return Pattern(
+        name, evidence, _yes(p <= 0.05) if len(usable) >= 20 else "no verdict: fewer than 20 steps"
+    )
+
+
+def _flat(signs: Signs) -> Pattern:
+    moved = judge_change(signs.confidence)
+    curve = signs.s_curve
+    sure = moved.n >= 2 and abs(moved.mean) + 1.96 * moved.stderr < FLAT
+    verdict = "no verdict: neither a change nor its absence is established"
+    if curve.gate_p <= 0.05:
+        verdict = "not seen"
+    elif sure:
+        verdict = "seen"
+    gate = known(curve.gate_p, ".3f")
+    evidence = f"{_text(moved, 'confidence, last - first step')}; any change over steps p = {gate}"
+    return Pattern("Flat confidence trajectory", evidence, verdict, "problematic")
+
+
+def _no_spikes(signs: Signs) -> Pattern:
+    smallest = (
+        np.nanmedian(critical_z(signs.gain) * signs.gain.stderr)
+        if signs.spikes.status == "ok"
+        else np.nan
+    )
+    verdict = _unknown(f"only jumps above {known(float(smallest), '.2g')} would be detected")
+    if _major(signs):
+        verdict = "not seen"
+    elif smallest <= signs.major:
+        verdict = "seen"
+    evidence = (
+        f"{_spike_evidence(signs)}; smallest detectable gain "
+        f"{known(float(smallest), '.2g')} (median over steps)"
+    )
+    return Pattern("No clear information spikes (gradual drift)", evidence, verdict, "problematic")
+
+
+def _entropy_increases(signs: Signs) -> Pattern:
+    entropy = judge_change(signs.entropy)
+    return Pattern(
+        "Entropy increases",
+        _text(entropy, "bits, last - first step"),
+        _directed(entropy, 1),
+        "problematic",
+    )
+
+
+def _random_spikes(signs: Signs) -> Pattern:
+    """Single problems jump, but two halves of the problems do not jump at the same steps."""
+    name = "Random spike pattern (unstable process)"
+    agreement = split_half(signs.confidence, seed=signs.seed)
+    steps = signs.confidence - value_before(signs.confidence)
+    jumps = np.where(np.isfinite(steps), steps, -np.inf).max(axis=1, initial=-np.inf)
+    jump = float(jumps[np.isfinite(jumps)].mean()) if np.isfinite(jumps).any() else float("nan")
+    evidence = (
+        "correlation of the gain over steps between halves of the problems "
+        f"{known(agreement, '.2f')} "
+        f"(mean of {SPLITS} splits); "
+        f"largest one-step gain of a single problem {known(jump, '.2f')} on average"
+    )
+    verdict = _unknown("agreement between the halves is neither clear nor absent")
+    if agreement > 0.5 or jump < signs.major:
+        verdict = "not seen"
+    elif agreement < 2 / np.sqrt(max(signs.confidence.shape[1] - 1, 1)):
+        verdict = "seen"
+    return Pattern(name, evidence, verdict, "problematic")
+
+
+def split_half(values: np.ndarray, *, seed: int) -> float:
+    """Mean over random splits of the Pearson correlation over steps of the halves' gains; NaN below
+    4 problems."""
+    values = values[np.isfinite(values).any(axis=1)]
+    if len(values) < 4:
+        return float("nan")
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(SPLITS):
+        order = rng.permutation(len(values))
+        one, other = (information_gain(values[half]).gain for half in np.array_split(order, 2))
+        both = np.isfinite(one) & np.isfinite(other)
+        if both.sum() >= 3 and one[both].std() > 0 and other[both].std() > 0:
+            found.append(np.corrcoef(one[both], other[both])[0, 1])
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _major(signs: Signs) -> list[Spike]:
+    return [spike for spike in signs.spikes.spikes if spike.gain > signs.major]
+
+
+def _spike_evidence(signs: Signs) -> str:
+    if signs.spikes.status != "ok":
+        return signs.spikes.status
+    steps = int(np.isfinite(signs.gain.gain).sum())
+    found = len(signs.spikes.spikes)
+    major = len(_major(signs))
+    return (
+        f"{found} of {steps} steps gain significantly (rule z), {major} of them more than "
+        f"{signs.major:g}"
+    )
+
+
+def _text(tested: Change, what: str) -> str:
+    if not tested.n:
+        return f"no problem has a value at both ends: {what}"
+    return f"{tested.mean:+.3g}{plus_minus(tested.stderr)} {what}, {of_n(tested.n, tested.stderr)}"
+
+
+def _directed(tested: Change, wanted: int) -> str:
+    return (
+        _yes(tested.direction == wanted)
+        if tested.n >= 2
+        else _unknown("fewer than 2 problems with a value")
+    )
+
+
+def _yes(seen: bool) -> str:
+    return "seen" if seen else "not seen"
+
+
+def _unknown(reason: str) -> str:
+    return f"no verdict: {reason.removeprefix('insufficient: ')}"

@@ -1,0 +1,213 @@
+"""Is the mean confidence an S-curve? The seed's threshold crossings, and a comparison of shapes.
+
+Knows nothing of which confidence it is given. R^2 says nothing here (a logistic fits a line with
+R^2 > .9), hence: a gate (does the mean change at all), AICc against five other shapes, midpoint
+inside, amplitude against its error.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..means import mean_over_problems
+from ..results import SCurve
+from ..wording import lacking
+from .curve_models import LOGISTIC_10_90, Fit, aicc, fit_all, logistic
+
+MIN_PROBLEMS = 20
+MIN_STEPS = 10
+GATE_ALPHA = 0.05
+MIN_DELTA_AICC = 4.0
+MIN_AMPLITUDE_Z = 3.0
+SIGN_FLIPS = 199
+REFITS = 24
+
+
+class SCurveResult(NamedTuple):
+    """`fit` [step]: the best model's curve, NaN where nothing was fitted; `aicc` by model, empty if
+    nothing was."""
+
+    s_curve: SCurve
+    fit: np.ndarray
+    aicc: dict[str, float]
+
+
+class Spread(NamedTuple):
+    """Standard errors of the logistic's midpoint (in x) and amplitude."""
+
+    midpoint: float
+    amplitude: float
+
+
+def s_curve(
+    values: np.ndarray, *, threshold_low: float = 0.1, threshold_high: float = 0.8, seed: int = 0
+) -> SCurveResult:
+    """Threshold crossings and model comparison of `values` [problem, step]; steps without a value
+    are left out."""
+    values = values[np.isfinite(values).any(axis=1)]
+    mean = mean_over_problems(values).mean
+    bare = _thresholds(mean, threshold_low, threshold_high)
+    used = np.flatnonzero(np.isfinite(mean))
+    nothing = np.full(mean.shape, np.nan)
+    if len(values) < MIN_PROBLEMS or len(used) < MIN_STEPS:
+        reason = (
+            f"{lacking(len(values), MIN_PROBLEMS, 'problems')} and "
+            f"{lacking(len(used), MIN_STEPS, 'steps')}"
+        )
+        return SCurveResult(bare._replace(verdict="insufficient", reason=reason), nothing, {})
+    x = _relative(used)
+    y = mean[used]
+    fits = fit_all(x, y)
+    criteria = {name: aicc(fit, y) for name, fit in fits.items()}
+    spread = _spread(values[:, used], x, fits["logistic"], seed)
+    gate = flatness_p(values, seed=seed)
+    best = min(criteria, key=lambda name: criteria[name])
+    if gate > GATE_ALPHA:
+        best = "constant"
+    judged = _judge(
+        _describe(bare, fits["logistic"], criteria, spread, used),
+        fits["logistic"],
+        y,
+        gate,
+        criteria,
+    )
+    curve = nothing.copy()
+    curve[used] = fits[best].curve
+    return SCurveResult(judged._replace(model=best, gate_p=gate), curve, criteria)
+
+
+def flatness_p(values: np.ndarray, *, seed: int = 0, draws: int = SIGN_FLIPS) -> float:
+    """p-value of "the mean over problems does not depend on the step".
+
+    Each problem's deviation from its own mean over steps keeps or changes its sign as a whole (so
+    that steps may depend on each other in any way); sum of z^2 over steps against its values under
+    random signs; p = (1 + #>=) / (1 + draws).
+    """
+    with np.errstate(invalid="ignore"):
+        deviation = values - mean_over_problems(values.T).mean[:, None]
+    deviation = np.where(np.isfinite(deviation), deviation, 0.0)
+    scale = np.sqrt((deviation**2).sum(axis=0))
+    rounding = (
+        len(values) ** 0.5
+        * np.finfo(np.float32).eps
+        * np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    )
+    moving = scale > rounding
+    if not moving.any():
+        return 1.0
+    standard = deviation[:, moving] / scale[moving]
+    observed = (standard.sum(axis=0) ** 2).sum()
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(values)))
+    null = ((signs @ standard) ** 2).sum(axis=1)
+    return float((1 + (null >= observed * (1 - 1e-12)).sum()) / (1 + draws))
+
+
+def _thresholds(mean: np.ndarray, low: float, high: float) -> SCurve:
+    """The seed's crossings: first step above `low`; first step from there on above `high`. Step 0
+    is a valid start."""
+    start = next(iter(np.flatnonzero(mean > low).tolist()), None)
+    end = next(
+        (
+            step
+            for step in np.flatnonzero(mean > high).tolist()
+            if start is not None and step >= start
+        ),
+        None,
+    )
+    finite = mean[np.isfinite(mean)]
+    nan = float("nan")
+    return SCurve(
+        threshold_low=float(low),
+        threshold_high=float(high),
+        transition_start=start,
+        transition_end=end,
+        transition_length=None if start is None or end is None else end - start,
+        max_confidence=float(finite.max()) if len(finite) else nan,
+        final_confidence=float(finite[-1]) if len(finite) else nan,
+        model=None,
+        midpoint=nan,
+        length_10_90=nan,
+        amplitude=nan,
+        delta_aicc=nan,
+        verdict="",
+        reason="",
+    )
+
+
+def _relative(steps: np.ndarray) -> np.ndarray:
+    """Steps as x from 0 to 1."""
+    return (steps - steps[0]) / (steps[-1] - steps[0])
+
+
+def _spread(values: np.ndarray, x: np.ndarray, fit: Fit, seed: int) -> Spread:
+    """Standard errors from refits to the mean of half the problems, drawn without replacement.
+
+    At half size the spread of the refits equals the standard error at full size: var / (n/2) * (1 -
+    1/2) = var / n.
+    """
+    rng = np.random.default_rng(seed)
+    estimates = []
+    for _ in range(REFITS):
+        half = rng.permutation(len(values))[: len(values) // 2]
+        mean = mean_over_problems(values[half]).mean
+        known = np.isfinite(mean)
+        parameters = logistic(x[known], mean[known], start=fit).parameters
+        estimates.append((parameters["midpoint"], parameters["rise"]))
+    midpoint, amplitude = np.std(estimates, axis=0, ddof=1)
+    return Spread(float(midpoint), float(amplitude))
+
+
+def _describe(
+    bare: SCurve, fit: Fit, criteria: dict[str, float], spread: Spread, used: np.ndarray
+) -> SCurve:
+    steps = float(used[-1] - used[0])
+    others = [value for name, value in criteria.items() if name != "logistic"]
+    return bare._replace(
+        midpoint=float(used[0] + fit.parameters["midpoint"] * steps),
+        midpoint_stderr=spread.midpoint * steps,
+        length_10_90=float(LOGISTIC_10_90 * fit.parameters["width"] * steps),
+        amplitude=fit.parameters["rise"],
+        amplitude_stderr=spread.amplitude,
+        delta_aicc=min(others) - criteria["logistic"],
+    )
+
+
+def _judge(
+    curve: SCurve, fit: Fit, y: np.ndarray, gate: float, criteria: dict[str, float]
+) -> SCurve:
+    if gate > GATE_ALPHA:
+        return curve._replace(
+            verdict="no transition", reason=f"no change of the mean over steps (p = {gate:.3f})"
+        )
+    best = min(criteria, key=lambda name: criteria[name])
+    farthest = float(np.abs(y - fit.curve).max())
+    failed = [
+        text
+        for holds, text in (
+            (
+                curve.delta_aicc > MIN_DELTA_AICC,
+                f"logistic leads by delta AICc {curve.delta_aicc:.1f}, best is {best}",
+            ),
+            (
+                0 < fit.parameters["midpoint"] < 1,
+                f"midpoint at step {curve.midpoint:.1f} is not inside the trajectory",
+            ),
+            (
+                curve.amplitude > MIN_AMPLITUDE_Z * curve.amplitude_stderr,
+                f"amplitude {curve.amplitude:.3g} is not above {MIN_AMPLITUDE_Z:g} SE "
+                f"({curve.amplitude_stderr:.2g})",
+            ),
+        )
+        if not holds
+    ]
+    if failed:
+        return curve._replace(verdict="no s-curve", reason="; ".join(failed))
+    reason = (
+        f"logistic is the best of {len(criteria)} shapes, delta AICc {curve.delta_aicc:.1f}, "
+        f"gate p = {gate:.3f}"
+    )
+    return curve._replace(
+        verdict="s-curve", reason=f"{reason}; the mean strays from it by at most {farthest:.3f}"
+    )

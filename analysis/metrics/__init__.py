@@ -1,0 +1,1 @@
+"""Quantities with a value for each problem and step."""

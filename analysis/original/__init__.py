@@ -1,0 +1,1 @@
+"""The original suite's own files, written from a run."""

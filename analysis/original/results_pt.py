@@ -1,0 +1,191 @@
+"""`comprehensive_analysis_results.pt`: the seed's keys with true values, as plain tensors, numbers
+and strings.
+
+Loads with `torch.load(weights_only=True)`. What could not be computed is None with a `..._status`
+beside it; new things stand under new keys (`units`, `sample_sizes`, `quantities`). Reads only an
+`Analysis`.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..findings.accuracy import CORRECT
+from ..publish import publish
+from ..results import Analysis, Quantity, Spike
+
+NOT_ASKED = "not computed: not asked for"
+MI_SHOWN = {
+    "mi_trajectory": "ross",
+    "mi_trajectory_binning": "binning",
+    "mi_trajectory_ksg": "ross_summary",
+}
+"""The seed's trajectory -> the estimator that answers it, the quantity `mi/<name>`; with a label,
+k-NN is Ross."""
+
+
+def write_seed_results(analysis: Analysis, path: str | Path) -> None:
+    """Write `seed_results(analysis)` with torch.save to `path`, complete or not at all. Raises
+    OSError."""
+    import torch
+
+    image = io.BytesIO()
+    torch.save(seed_results(analysis), image)
+    publish(path, image.getvalue())
+
+
+def seed_results(analysis: Analysis) -> dict[str, Any]:
+    """The seed's dictionary. `cka_scores[t]` and `kl_scores[t]` compare steps t and t + 1; KL(p_t+1
+    || p_t) in bits."""
+    method = analysis.info["settings"]["confidence_method"]
+    return {
+        "cka_scores": _tensor(analysis["cka/consecutive"].values[1:]),
+        "kl_scores": _tensor(analysis["kl/all"].values[1:]),
+        "mi_analysis": _mi_analysis(analysis, method),
+        "spike_analysis": _spike_analysis(analysis),
+        "enhanced_analysis": _enhanced_analysis(analysis, method),
+        "s_curve_analysis": _s_curve_analysis(analysis),
+        "tsne_data": _tsne(analysis),
+        "num_steps": analysis.info["steps"],
+        "units": {name: quantity.units for name, quantity in analysis.quantities.items()},
+        "sample_sizes": {
+            name: _plain(quantity.n) for name, quantity in analysis.quantities.items()
+        },
+        "quantities": {name: _quantity(quantity) for name, quantity in analysis.quantities.items()},
+        "patterns": [pattern._asdict() for pattern in analysis.patterns],
+        "accuracy_interval": list(analysis.info["accuracy_interval"]),
+        "warnings": list(analysis.info["warnings"]),
+        "grading": {
+            "lm_eval": analysis.info.get("lm_eval"),
+            "rules": analysis.info.get("grade_rules", {}),
+        },
+    }
+
+
+def _mi_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
+    return {
+        "confidence_trajectories": [_tensor(row) for row in analysis.problems["confidence"]],
+        "avg_confidence": _tensor(analysis[f"confidence/{method}"].values),
+        **_information(analysis, "mi_trajectory"),
+        "centroids": _tsne(analysis)["centroids"],
+        "centroids_status": _tsne(analysis)["status"],
+        "answer_tokens_list": _answer_tokens(analysis),
+        "method": method,
+    }
+
+
+def _information(analysis: Analysis, key: str) -> dict[str, Any]:
+    """`key` [step] in bits, or None, and its status, which names the quantity that it is."""
+    name = f"mi/{MI_SHOWN[key]}"
+    if name not in analysis:
+        return {key: None, f"{key}_status": NOT_ASKED}
+    quantity = analysis[name]
+    if not quantity.ok:
+        return {key: None, f"{key}_status": quantity.status}
+    return {key: _tensor(quantity.values), f"{key}_status": f"ok: {name}, {quantity.units}"}
+
+
+def _tsne(analysis: Analysis) -> dict[str, Any]:
+    """The joint map: `embedding` [row, 2], `step_labels` [row], and `centroids` [step, 2]."""
+    info = analysis.info
+    found = info.get("tsne", {"status": NOT_ASKED})
+    known = found["status"] == "ok"
+    arrays = {
+        "embedding": "points",
+        "step_labels": "step",
+        "problem_labels": "problem",
+        "centroids": "centroid",
+    }
+    return {
+        **{
+            key: _tensor(np.asarray(info[f"tsne_{name}"])) if known else None
+            for key, name in arrays.items()
+        },
+        "total_steps": info["steps"],
+        **found,
+    }
+
+
+def _spike_analysis(analysis: Analysis) -> dict[str, Any]:
+    rule = analysis.info["settings"]["spike_rule"]
+    return {
+        "spikes": [_spike(spike) for spike in analysis.spikes[rule]],
+        **analysis.info["spike_totals"][rule],
+        "rule": rule,
+        "status": analysis.info["spike_status"][rule],
+    }
+
+
+def _enhanced_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
+    rule = analysis.info["settings"]["spike_rule"]
+    return {
+        "entropy_trajectory": _tensor(analysis["entropy/all"].values),
+        "confidence_trajectory": _tensor(analysis[f"confidence/{method}"].values),
+        "conditional_entropy_trajectory": _tensor(
+            analysis["conditional_entropy/answer_slot"].values
+        ),
+        **_information(analysis, "mi_trajectory_binning"),
+        **_information(analysis, "mi_trajectory_ksg"),
+        "info_gain": _tensor(analysis[f"gain/{method}"].values[1:]),
+        "spikes": [_spike(spike) for spike in analysis.spikes[rule]],
+        "answer_info": _answer_info(analysis),
+        "method": method,
+    }
+
+
+def _s_curve_analysis(analysis: Analysis) -> dict[str, Any]:
+    """The seed's fields; `has_s_curve` from the model comparison, None where that is
+    insufficient."""
+    curve = analysis.s_curve
+    has = None if curve.verdict == "insufficient" else curve.verdict == "s-curve"
+    return {"has_s_curve": has, **curve._asdict()}
+
+
+def _answer_tokens(analysis: Analysis) -> list[list[int]]:
+    return [row[row >= 0].tolist() for row in analysis.problems["answer_token_id"]]
+
+
+def _answer_info(analysis: Analysis) -> list[dict[str, Any]]:
+    problems = analysis.problems
+    return [
+        {
+            "problem_id": str(problems["id"][row]),
+            "answer_tokens": tokens,
+            "answer_start": int(problems["answer_start"][row]),
+            "answer_end": int(problems["answer_end"][row]),
+            "correct": bool(problems["verdict"][row] == CORRECT),
+            "verdict": int(problems["verdict"][row]),
+        }
+        for row, tokens in enumerate(_answer_tokens(analysis))
+    ]
+
+
+def _spike(spike: Spike) -> dict[str, Any]:
+    return spike._asdict()
+
+
+def _quantity(quantity: Quantity) -> dict[str, Any]:
+    return {
+        "values": _tensor(quantity.values),
+        "stderr": None if quantity.stderr is None else _tensor(quantity.stderr),
+        "interval": None if quantity.interval is None else _tensor(quantity.interval),
+        "n": _plain(quantity.n),
+        "dims": list(quantity.dims),
+        "units": quantity.units,
+        "status": quantity.status,
+        "label": quantity.label,
+    }
+
+
+def _plain(n: int | np.ndarray) -> Any:
+    return _tensor(n) if isinstance(n, np.ndarray) else n
+
+
+def _tensor(values: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(values))

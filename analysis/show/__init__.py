@@ -1,0 +1,1 @@
+"""Numbers for a reader: summary, dashboard, report."""

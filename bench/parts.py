@@ -1,0 +1,208 @@
+"""What a machine can prove, in parts of under nine minutes that can be run apart, each leaving one
+JSON file.
+
+`suite` runs the kernels' tests, compiled on a GPU, interpreted without one, and there every test
+marked `gpu`; `sanitizer` runs every kernel under compute-sanitizer; `aot` compiles for GPUs that
+are not there; `kernels-bfloat16`, `kernels-float32` and `decoding` measure; `report.json` says what
+has run. Each part runs in a process of its own, so a part that dies or takes too long leaves the
+others, what it had said by then, and a record of its end. Needs no installation, only the checkout.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_SECONDS = 540
+PARTS = ("suite", "sanitizer", "aot", "kernels-bfloat16", "kernels-float32", "decoding")
+GROUPS = {"all": PARTS, "kernels": ("kernels-bfloat16", "kernels-float32")}
+DONE = "done"
+FAILED = "FAILED"
+NOT_RUN = "not run"
+
+
+class Plan(NamedTuple):
+    """The commands of a part with more of the environment, and what this machine cannot show by
+    them.
+
+    No command: the part cannot run here, and `lacks` says why.
+    """
+
+    commands: tuple[list[str], ...]
+    lacks: str = ""
+    environment: dict[str, str] = {}
+
+
+def run_parts(parts: tuple[str, ...], out: Path) -> list[dict[str, Any]]:
+    """Run the parts one after another; writes <part>.json each and report.json over all that lie in
+    `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    done = []
+    for part in parts:
+        began = time.time()
+        result = run_part(plan(part))
+        result = {
+            "part": part,
+            "began": int(began),
+            "seconds": round(time.time() - began, 1),
+        } | result
+        (out / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        done.append(result)
+    (out / "report.json").write_text(json.dumps(report(out), indent=1) + "\n", encoding="utf-8")
+    return done
+
+
+def report(out: Path) -> dict[str, Any]:
+    """Of every part: how it ended, its seconds, and what was lacking for it; over all records in
+    `out`."""
+    found = {}
+    for part in PARTS:
+        path = out / f"{part}.json"
+        known = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"state": NOT_RUN}
+        )
+        found[part] = {
+            key: known[key] for key in ("state", "seconds", "lacks", "error") if known.get(key)
+        }
+    return found
+
+
+def run_part(asked: Plan) -> dict[str, Any]:
+    """Run one part's commands; the rows are all lines of JSON that they wrote, also if they failed
+    or were stopped."""
+    result: dict[str, Any] = {"state": NOT_RUN, "lacks": asked.lacks}
+    left = float(LIMIT_SECONDS)
+    for command in asked.commands:
+        began = time.monotonic()
+        text, error = _output(command, asked.environment, left)
+        left -= time.monotonic() - began
+        rows, other = _rows(text)
+        wrong = error or _off(rows)
+        result["state"] = FAILED if wrong or result["state"] == FAILED else DONE
+        result["rows"] = result.get("rows", []) + rows
+        result |= (
+            {"error": wrong, "tail": other[-4000:]}
+            if wrong
+            else {}
+            if rows
+            else {"tail": other[-300:]}
+        )
+    return {key: value for key, value in result.items() if value}
+
+
+def _output(command: list[str], environment: dict[str, str], seconds: float) -> tuple[str, str]:
+    """What the command wrote, and how it ended if not well."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    path = os.pathsep.join(filter(None, [str(ROOT / ".src"), inherited]))
+    child = os.environ | {"PYTHONPATH": path} | environment
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=child,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=max(seconds, 1.0),
+        )
+    except subprocess.TimeoutExpired as over:
+        return (over.stdout or b"").decode(
+            errors="replace"
+        ), f"took more than {LIMIT_SECONDS} s and was stopped"
+    return done.stdout.decode(
+        errors="replace"
+    ), f"ended with {done.returncode}" if done.returncode else ""
+
+
+def _rows(text: str) -> tuple[list[dict[str, Any]], str]:
+    lines = text.splitlines()
+    said = [line for line in lines if line.startswith("{") and line.endswith("}")]
+    return [json.loads(line) for line in said], "\n".join(
+        line for line in lines if line not in said
+    )
+
+
+def _off(rows: list[dict[str, Any]]) -> str:
+    """What of ours is wrong by its own line; a peer may fail, and says so in its row."""
+    ours = [row for row in rows if str(row.get("provider", "ours")).startswith("ours")]
+    wrong = [row for row in ours if row.get("parity") is False or row.get("failed")]
+    return (
+        f"{len(wrong)} of our rows are off, the first {json.dumps(wrong[0])[:300]}" if wrong else ""
+    )
+
+
+def plan(part: str) -> Plan:
+    """How a part runs on this machine."""
+    here = [sys.executable, "-m"]
+    gpu = _has_gpu()
+    if part == "suite":
+        return _suite(gpu)
+    if part == "sanitizer":
+        tool = shutil.which("compute-sanitizer") or shutil.which(
+            "/usr/local/cuda/bin/compute-sanitizer"
+        )
+        if not gpu or tool is None:
+            return Plan(
+                (), "a GPU" if not gpu else "compute-sanitizer (it comes with CUDA's toolkit)"
+            )
+        watched = [*here, "diffengine.bench.sanitizer"]
+        tools = ("memcheck", "racecheck")
+        return Plan(
+            tuple([tool, "--tool", name, "--error-exitcode", "9", *watched] for name in tools)
+        )
+    if part == "aot":
+        lacks = "" if importlib.util.find_spec("triton") else "triton"
+        return Plan((), lacks) if lacks else Plan(([*here, "diffengine.bench.aot"],))
+    if part == "decoding":
+        return (
+            Plan(([*here, "diffengine.bench.llada_8b"],))
+            if gpu
+            else Plan((), "a GPU that holds LLaDA-8B's shape")
+        )
+    lacks = "" if gpu else "a GPU: measured on the CPU, at sizes for one"
+    return Plan(([*here, "diffengine.bench.kernels", part.removeprefix("kernels-")],), lacks)
+
+
+def _suite(gpu: bool) -> Plan:
+    if importlib.util.find_spec("triton") is None:
+        return Plan((), "triton")
+    lacks = "" if gpu else "a GPU: the kernels were interpreted, and tests marked `gpu` left out"
+    has_pytest = importlib.util.find_spec("pytest") is not None
+    has_tests = (ROOT / "tests" / "kernels").is_dir()
+    if has_pytest and has_tests:
+        # The machine code for absent GPUs is the part `aot`.
+        tests = [sys.executable, "-m", "pytest", "-q"]
+        kernels = [*tests, "tests/kernels", "-k", "not machine_code"]
+        others = (
+            "engine/test_no_waiting.py",
+            "engine/test_transfer.py",
+            "analysis/test_neighbors.py",
+        )
+        marked = [*tests, "-m", "gpu", *(f"tests/{name}" for name in others)]
+        return Plan((kernels, marked) if gpu else (kernels,), lacks)
+    absent = (
+        "the tests, which an installed package does not hold (run this in a checkout)"
+        if has_pytest
+        else "pytest"
+    )
+    lacks = "; ".join(
+        filter(None, [lacks, f"{absent}: diffengine.bench.sanitizer ran instead of tests/kernels"])
+    )
+    return Plan(
+        ([sys.executable, "-m", "diffengine.bench.sanitizer"],),
+        lacks,
+        {} if gpu else {"TRITON_INTERPRET": "1"},
+    )
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

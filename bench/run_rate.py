@@ -1,0 +1,282 @@
+"""Problems per hour of a whole run against the published loop at batch 1, in one process, at
+identical tokens.
+
+The published loop only decodes; the run also records every statistic and writes its shards. Also:
+share of the time by phase, MFU, scaling over workers, the layers compiled against plain, and the
+parts of a forward pass. `python -m diffengine.bench.run_rate --problems generated:40 --workers 2`
+prints and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.config import RunConfig, resolve
+from ..engine.decoding.loop import decode
+from ..engine.decoding.shapes import shapes_of
+from ..engine.models.attention import packing_of
+from ..engine.models.compiled import compiled
+from ..engine.models.loading import MaskedDiffusionModel, load_model
+from ..engine.policies.llada import transfer_counts
+from ..engine.problems.read import read_problems
+from ..engine.prompts.prompt import Prompt, build_prompt
+from ..engine.runs.device import by_length, in_drawing_order, set_up, token_budget
+from ..engine.runs.plan import prompts_of
+from ..engine.runs.run import BUNDLED, Execution, run
+from ..engine.runs.session import read_sessions
+from ..engine.store import open_run
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@torch.inference_mode()
+def published_loop(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) -> list[int]:
+    """Nie et al. 2025, Algorithm 5, greedy, batch 1, logits of the whole canvas each step: the
+    generated tokens."""
+    mask = model.token_ids.mask
+    start = len(prompt.token_ids)
+    x = torch.tensor([*prompt.token_ids, *[mask] * config.gen_length], device=model.device)
+    positions = torch.arange(len(x), device=model.device)
+    packing = packing_of([len(x)], model.device)
+    for block in range(config.n_blocks):
+        end = start + (block + 1) * config.block_length
+        for count in transfer_counts(config.block_length, config.steps_per_block):
+            logits = (model.hidden(x, positions, packing) @ model.head_weight.T).float()
+            logits[:, mask] = -torch.inf
+            proposed = logits.argmax(-1)
+            confidence = logits.softmax(-1).gather(1, proposed[:, None]).squeeze(1)
+            confidence[end:] = -torch.inf
+            confidence = torch.where(x == mask, confidence, -torch.inf)
+            chosen = confidence.argsort(descending=True, stable=True)[:count]
+            x[chosen] = proposed[chosen]
+    return [int(i) for i in x[start:]]
+
+
+def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, Any]:
+    """One result: both loops on one device, then runs on several workers, start of Ray included and
+    told apart."""
+    model = load_model(model_path)
+    problems = read_problems(source)
+    name = "bundled" if model_path == BUNDLED else str(model_path)
+    dtype = str(model.dtype).removeprefix("torch.")
+    config = resolve({}, checkpoint=model.sampler_defaults, model=name, dtype=dtype)
+    prompts = [
+        build_prompt(p, i, model, style=config.prompt_style, gen_length=config.gen_length)
+        for i, p in enumerate(problems.problems)
+    ]
+    published_loop(model, config, prompts[0])
+    started = time.perf_counter()
+    tokens = [published_loop(model, config, prompt) for prompt in prompts]
+    reference = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "command": " ".join(["python -m diffengine.bench.run_rate", *sys.argv[1:]]),
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(model.device),
+            "load_average_before": os.getloadavg(),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "model": name,
+        "problems": {"source": source, "count": len(prompts)},
+        "shape": {
+            "steps": config.steps,
+            "gen_length": config.gen_length,
+            "block_length": config.block_length,
+        },
+        "published_loop_batch_1": _rate(len(prompts), reference),
+        "decoding_alone": decoding_alone(model, config, in_drawing_order(prompts)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for n in workers:
+            out = Path(folder) / str(n)
+            device = str(model.device) if n == 1 else model.device.type
+            started = time.perf_counter()
+            run(problems, out=out, model=model, execution=Execution(device=device, workers=n))
+            seconds = time.perf_counter() - started
+            same = open_run(out)["token"][...][:, -1].tolist() == tokens
+            result[f"run_{n}_workers"] = {
+                **_rate(len(prompts), seconds),
+                "tokens_identical_to_the_published_loop": same,
+                "over_the_published_loop": round(reference / seconds, 3),
+                **_account(out, len(prompts), reference),
+            }
+    one = result[f"run_{workers[0]}_workers"]["decoding_seconds"]
+    for n in workers[1:]:
+        result[f"run_{n}_workers"]["decoding_over_one_worker"] = round(
+            one / result[f"run_{n}_workers"]["decoding_seconds"], 3
+        )
+    return result
+
+
+def decoding_alone(
+    model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, rounds: int = 3
+) -> dict[str, Any]:
+    """The published loop and our decoding in turns, in this process, nothing written: medians and
+    each round's seconds.
+
+    Ours records every statistic and grades. The load average stands beside each round: above 1, or
+    so, a ratio is of the machine's other work too.
+    """
+    loop = []
+    ours = []
+    load = []
+    same = True
+    for _ in range(rounds):
+        load.append(round(os.getloadavg()[0], 2))
+        started = time.perf_counter()
+        tokens = {prompt.problem.id: published_loop(model, config, prompt) for prompt in prompts}
+        loop.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        desk = set_up(
+            prompts, model, config, budget=token_budget(model.device.type, config, Execution())
+        )
+        done = {
+            one.problem.id: one.columns["token"][-1].tolist()
+            for one in decode(model, *desk, iter(prompts))
+        }
+        ours.append(time.perf_counter() - started)
+        same = same and done == tokens
+    return {
+        "published_loop_seconds": [round(s, 3) for s in loop],
+        "decoding_seconds": [round(s, 3) for s in ours],
+        "load_average_before": load,
+        "tokens_identical": same,
+        "median_over_median": round(statistics.median(loop) / statistics.median(ours), 3),
+    }
+
+
+def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
+    """What the run's own record says: decoding apart from start and end, its share by phase, MFU,
+    and the floor: the seconds that its matrix products would take at the measured rate of a large
+    one."""
+    workers = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])["workers"]
+    busy = {name: sum(w["seconds"].values()) for name, w in workers.items()}
+    longest = max(busy.values())
+    total = sum(busy.values())
+    floor = max(w["flops"] / w["gemm_flops_per_second"] for w in workers.values())
+    phases = {
+        p: sum(w["seconds"][p] for w in workers.values())
+        for p in next(iter(workers.values()))["seconds"]
+    }
+    return {
+        "decoding_seconds": round(longest, 3),
+        "decoding_problems_per_hour": round(count / longest * 3600, 1),
+        "decoding_over_the_published_loop": round(reference / longest, 3),
+        "share_by_phase": {name: round(seconds / total, 4) for name, seconds in phases.items()},
+        "floor_seconds": round(floor, 3),
+        "floor_over_the_published_loop": round(reference / floor, 3),
+        "mfu_share_of_gemm": read_sessions(out)[-1]["mfu_share_of_gemm"],
+        "workers": workers,
+    }
+
+
+def _full_canvas(
+    model: MaskedDiffusionModel, source: str, *, budget: int | None = None, static: bool = False
+) -> Any:
+    dtype = str(model.dtype).removeprefix("torch.")
+    config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=dtype)
+    prompts = by_length(
+        prompts_of(list(enumerate(read_problems(source).problems)), model, config)[0]
+    )
+    budget = budget or token_budget(model.device.type, config, Execution())
+    longest = max(len(p.token_ids) for p in prompts) + config.gen_length
+    shapes = (
+        shapes_of(token_budget=budget, longest=longest, gen_length=config.gen_length)
+        if static
+        else None
+    )
+    canvas = set_up(prompts, model, config, budget=budget, shapes=shapes).canvas
+    canvas.fill(iter(prompts))
+    return canvas.pack()
+
+
+def _seconds(model: MaskedDiffusionModel, packed: Any) -> float:
+    began = time.perf_counter()
+    model.hidden(packed.token_ids, packed.positions, packed.packing).sum().item()
+    return time.perf_counter() - began
+
+
+def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
+    """Seconds of the plain network over those of the compiled layers on the same full canvas, warm,
+    in turns."""
+    layers = compiled(model)
+    plain = _full_canvas(model, source)
+    static = _full_canvas(model, source, static=True)
+    first = _seconds(layers, static)
+    pairs = [(_seconds(model, plain), _seconds(layers, static)) for _ in range(8)]
+    best = [min(taken) for taken in zip(*pairs, strict=True)]
+    return {
+        "plain_over_compiled": round(best[0] / best[1], 3),
+        "first_pass_seconds": round(first, 1),
+    }
+
+
+def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
+    """Microseconds a token at several budgets, and each operation's share of a forward pass over a
+    full canvas."""
+    from torch.profiler import ProfilerActivity, profile
+
+    cost = {}
+    for budget in (512, 1024, 2048, 4096):
+        packed = _full_canvas(model, source, budget=budget)
+        cost[budget] = round(
+            min(_seconds(model, packed) for _ in range(8)) / len(packed.token_ids) * 1e6, 1
+        )
+    packed = _full_canvas(model, source)
+    activities = [ProfilerActivity.CUDA if model.device.type == "cuda" else ProfilerActivity.CPU]
+    with profile(activities=activities) as seen:
+        for _ in range(5):
+            _seconds(model, packed)
+    times = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in seen.key_averages()}
+    whole = sum(times.values())
+    shares = {
+        name: round(t / whole, 4) for name, t in sorted(times.items(), key=lambda one: -one[1])[:12]
+    }
+    return {"microseconds_per_token": cost, "share_by_operation": shares}
+
+
+def _rate(count: int, seconds: float) -> dict[str, float]:
+    return {"seconds": round(seconds, 2), "problems_per_hour": round(count / seconds * 3600, 1)}
+
+
+def main() -> None:
+    """Measure, write `bench/results/decode-<device>.json`, and say it on stdout."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problems", default="generated:40")
+    parser.add_argument("--model", type=Path, default=BUNDLED)
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[], help="also runs on so many workers, on Ray"
+    )
+    parser.add_argument("--profile", action="store_true", help="also the parts of a forward pass")
+    parser.add_argument(
+        "--compile", action="store_true", help="also the layers compiled against plain"
+    )
+    options = parser.parse_args()
+    result = measure(options.problems, model_path=options.model, workers=[1, *options.workers])
+    if options.compile:
+        result["compile"] = compiled_over_plain(load_model(options.model), options.problems)
+    if options.profile:
+        result["forward"] = forward_in_parts(load_model(options.model), options.problems)
+    device = result["machine"]["device"].split(":")[0]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"decode-{device}.json").write_text(
+        json.dumps(result, indent=2) + "\n", encoding="utf-8"
+    )
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What a machine offers to a run: packages, GPUs, memory and disk, each with what it means. Changes
+nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..store.sizes import size_text
+from .doctor_imports import import_failures
+
+
+class Package(NamedTuple):
+    """What a package is for, and the module of it that we use: an `__init__` alone may load nothing
+    that breaks."""
+
+    why: str
+    module: str
+
+
+NEEDED = {
+    "torch": Package("the model runs on it", "torch"),
+    "transformers": Package(
+        "model classes and tokenizers", "transformers.models.llama.modeling_llama"
+    ),
+    "numpy": Package("", "numpy"),
+    "h5py": Package("the store", "h5py"),
+    "scipy": Package("S-curve fits", "scipy.optimize"),
+    "matplotlib": Package("the dashboard", "matplotlib.figure"),
+    "click": Package("the command line", "click"),
+    "safetensors": Package("checkpoints", "safetensors.torch"),
+    "ray": Package("several devices or machines", "ray"),
+    "tqdm": Package("the progress bar", "tqdm.auto"),
+}
+OPTIONAL = {
+    "triton": Package("fused kernels on a GPU", "triton.language"),
+    "xarray": Package("open_run(...).to_xarray()", "xarray"),
+    "faiss": Package("neighbours for mutual information", "faiss"),
+    "cuml": Package("t-SNE on a GPU", "cuml.manifold"),
+    "openTSNE": Package("t-SNE on a CPU", "openTSNE"),
+    "pyarrow": Package("problems from parquet files", "pyarrow.parquet"),
+    "math_verify": Package("equality of symbolic answers", "math_verify"),
+    "threadpoolctl": Package("one BLAS thread per step of mutual information", "threadpoolctl"),
+}
+REMEDIES = {
+    "cuml": "t-SNE falls back to openTSNE; cuML needs numba 0.64 or newer and a numpy below 2.5: "
+    "install the extra "
+    "`cuml` under constraints.txt",
+    "faiss": "neighbours are found without it; faiss-gpu needs CUDA 12 libraries beside torch's "
+    "CUDA 13",
+    "openTSNE": "there is no t-SNE map on a CPU",
+}
+
+
+class Condition(NamedTuple):
+    """One line of the doctor's report; `state` is ok, missing, broken (there, but does not import)
+    or note."""
+
+    state: str
+    what: str
+    detail: str
+
+
+def diagnose() -> list[Condition]:
+    """Everything worth knowing before a run, most important first. Imports in a process of its own
+    what it calls ok."""
+    known = NEEDED | OPTIONAL
+    there = [name for name in known if importlib.util.find_spec(name) is not None]
+    failures = import_failures([known[name].module for name in there])
+    owners = importlib.metadata.packages_distributions()
+    found = [Condition("ok", "python", platform.python_version())]
+    for name, package in known.items():
+        if name not in there:
+            absent = "missing" if name in NEEDED else "note"
+            found.append(Condition(absent, name, f"not installed ({package.why})"))
+        elif failure := failures.get(package.module):
+            remedy = f"; {REMEDIES[name]}" if name in REMEDIES else ""
+            found.append(
+                Condition(
+                    "broken", name, f"{_versions(name, owners)} does not import: {failure}{remedy}"
+                )
+            )
+        else:
+            found.append(Condition("ok", name, _versions(name, owners)))
+    return [*found, *_clashes(owners), *_gpus(), *_machine()]
+
+
+def _versions(name: str, owners: Mapping[str, list[str]]) -> str:
+    """The version; where the distribution is called otherwise (faiss-gpu, cuml-cu13), its name as
+    well."""
+    known = sorted(set(owners.get(name, [])))
+    many = [f"{owner} {importlib.metadata.version(owner)}" for owner in known]
+    if known and known[0].lower().replace("-", "_") == name.lower() and len(known) == 1:
+        return importlib.metadata.version(known[0])
+    return ", ".join(many) or "of unknown version"
+
+
+def _clashes(owners: Mapping[str, list[str]]) -> list[Condition]:
+    """What is installed and does not go together, though each imports."""
+    found = []
+    if len(set(owners.get("faiss", []))) > 1:
+        both = " and ".join(sorted(set(owners["faiss"])))
+        found.append(
+            Condition(
+                "note", "faiss", f"{both} write the same folder; uninstall both, then install one"
+            )
+        )
+    if _release("triton") < (3, 7) and _release("numpy") >= (2, 4):
+        why = (
+            "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a "
+            "GPU does not mind"
+        )
+        found.append(Condition("note", "triton, numpy", why))
+    return found
+
+
+def _release(name: str) -> tuple[int, ...]:
+    """Major and minor version; one above any where the package is not installed."""
+    try:
+        return tuple(int(part) for part in importlib.metadata.version(name).split(".")[:2])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return (999,) if name == "triton" else (0,)
+
+
+def _gpus() -> list[Condition]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        built = (
+            "this torch is a CPU build"
+            if torch.version.cuda is None
+            else f"torch was built for CUDA {torch.version.cuda}"
+        )
+        return [Condition("note", "gpu", f"none usable; {built}")]
+    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [
+        Condition("ok", f"gpu {i}", f"{d.name}, {size_text(d.total_memory)}")
+        for i, d in enumerate(devices)
+    ]
+
+
+def _machine() -> list[Condition]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = shutil.disk_usage(".").free
+    checkpoint = Path("llada-8b")
+    here = (
+        f"{checkpoint} is here"
+        if checkpoint.is_dir()
+        else "no ./llada-8b here: runs use the bundled model"
+    )
+    return [
+        Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory"),
+        Condition(
+            "ok" if free > 5e9 else "note",
+            "disk",
+            f"{size_text(free)} free in the working directory",
+        ),
+        Condition("ok" if checkpoint.is_dir() else "note", "model", here),
+    ]

@@ -1,0 +1,132 @@
+"""What a person sees while a run goes on: a bar with an ETA on a terminal, plain lines every so
+often in a pipe.
+
+Writes to stderr only. Knows nothing of runs beyond their counts.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..store.sizes import size_text
+
+if TYPE_CHECKING:
+    from ..runs.estimate import Estimate, Factor
+    from ..runs.run import Progress
+
+LINE_EVERY_SECONDS = 30.0
+
+
+class ProgressPrinter:
+    """Call it with each `Progress`; use it as a context manager so that the bar is closed."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._last = 0.0
+        self._latest = ""
+        self._bar: Any = None
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> ProgressPrinter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        if self._quiet:
+            return
+        if self._terminal:
+            self._advance(progress)
+            return
+        over = progress.done + progress.resumed + progress.failed >= progress.total
+        if over or self._latest == "" or time.monotonic() - self._last >= LINE_EVERY_SECONDS:
+            line = describe(progress)
+            if line != self._latest:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            self._last = time.monotonic()
+            self._latest = line
+
+    def _advance(self, progress: Progress) -> None:
+        if self._bar is None:
+            self._bar = _new_bar(progress)
+        self._bar.n = progress.done + progress.resumed + progress.failed
+        if progress.done:
+            self._bar.set_postfix_str(_correct(progress), refresh=False)
+        self._bar.refresh() if self._bar.n >= self._bar.total else self._bar.update(0)
+
+
+def _new_bar(progress: Progress) -> Any:
+    from tqdm import tqdm
+
+    start = progress.resumed + progress.failed
+    return tqdm(
+        total=progress.total,
+        initial=start,
+        unit="problem",
+        file=sys.stderr,
+        dynamic_ncols=True,
+        mininterval=0.2,
+    )
+
+
+def describe(progress: Progress) -> str:
+    """One plain line: counts, rate, ETA."""
+    parts = [f"{progress.done + progress.resumed}/{progress.total} problems"]
+    if progress.resumed:
+        parts.append(f"{progress.resumed} from before")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.done:
+        rate = progress.done / progress.seconds
+        parts += [_correct(progress), f"{rate * 3600:.0f} problems/h"]
+        if left := _left(progress):
+            parts.append(f"ETA {duration(left / rate)}")
+    return ", ".join(parts)
+
+
+def _left(progress: Progress) -> int:
+    return progress.total - progress.done - progress.resumed - progress.failed
+
+
+def _correct(progress: Progress) -> str:
+    """A share of an unfinished run says so where it stands."""
+    missing = f" (unfinished: {left} missing)" if (left := _left(progress)) else ""
+    return f"{progress.correct}/{progress.done} correct{missing}"
+
+
+def duration(seconds: float) -> str:
+    """h:mm:ss, or m:ss below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def estimate_lines(need: Estimate) -> Iterator[str]:
+    """An estimate as a table: each need's total, then its factors, the largest first."""
+    yield from _need_lines(
+        f"disk {size_text(need.disk_bytes)}, {size_text(need.free_disk)} free", need.disk, size_text
+    )
+    yield from _need_lines(
+        f"device memory {size_text(sum(f.amount for f in need.device_memory))}",
+        need.device_memory,
+        size_text,
+    )
+    seconds = need.total_seconds
+    yield from _need_lines(
+        f"time {'nothing left to do' if seconds is None else duration(seconds)}",
+        need.seconds,
+        duration,
+    )
+
+
+def _need_lines(title: str, factors: list[Factor], form: Callable[[float], str]) -> Iterator[str]:
+    yield title
+    for factor in sorted(factors, key=lambda f: -f.amount):
+        yield f"  {factor.name:15} {form(factor.amount):>10}  {factor.how}"

@@ -1,0 +1,1 @@
+"""The denoising loop and its neighbours: canvas, policy, recorder."""

@@ -1,0 +1,259 @@
+"""The packed canvas: which problems are being denoised right now, their tokens, and which step each
+is at.
+
+Rows of any length lie end to end without padding. A row enters when there is room, moves through
+its steps, and leaves when they are done; its neighbours never notice. Knows nothing of policies,
+statistics or files. Shapes: B rows, G generated positions, T packed tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...kernels.blas import safe_rows
+from ...kernels.transfer import on_device
+from ..models.attention import Packing, packing_of
+from ..models.reading import Reads, reads_of
+from ..prompts.prompt import Prompt
+from .shapes import Shapes
+
+
+class Update(NamedTuple):
+    """What a policy decided: the token proposed at each position [B, G] and which of them to commit
+    [B, G].
+
+    `counts` says how many positions each row commits, where the host can know it; None where it
+    cannot.
+    """
+
+    token: Tensor
+    commit: Tensor
+    counts: list[int] | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to
+    leaving.
+
+    `n_masked` generated positions are masked; None where only the device knows how many.
+    """
+
+    prompt: Prompt
+    slot: int
+    step: int
+    n_masked: int | None
+    n_forwards: int = 0
+    entered: float = field(default_factory=time.perf_counter)
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.prompt.token_ids)
+
+
+class Packed(NamedTuple):
+    """The batch as the network sees it; `generated_at` [B * G] finds the generated positions among
+    the T tokens.
+
+    `reads` are these and `unconditional_at`, in this order.
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    packing: Packing
+    generated_at: Tensor
+    unconditional_at: Tensor | None
+    reads: Reads
+
+
+class Canvas:
+    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped
+    over.
+
+    With `shapes` the packed batch is padded to one of few sizes, as a compiled network needs it.
+    """
+
+    def __init__(
+        self,
+        *,
+        gen_length: int,
+        mask_id: int,
+        performed: list[bool],
+        capacity: int,
+        token_budget: int,
+        device: torch.device,
+        guided: bool = False,
+        refill: bool = True,
+        shapes: Shapes | None = None,
+    ) -> None:
+        self.gen_length = gen_length
+        self.mask_id = mask_id
+        self.performed = performed
+        self.device = device
+        self.token_budget = token_budget
+        self.guided = guided
+        self.refill_enabled = refill
+        self._shapes = shapes or Shapes(bucket=1, rows=0, longest=0, padding_row=safe_rows())
+        self.rows: list[Row] = []
+        self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
+        self.position = torch.arange(gen_length, device=device)
+        self._free = list(range(capacity))[::-1]
+        self._waiting: Prompt | None = None
+        self._packed: Packed | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        return [row.step for row in self.rows]
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        return [row.prompt_length for row in self.rows]
+
+    def on_device(self, values: list[int]) -> Tensor:
+        """A host list as an int64 tensor on the canvas's device, without waiting for it."""
+        return on_device(values, self.device)
+
+    @property
+    def masked(self) -> Tensor:
+        """Which generated positions [B * G] are masked."""
+        return self.generated.flatten() == self.mask_id
+
+    def masked_at(self) -> Tensor | None:
+        """Where among the generated positions [B * G] the masked ones are, ascending; None where
+        the host does not know how many they are, and finding out would mean to wait for the device.
+        """
+        counts = [row.n_masked for row in self.rows]
+        if None in counts:
+            return None
+        return (~self.masked).argsort(stable=True)[: sum(count or 0 for count in counts)]
+
+    def fill(self, prompts: Iterator[Prompt]) -> bool:
+        """Let waiting prompts enter while the token budget has room; False when nobody is left at
+        all."""
+        if self.rows and not self.refill_enabled:
+            return True
+        used = sum(row.prompt_length + self.gen_length for row in self.rows)
+        entering: list[Row] = []
+        while self._free:
+            self._waiting = self._waiting or next(prompts, None)
+            if self._waiting is None:
+                break
+            used += len(self._waiting.token_ids) + self.gen_length
+            if used > self.token_budget and (self.rows or entering):
+                break  # a row longer than the budget still runs, alone
+            entering.append(
+                Row(self._waiting, self._free.pop(), self._next_performed(0), self.gen_length)
+            )
+            self._waiting = None
+        if entering:
+            fresh = torch.full(
+                (len(entering), self.gen_length),
+                self.mask_id,
+                dtype=torch.int64,
+                device=self.device,
+            )
+            self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
+        return bool(self.rows)
+
+    def _arrange(self, rows: list[Row], generated: Tensor) -> None:
+        # Neighbours of one length share an attention call, so rows are kept in order of length.
+        order = sorted(range(len(rows)), key=lambda i: (rows[i].prompt_length, rows[i].slot))
+        self.rows, self.generated = [rows[i] for i in order], generated[self.on_device(order)]
+        self._packed = None
+
+    def pack(self) -> Packed:
+        """The packed batch with the current tokens; under guidance a second copy of each row with a
+        masked prompt."""
+        if self._packed is None:
+            self._packed = self._build()
+        packed = self._packed
+        packed.token_ids[packed.generated_at] = self.generated.flatten()
+        if packed.unconditional_at is not None:
+            packed.token_ids[packed.unconditional_at] = self.generated.flatten()
+        return packed
+
+    def _build(self) -> Packed:
+        blank = [self.mask_id] * self.gen_length
+        sequences = [[*row.prompt.token_ids, *blank] for row in self.rows]
+        if self.guided:
+            sequences += [[self.mask_id] * len(s) for s in sequences]
+        ends = list(itertools.accumulate(len(s) for s in sequences))
+        sequences += [[self.mask_id] * length for length in self._padding(ends[-1])]
+        lengths = [len(s) for s in sequences]
+        ids = self.on_device([i for s in sequences for i in s])
+        positions = self.on_device([i for n in lengths for i in range(n)])
+        packing = packing_of(
+            lengths, self.device, rows=self._shapes.rows, longest=self._shapes.longest
+        )
+        reads = reads_of(lengths, packing, self.device, rows=len(ends), each=self.gen_length)
+        n = len(self.rows) * self.gen_length
+        apart = reads.read[n:] if self.guided else None
+        return Packed(ids, positions, packing, reads.read[:n], apart, reads)
+
+    def _padding(self, used: int) -> list[int]:
+        """Lengths of rows of masks that nobody reads: else the last bits of a small batch would
+        depend on its size."""
+        bucket = self._shapes.bucket
+        padding_row = self._shapes.padding_row
+        wanted = -(-max(used, safe_rows()) // bucket) * bucket
+        whole, rest = divmod(wanted - used, padding_row)
+        return [padding_row] * whole + [rest] * (rest > 0)
+
+    def noise_counter(self) -> Tensor:
+        """Counters [B * G, 3] of the noise at each generated position: problem key, position,
+        step."""
+        keys = self.on_device([row.prompt.key for row in self.rows])[:, None].expand_as(
+            self.generated
+        )
+        steps = self.on_device(self.steps)[:, None].expand_as(self.generated)
+        return torch.stack([keys, self.position.expand_as(self.generated), steps], dim=-1).flatten(
+            0, 1
+        )
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """For each generated position [B * G]: its place by slot and position, and whether it has
+        no step before."""
+        slots = self.on_device([row.slot for row in self.rows])[:, None]
+        first = self.on_device([int(row.n_forwards == 0) for row in self.rows]).bool()
+        return (slots * self.gen_length + self.position).flatten(), first.repeat_interleave(
+            self.gen_length
+        )
+
+    def apply(self, update: Update) -> list[Row]:
+        """Write the commits, move every row to its next step, and let finished rows leave; returns
+        those."""
+        self.generated = torch.where(update.commit, update.token, self.generated)
+        for i, row in enumerate(self.rows):
+            row.n_masked = (
+                None
+                if row.n_masked is None or update.counts is None
+                else row.n_masked - update.counts[i]
+            )
+            row.n_forwards += 2 if self.guided else 1
+            row.step = self._next_performed(row.step + 1)
+        done = [row.step >= len(self.performed) for row in self.rows]
+        left = [row for row, over in zip(self.rows, done, strict=True) if over]
+        if left:
+            stay = [i for i, over in enumerate(done) if not over]
+            self._free.extend(row.slot for row in left)
+            self._arrange([self.rows[i] for i in stay], self.generated[self.on_device(stay)])
+        return left
+
+    def _next_performed(self, step: int) -> int:
+        while step < len(self.performed) and not self.performed[step]:
+            step += 1
+        return step
+
+
+def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: int) -> int:
+    """The most rows that can ever be on a canvas at once: what the shortest prompts allow, at least
+    one."""
+    lengths = [len(p.token_ids) + gen_length for p in prompts]
+    return max(1, min(len(lengths), token_budget // min(lengths, default=1)))

@@ -1,0 +1,113 @@
+"""What the model believes of an answer when it has not seen the question: the null input of
+pointwise V-information.
+
+One forward pass over the prompt with an empty question and a canvas of masks, the same for all
+problems of a run, in the distribution of the recorded `answer_logprob`: the same head, guidance and
+suppressed tokens. Knows nothing of what is made of it. Shapes: G positions, V vocabulary, A answer
+tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...kernels.dispatch import logit_stats
+from ...kernels.distribution import widen
+from ...kernels.head import Head, without
+from ..config import RunConfig
+from ..models.loading import MaskedDiffusionModel
+from ..problems.read import Problem
+from ..prompts.prompt import PromptError, build_prompt
+from .canvas import Canvas
+
+if TYPE_CHECKING:
+    from ..policies.llada import LLaDAPolicy
+
+logger = logging.getLogger(__name__)
+
+
+class NullBeliefs:
+    """The logits [G, V] of the null input, computed when first asked for and kept on the device."""
+
+    def __init__(
+        self, model: MaskedDiffusionModel, config: RunConfig, policy: LLaDAPolicy, head: Head
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._policy = policy
+        self._head = head
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    @torch.inference_mode()
+    def of(self, answer: Tensor) -> Tensor:
+        """[G, A] float32 log-probabilities in nats of `answer` [A] at each position; NaN where the
+        token is -1.
+
+        All NaN, with one warning, where the chat template cannot make a prompt of an empty
+        question.
+        """
+        if self._known is None:
+            self._known = self._computed()
+        logits, lse = self._known
+        found = widen(logits[:, answer.clamp_min(0)]) - lse[:, None]
+        return torch.where(answer >= 0, found, torch.nan).float()
+
+    def _computed(self) -> tuple[Tensor, Tensor]:
+        """(logits [G, V] in the head's dtype, their logsumexp [G])."""
+        logits = self._logits()
+        return logits, logit_stats(
+            logits, exclude_id=None, n_candidates=self._policy.sampling.n_candidates
+        ).lse
+
+    def _logits(self) -> Tensor:
+        model = self._model
+        config = self._config
+        head = self._head
+        canvas = self._canvas()
+        if canvas is None:
+            return model.head_weight.new_full(
+                (config.gen_length, len(model.head_weight)), torch.nan
+            )
+        packed = canvas.pack()
+        # By the class's own pass: a `CompiledModel` would compile this one batch, of a shape that
+        # never comes again.
+        hidden = MaskedDiffusionModel.hidden(
+            model, packed.token_ids, packed.positions, packed.packing
+        )
+        logits = head.logits(hidden[packed.generated_at])
+        if packed.unconditional_at is not None:
+            logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))
+        if head.sampling.suppress:
+            logits = without(logits, head.sampling.suppress)
+        return logits
+
+    def _canvas(self) -> Canvas | None:
+        """The null prompt alone on a canvas, all its positions masked."""
+        config = self._config
+        blank = Problem(id="", question="", answer=None)
+        try:
+            prompt = build_prompt(
+                blank, 0, self._model, style=config.prompt_style, gen_length=config.gen_length
+            )
+        # a template is a program of the checkpoint's: whatever it raises, the run goes on
+        except Exception as error:
+            what = error if isinstance(error, PromptError) else f"{type(error).__name__}: {error}"
+            logger.warning(
+                "no prompt without a question (%s): null_answer_logprob stays empty", what
+            )
+            return None
+        canvas = Canvas(
+            gen_length=config.gen_length,
+            mask_id=self._model.token_ids.mask,
+            performed=self._policy.performed,
+            capacity=1,
+            token_budget=1,
+            device=self._model.device,
+            guided=config.cfg_scale > 0,
+        )
+        canvas.fill(iter([prompt]))
+        return canvas

@@ -1,0 +1,272 @@
+"""What is kept of a trajectory while it runs, and what becomes of it when its problem is finished.
+
+During the loop everything stays on the device: one slot per row, written in place. When a row
+leaves, its hidden trajectory is reduced (CKA, pooled states, sums) and its columns go to the host
+once. Knows nothing of shards. Shapes: S steps, G positions, D features, A answer tokens, K top
+logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...kernels.geometry import LogitGeometry
+from ...kernels.reference import LogitStats
+from ...kernels.transfer import HostCopies, at_once, host_array, on_device
+from ..answers.accepted import grade_any
+from ..answers.span import token_span
+from ..config import RunConfig
+from ..models.loading import MaskedDiffusionModel
+from ..problems.read import Problem
+from ..store.format.schema import VERDICTS
+from .canvas import Canvas, Row, Update
+from .null_beliefs import NullBeliefs
+from .trajectory import all_logits, answer_states, cka_of, masked_states
+
+FLOATS = {
+    "logprob": "",
+    "margin": "margin",
+    "logsumexp": "lse",
+    "entropy": "entropy",
+    "kl": "kl",
+    "logit_mean": "mean",
+    "logit_std": "std",
+}
+
+
+class Finished(NamedTuple):
+    """One finished problem: its columns (a value or an array each, no problem dimension) as the
+    shard stores them.
+
+    Values are there at once, arrays once `ready()` has returned.
+    """
+
+    problem: Problem
+    columns: dict[str, Any]
+    ready: Callable[[], None] = at_once
+
+
+class Leaving(NamedTuple):
+    """A row on its way out: hidden [S, G, D] in its slot, token [S, G] there once `token_ready()`
+    has returned, the steps that it `walked`, and the columns that need no grade."""
+
+    row: Row
+    hidden: Tensor
+    token: np.ndarray
+    token_ready: Callable[[], None]
+    walked: list[int]
+    columns: dict[str, Any]
+
+
+class Recorder:
+    """Slots for `capacity` rows in flight, and the sum of hidden states since it was last taken."""
+
+    def __init__(
+        self,
+        model: MaskedDiffusionModel,
+        config: RunConfig,
+        *,
+        capacity: int,
+        n_answer: int,
+        null: NullBeliefs,
+        geometry: LogitGeometry | None = None,
+    ) -> None:
+        """`geometry` of the model's head, where somebody has it already."""
+        self.model = model
+        self.config = config
+        self.masked_only = config.record == "masked"
+        self.null = null
+        self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
+        self.geometry = geometry or LogitGeometry(model.head_weight)
+        shape = (capacity, config.steps, config.gen_length)
+        device = model.device
+        ids = {
+            "token": torch.int32,
+            "prediction": torch.int32,
+            "committed": torch.uint8,
+            "seen_masked": torch.bool,
+        }
+        self._slots = {
+            name: torch.zeros(shape, dtype=dtype, device=device) for name, dtype in ids.items()
+        }
+        floats = {name: shape for name in FLOATS} | {"answer_logprob": (*shape, n_answer)}
+        for name, size in floats.items():
+            self._slots[name] = torch.full(size, float("nan"), device=device)
+        hidden = (*shape, model.head_weight.shape[1])
+        self._slots["hidden"] = torch.full(hidden, float("nan"), dtype=model.dtype, device=device)
+        if self.topk:
+            dtype = model.logits_dtype(config.logits_dtype)
+            self._slots["topk_id"] = torch.zeros(
+                (*shape, self.topk), dtype=torch.int32, device=device
+            )
+            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=dtype, device=device)
+        self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
+        self._known: dict[int, Row] = {}
+        self._walked: dict[int, list[int]] = {}
+        self._sum: Tensor | None = None
+        self._copies = HostCopies(device)
+
+    def admit(self, canvas: Canvas) -> None:
+        """Empty the slots of rows that have just entered, so that none meets its predecessor's
+        trajectory."""
+        for row in canvas.rows:
+            if self._known.get(row.slot) is not row:
+                self._known[row.slot] = row
+                self._walked[row.slot] = []
+                self._clear(row.slot)
+                answer = row.prompt.answer_ids
+                self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
+
+    def targets(self, canvas: Canvas) -> Tensor:
+        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer."""
+        per_row = self._targets[self._slot_index(canvas)]
+        return per_row.repeat_interleave(canvas.gen_length, 0)
+
+    def previous_hidden(self, canvas: Canvas) -> Tensor:
+        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
+        slots = self._slot_index(canvas)
+        return self._slots["hidden"][slots, self._last_step[slots]].flatten(0, 1)
+
+    def _slot_index(self, canvas: Canvas) -> Tensor:
+        return canvas.on_device([row.slot for row in canvas.rows])
+
+    def _clear(self, slot: int) -> None:
+        for values in self._slots.values():
+            values[slot] = (
+                float("nan")
+                if values.is_floating_point()
+                else -1
+                if values.dtype == torch.int32
+                else 0
+            )
+        self._targets[slot] = -1
+        self._last_step[slot] = 0
+
+    def step(self, canvas: Canvas, hidden: Tensor, stats: LogitStats, update: Update) -> None:
+        """Write one step of every row: hidden [B * G, D], statistics [B * G, ...] and the policy's
+        update [B, G]."""
+        slots = self._slot_index(canvas)
+        steps = canvas.on_device(canvas.steps)
+        shape = canvas.generated.shape
+        values = {
+            "token": torch.where(update.commit, update.token, canvas.generated),
+            "prediction": stats.top1_id,
+            "committed": update.commit,
+            "seen_masked": canvas.generated == canvas.mask_id,
+            "hidden": hidden,
+            "logprob": stats.top1_logit - stats.lse,
+            "answer_logprob": stats.target_logprob,
+            **{name: getattr(stats, source) for name, source in FLOATS.items() if source},
+        }
+        if self.topk:
+            values |= {"topk_id": stats.topk_id, "topk_logit": stats.topk_logit}
+        for name, value in values.items():
+            into = self._slots[name]
+            into[slots, steps] = value.reshape(*shape, *into.shape[3:]).to(into.dtype)
+        self._last_step[slots] = steps
+        for row in canvas.rows:
+            self._walked[row.slot].append(row.step)
+
+    def begin(self, row: Row) -> Leaving:
+        """Ask the device for all of a row that has left which needs no grade; waits for nothing.
+
+        Its slot must stay untouched until `complete`.
+        """
+        seconds = time.perf_counter() - row.entered
+        slot = {name: values[row.slot] for name, values in self._slots.items()}
+        to_host = self._copies.array
+        token = to_host(slot.pop("token"))
+        token_ready = self._copies.ready()  # grading waits for the tokens alone
+
+        seen = slot.pop("seen_masked")
+        hidden = slot.pop("hidden")
+        walked = self._walked[row.slot]
+        performed = ~hidden[:, 0, 0].isnan()
+        columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
+        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
+        columns |= {name: to_host(values) for name, values in similarity.items()}
+        columns |= {
+            "state_masked": to_host(masked_states(hidden, seen).to(hidden.dtype)),
+            "performed": to_host(performed.to(torch.uint8)),
+            "n_masked": to_host(torch.where(performed, seen.sum(-1), -1).int()),
+            "answer_token_id": to_host(self._targets[row.slot].int()),
+            "null_answer_logprob": to_host(self.null.of(self._targets[row.slot])),
+            "prompt_length": np.int32(row.prompt_length),
+            "n_forwards": np.int32(row.n_forwards),
+            "seconds": np.float32(seconds),
+            "problem_id": row.prompt.problem.id,
+            "index": np.int32(row.prompt.place),
+        }
+        if self.config.save_logits == "hidden":
+            columns["hidden"] = to_host(hidden)
+        if self.config.save_logits == "full":
+            columns["logits"] = all_logits(hidden, self.model.head_weight)
+        return Leaving(row, hidden, token, token_ready, walked, columns)
+
+    def complete(self, leaving: Leaving) -> Finished:
+        """Grade what has begun to leave, and add what follows from the grade.
+
+        Waits for the row's tokens alone; the arrays follow while the device goes on.
+        """
+        row = leaving.row
+        hidden = leaving.hidden
+        columns = leaving.columns
+        leaving.token_ready()
+        text, verdict = self._grade(row, leaving.token[leaving.walked[-1]].tolist())
+        answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
+        states = answer_states(hidden, answer).to(hidden.dtype)
+        walked = np.isin(np.arange(len(leaving.token)), leaving.walked)
+        columns |= verdict | {
+            "generated_text": text,
+            "state_answer": self._copies.array(states),
+            "token": _carry_forward(leaving.token, walked, self.model.token_ids.mask),
+        }
+        if self.config.mean_hidden:
+            self._add_to_sum(hidden)
+        return Finished(row.prompt.problem, columns, self._copies.ready())
+
+    def _add_to_sum(self, hidden: Tensor) -> None:
+        if self._sum is None:
+            # A copy: in float32 `hidden` is the slot itself, which the next row that enters writes
+            # to.
+            self._sum = hidden.to(torch.float32, copy=True)
+        else:
+            self._sum += hidden
+
+    def take_hidden_sum(self) -> np.ndarray | None:
+        """Sum of hidden states [S, G, D] over the problems finished since the last call, in
+        float32."""
+        taken = self._sum
+        self._sum = None
+        return None if taken is None else host_array(taken)
+
+    def _grade(self, row: Row, ids: list[int]) -> tuple[str, dict[str, Any]]:
+        def text_of(some: Any) -> str:
+            return str(self.model.tokenizer.decode(list(some), skip_special_tokens=True))
+
+        text = text_of(ids)
+        result = grade_any(text, row.prompt.problem.answers)
+        span = token_span(text_of, ids, result.start, result.end)
+        start, end = span or (-1, -1)
+        return text, {
+            "extracted_answer": result.extracted or "",
+            "grade_rule": result.rule,
+            "verdict": np.uint8(VERDICTS.index(result.verdict)),
+            "answer_start": np.int32(start),
+            "answer_end": np.int32(end),
+        }
+
+
+def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:
+    """The canvas at steps without a forward pass is that of the step before; before the first, all
+    mask."""
+    last = np.where(performed, np.arange(len(token)), -1)
+    last = np.maximum.accumulate(last)
+    return np.where((last >= 0)[:, None], token[last.clip(0)], np.int32(mask_id)).astype(np.int32)

@@ -1,0 +1,88 @@
+"""How much arithmetic a forward pass is, and how much of it the device could do: the two sides of
+an MFU.
+
+Counted are the matrix products of network and head, attention included, over rows that somebody
+reads; padding is not, nor anything elementwise, the angles of the rotary embedding among it: an
+outer product that transformers 5.17 writes as a matrix product and 5.23 as what it is. One
+multiply-add is two FLOPs. Knows shapes, not what they mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+REPEATS = 5
+
+
+def network_flops(
+    config: Any,
+    lengths: Sequence[int],
+    *,
+    asked: Sequence[int] | None = None,
+    renewed: int | None = None,
+) -> int:
+    """FLOPs of the layers of a Llama-shaped network over rows of these lengths, each attending to
+    itself.
+
+    `config` is transformers': hidden_size, intermediate_size, num_hidden_layers,
+    num_attention_heads, num_key_value_heads. Of each row only `asked` tokens go through the last
+    layer, its keys and values apart, and only `renewed` tokens of all through the first layer's
+    projections; all, where it is not said.
+    """
+    tokens = sum(lengths)
+    layers = config.num_hidden_layers
+    asked = lengths if asked is None else asked
+    renewed = tokens if renewed is None else renewed
+    width = config.hidden_size
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or width // heads
+    query = width * size * heads  # multiply-adds a token, as of the output projection
+    key_value = 2 * width * size * config.num_key_value_heads
+    mlp = 3 * width * config.intermediate_size
+    mapped = (layers - 1) * tokens + sum(asked)
+    projected = renewed + (layers - 1) * tokens
+    queries = renewed + (layers - 2) * tokens + sum(asked) if layers > 1 else renewed
+    pairs = sum(
+        length * ((layers - 1) * length + part) for length, part in zip(lengths, asked, strict=True)
+    )
+    return 2 * (
+        queries * query + projected * key_value + mapped * (query + mlp) + 2 * pairs * heads * size
+    )
+
+
+def head_flops(rows: int, *, width: int, vocabulary: int) -> int:
+    """FLOPs of projecting `rows` hidden states onto the vocabulary."""
+    return 2 * rows * width * vocabulary
+
+
+def operands(n: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two matrices [n, n] of standard normal numbers, from a generator of their own."""
+    generator = torch.Generator(device).manual_seed(0)
+    a, b = (torch.randn(n, n, generator=generator, dtype=dtype, device=device) for _ in range(2))
+    return a, b
+
+
+@functools.cache
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second that the device reaches in a large square matrix product, the best of five;
+    measured once.
+
+    Of random numbers, as weights and activations are: a GPU flips fewer bits over ones, draws less
+    power and clocks higher, so that they would make a ceiling that no network can reach.
+    """
+    n = GEMM_SIZE.get(device.type, GEMM_SIZE["cpu"])
+    a, b = operands(n, device, dtype)
+    best = float("inf")
+    for _ in range(1 + REPEATS):  # the first warms up
+        started = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best

@@ -1,0 +1,1 @@
+"""From a problem to the tokens that the model sees, through the checkpoint's own chat template."""

@@ -1,0 +1,154 @@
+"""A checkpoint's chat template, rendered in a process of its own within bounds of time, memory and
+length.
+
+A template is a program that came with the weights. jinja2's sandbox keeps it from the machine, but
+not from looping for ever or from filling the memory, and a thread cannot be stopped inside `10 **
+10 ** 10`; so one worker process per process of ours (`template_worker`) renders all prompts, and is
+killed where one goes beyond its bounds. The processor time is bounded, not the clock, so that a
+busy machine fails nothing. Knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..line_process import EndedError, LineProcess
+from ..models.family import CheckpointError
+
+SECONDS = 10.0
+"""Of processor time for one prompt; a real template takes a millisecond."""
+CLOCK_SECONDS = 300.0
+"""On the clock, for a worker that waits for memory or a processor for ever."""
+MOST_CHARACTERS = 10_000_000
+"""Of one prompt."""
+MOST_BYTES = 1 << 30
+"""Of the worker's memory."""
+
+
+class PromptError(ValueError):
+    """A problem that cannot be turned into a prompt; the message says why."""
+
+
+class TemplateError(CheckpointError):
+    """A chat template that no prompt can be made with; the message names its file."""
+
+
+class TemplateWorker:
+    """One worker process, started when first asked. Thread safe; `close` ends it."""
+
+    def __init__(self, *, seconds: float = SECONDS, most_characters: int = MOST_CHARACTERS) -> None:
+        self._seconds = seconds
+        self._most_characters = most_characters
+        self._lock = threading.Lock()
+        self._process: LineProcess | None = None
+
+    def render(
+        self,
+        template: str,
+        messages: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        *,
+        file: str,
+    ) -> str:
+        """The prompt for `messages`, `variables` being the special tokens; `file` is where the
+        template came from.
+
+        Raises TemplateError where the template can make no prompt at all, PromptError where not of
+        these messages.
+        """
+        request = {
+            "template": template,
+            "messages": [
+                {key: value for key, value in turn.items() if value is not None}
+                for turn in messages
+            ],
+            "variables": dict(variables),
+            "most_characters": self._most_characters,
+            "most_bytes": MOST_BYTES,
+            "seconds": self._seconds,
+        }
+        answer = self._ask(json.dumps(request, default=str))
+        if "text" in answer:
+            return str(answer["text"])
+        kind = TemplateError if answer["whole"] else PromptError
+        raise kind(
+            f"{file}: the chat template {answer['error']}; mend it there, or use --prompt-style raw"
+        )
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock:
+            self._stop()
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        with self._lock:
+            if self._process is None:
+                script = str(Path(__file__).with_name("template_worker.py"))
+                self._process = LineProcess([sys.executable, "-P", script])
+            try:
+                answer: dict[str, Any] = json.loads(self._process.ask(line, seconds=CLOCK_SECONDS))
+                return answer
+            except TimeoutError:
+                what = f"was not rendered within {CLOCK_SECONDS:g} s"
+            except EndedError as error:
+                what = f"ended the process that rendered it (status {error.code})"
+                if error.code == -signal.SIGPROF:
+                    what = (
+                        f"took more than {self._seconds:g} s of processor time for one prompt "
+                        "and was stopped"
+                    )
+            except BaseException:
+                # interrupted: the answer to this question must not be taken for the next one's
+                self._stop()
+                raise
+            self._stop()
+            return {"error": what, "whole": True}
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+
+_WORKER = TemplateWorker()
+atexit.register(_WORKER.close)
+
+
+def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+    """What `tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)`
+    gives, within bounds.
+
+    Raises PromptError, TemplateError.
+    """
+    file = template_file(tokenizer)
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        if "default" not in template:
+            names = ", ".join(sorted(map(str, template))[:8])
+            raise TemplateError(
+                f"{file}: has chat templates called {names}, none called default; name one so, "
+                "or use --prompt-style raw"
+            )
+        template = template["default"]
+    if not isinstance(template, str):
+        raise TemplateError(
+            f"{file}: the chat template is a {type(template).__name__}, expected text; mend it "
+            "there, "
+            "or use --prompt-style raw"
+        )
+    return _WORKER.render(template, messages, tokenizer.special_tokens_map, file=file)
+
+
+def template_file(tokenizer: Any) -> str:
+    """The file that the tokenizer's chat template was read from: chat_template.jinja goes before
+    the config."""
+    directory = Path(str(getattr(tokenizer, "name_or_path", "") or ""))
+    own = directory / "chat_template.jinja"
+    return str(own if own.is_file() else directory / "tokenizer_config.json")

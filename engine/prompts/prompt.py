@@ -1,0 +1,85 @@
+"""From a problem to the tokens the model sees and the tokens of its gold answer.
+
+Knows the tokenizer and the chat template, not the network. A prompt that cannot be decoded is
+refused here, with the reason that the run records for that problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from ..models.loading import MaskedDiffusionModel
+from ..problems.read import Problem
+from .chat_template import PromptError, render_chat
+
+MAX_ANSWER_TOKENS = 32
+RAW_SUFFIX = " Answer:"
+
+__all__ = [
+    "MAX_ANSWER_TOKENS",
+    "RAW_SUFFIX",
+    "Prompt",
+    "PromptError",
+    "build_prompt",
+    "problem_key",
+    "prompt_text",
+]
+
+
+class Prompt(NamedTuple):
+    """One problem ready to be decoded. `key` names it in the noise: 32 bits of its id, whatever
+    else is in the run."""
+
+    problem: Problem
+    place: int
+    key: int
+    token_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+
+def prompt_text(problem: Problem, tokenizer: Any, *, style: str) -> str:
+    """The text the model sees. `chat`: the checkpoint's template; `raw`: the question followed by "
+    Answer:".
+
+    Raises PromptError, and TemplateError (a CheckpointError) where the template itself is at fault.
+    """
+    if style == "raw":
+        return problem.question + RAW_SUFFIX
+    if tokenizer.chat_template is None:
+        raise PromptError("the checkpoint has no chat template; use --prompt-style raw")
+    return render_chat(
+        tokenizer, problem.messages or [{"role": "user", "content": problem.question}]
+    )
+
+
+def build_prompt(
+    problem: Problem, index: int, model: MaskedDiffusionModel, *, style: str, gen_length: int
+) -> Prompt:
+    """Tokenise one problem; raises PromptError if it is too long or holds a mask token, and as
+    `prompt_text` does."""
+    text = prompt_text(problem, model.tokenizer, style=style)
+    # The template already holds the start token.
+    ids = model.tokenizer.encode(text, add_special_tokens=False)
+    if len(ids) + gen_length > model.max_length:
+        raise PromptError(
+            f"prompt of {len(ids)} tokens + gen_length {gen_length} exceeds the model's "
+            f"{model.max_length} positions"
+        )
+    if not ids:
+        raise PromptError("the prompt has no tokens")
+    if model.token_ids.mask in ids:
+        raise PromptError("the prompt holds the mask token itself, which the sampler would fill in")
+    answer = (
+        []
+        if problem.answer is None
+        else model.tokenizer.encode(problem.answer, add_special_tokens=False)
+    )
+    return Prompt(
+        problem, index, problem_key(problem.id), tuple(ids), tuple(answer[:MAX_ANSWER_TOKENS])
+    )
+
+
+def problem_key(problem_id: str) -> int:
+    """32 bits of the problem's id, the problem's word in every noise counter."""
+    return int.from_bytes(hashlib.blake2b(problem_id.encode(), digest_size=4).digest(), "little")

@@ -1,0 +1,312 @@
+"""A run from lock to last shard, on one device or several: resume, decode, publish, stop cleanly at
+any moment.
+
+`run` is the whole product behind `diffengine run`. Knows the order of things; the parts know the
+things.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ...kernels.transfer import host_array
+from ..answers.gold import gold_warnings
+from ..models.loading import MaskedDiffusionModel
+from ..problems.read import Problem
+from ..prompts.prompt import Prompt
+from ..signals import stopping
+from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
+from ..store.disk import make_directory, replace_file, write_file
+from ..store.format.output_head import write_head
+from ..store.process import this_process
+from .cluster.worker import Job
+from .device import Device, Execution, token_budget
+from .estimate import Estimate, estimate, refuse_if_too_large
+from .memory import footprint
+from .plan import (
+    BUNDLED,
+    Plan,
+    Source,
+    chosen_problems,
+    default_model,
+    default_out,
+    plan_run,
+    prompts_of,
+)
+from .run_json import enter_run
+from .session import Session, write_phases
+from .token_table import settle_tokens
+from .writer import ShardWriter
+
+__all__ = [
+    "BUNDLED",
+    "Execution",
+    "Progress",
+    "RunResult",
+    "default_model",
+    "default_out",
+    "estimate_run",
+    "run",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """How far a run is, in problems. `total` counts the problems that this command asked for."""
+
+    done: int
+    resumed: int
+    failed: int
+    total: int
+    correct: int
+    seconds: float
+
+
+class RunResult(NamedTuple):
+    """What a finished command leaves: where, and how many problems were done now, done before, and
+    failed."""
+
+    path: Path
+    done: int
+    resumed: int
+    failed: dict[str, str]
+
+    def __repr__(self) -> str:
+        return (
+            f"<RunResult {self.path}: {self.done} problems done now, {self.resumed} before, "
+            f"{len(self.failed)} failed>"
+        )
+
+
+def run(
+    problems: Source = "samples",
+    *,
+    out: str | Path | None = None,
+    model: str | Path | MaskedDiffusionModel | None = None,
+    limit: int | None = None,
+    ids: Collection[str] | None = None,
+    skip_bad: bool = False,
+    execution: Execution | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Decode `problems` into the run directory `out`; the same call goes on where an earlier one
+    stopped.
+
+    Without `out` the directory is named after the problems and the settings, so the same call still
+    finds it.
+
+    `settings` are RunConfig's fields; those not given come from the checkpoint, then from the seed.
+    Raises ConfigError for settings that cannot be or that differ from the run in `out`,
+    ProblemError for bad problems, CheckpointError, StorageError; nothing that was published is ever
+    lost.
+    """
+    execution = execution or Execution()
+    chosen = chosen_problems(problems, skip_bad=skip_bad, limit=limit, ids=ids)
+    weights = not execution.distributed
+    plan = plan_run(
+        chosen, out=out, model=model, execution=execution, settings=settings, weights=weights
+    )
+    refuse_if_too_large(
+        plan.config,
+        plan.model,
+        n_problems=len(plan.problems),
+        out=plan.out,
+        limits=execution.limits,
+    )
+    for warning in gold_warnings(problem.answer for problem in plan.problems):
+        logger.warning(warning)
+    make_directory(plan.out)
+    with RunLock(plan.out):
+        info, known = enter_run(plan.out, plan.info, plan.problems)
+        with Session(plan.out, devices=plan.info["devices"], run_id=info["run_id"]) as session:
+
+            def report(progress: Progress) -> None:
+                session.update(progress._asdict())
+                if on_progress is not None:
+                    on_progress(progress)
+
+            return _Locked(plan, info, report).run(known)
+
+
+def estimate_run(
+    problems: Source = "samples",
+    *,
+    out: str | Path | None = None,
+    model: str | Path | MaskedDiffusionModel | None = None,
+    execution: Execution | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing;
+    raises as `run` does."""
+    chosen = chosen_problems(problems)
+    execution = execution or Execution()
+    # Where the GPUs are elsewhere nothing can be timed, and shapes are enough for the rest.
+    here = not execution.on_gpu or torch.cuda.is_available()
+    plan = plan_run(
+        chosen, out=out, model=model, execution=execution, settings=settings, weights=here
+    )
+    done: set[str] = set()
+    if (plan.out / "run.json").exists():
+        info, _ = enter_run(plan.out, plan.info, [])
+        done = completed_ids(plan.out, fingerprint=info["fingerprint"])
+    todo = [(i, p) for i, p in enumerate(plan.problems) if p.id not in done]
+    return estimate(
+        prompts_of(todo, plan.model, plan.config)[0],
+        plan.model,
+        plan.config,
+        plan.execution,
+        out=plan.out,
+    )
+
+
+class _Locked:
+    """One command at work in a run directory whose lock it holds, and its counts so far."""
+
+    def __init__(
+        self, plan: Plan, info: dict[str, Any], on_progress: Callable[[Progress], None]
+    ) -> None:
+        self._plan = plan
+        self._info = info
+        self._on_progress = on_progress
+        self._done = 0
+        self._correct = 0
+        self._resumed = 0
+        self._wanted = 0
+        self._failed: dict[str, str] = {}
+        self._started = time.perf_counter()
+        self._attrs = {
+            "run_id": info["run_id"],
+            "fingerprint": info["fingerprint"],
+            "model_fingerprint": plan.model.fingerprint,
+            "mask_token_id": plan.model.token_ids.mask,
+        }
+
+    def run(self, known: list[Problem]) -> RunResult:
+        """Resume, then decode whatever of `known` was asked for and is not done."""
+        out = self._plan.out
+        model = self._plan.model
+        config = self._plan.config
+        finished = self._resume()
+        wanted = {p.id for p in self._plan.problems}
+        todo = [(i, p) for i, p in enumerate(known) if p.id in wanted and p.id not in finished]
+        self._wanted = len(wanted)
+        self._resumed = len(wanted & finished)
+        prompts, self._failed = prompts_of(todo, model, config)
+        _write_failed(out, self._failed)
+        if config.save_logits == "hidden":
+            write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
+        if prompts and self._plan.execution.compile:
+            longest = max(len(p.token_ids) for p in prompts) + config.gen_length
+            self._plan = self._plan._replace(
+                execution=replace(self._plan.execution, longest_row=longest)
+            )
+        self._started = time.perf_counter()
+        self._report()
+        while prompts:
+            if self._plan.execution.distributed:
+                self._on_workers(prompts)
+            else:
+                self._on_one_device(prompts)
+            prompts = self._to_do_again(prompts)
+        return RunResult(out, self._done, self._resumed, self._failed)
+
+    def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
+        """A worker that was given up but lived on may have stored problems a second time; one of
+        two shards must go, and with it, now and then, a problem that no other has."""
+        repeats = set_aside_repeats(self._plan.out)
+        for name in repeats.names:
+            logger.warning("%s: set aside, it repeats problems of another shard", name)
+        again = [p for p in prompts if p.problem.id in repeats.lost]
+        self._done -= len(again)
+        return again
+
+    def _resume(self) -> set[str]:
+        resumable = resume_run(self._plan.out, fingerprint=self._info["fingerprint"])
+        for shard, why in resumable.quarantined.items():
+            logger.warning("%s: set aside, its problems are decoded again: %s", shard, why)
+        self._settle_tokens()
+        return resumable.done
+
+    def _settle_tokens(self) -> None:
+        settle_tokens(self._plan.out, self._token_text, run_id=self._info["run_id"])
+
+    def _token_text(self, token: int) -> str:
+        return str(self._plan.model.tokenizer.decode([token]))
+
+    def _report(self) -> None:
+        seconds = time.perf_counter() - self._started
+        counts = (self._done, self._resumed, len(self._failed), self._wanted, self._correct)
+        self._on_progress(Progress(*counts, seconds))
+
+    def _count(self, verdicts: list[int]) -> None:
+        self._done = self._done + len(verdicts)
+        self._correct = self._correct + verdicts.count(1)
+        self._report()
+
+    def _on_one_device(self, prompts: list[Prompt]) -> None:
+        out = self._plan.out
+        model = self._plan.model
+        writer = ShardWriter(out, attrs=self._attrs, token_text=self._token_text)
+        with contextlib.ExitStack() as last:
+            stop = last.enter_context(stopping("what is finished is written"))
+            device = Device(model, self._plan.config, self._plan.execution, writer.put, stop)
+            last.callback(
+                lambda: write_phases(
+                    out, "0", {**device.account(), "write_seconds": round(writer.seconds, 4)}
+                )
+            )
+            last.callback(writer.close)
+            last.callback(device.flush)
+            with contextlib.closing(device.decode(prompts)) as stream:
+                for one in stream:
+                    self._count([int(one.columns["verdict"])])
+
+    def _on_workers(self, prompts: list[Prompt]) -> None:
+        from .cluster.crew import decode_on_workers
+
+        out = self._plan.out
+        config = self._plan.config
+        execution = self._plan.execution
+        execution = replace(execution, device="cuda" if execution.on_gpu else "cpu")
+        local_cpu = execution.cluster is None and not execution.on_gpu
+        job = Job(
+            out=str(out.resolve()),
+            model=str(self._plan.model.path.resolve()),
+            attrs=self._attrs,
+            config=config,
+            execution=execution,
+            holder=str(this_process()),
+            threads=max(1, (os.cpu_count() or 1) // execution.workers) if local_cpu else None,
+        )
+        budget = token_budget(execution.device or "cpu", config, execution)
+        need = footprint(config, self._plan.model)
+        try:
+            self._failed |= decode_on_workers(
+                prompts, job, budget=budget, on_published=self._count, need=need
+            )
+        finally:
+            self._settle_tokens()
+            sweep_temporaries(out)
+        _write_failed(out, self._failed)
+        self._report()
+
+
+def _write_failed(out: Path, failed: dict[str, str]) -> None:
+    path = out / "failed.jsonl"
+    if failed or path.exists():
+        lines = "".join(
+            json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in failed.items()
+        )
+        replace_file(path, lambda temporary: write_file(temporary, lines.encode()))

@@ -1,0 +1,210 @@
+"""run.json: what a run directory is, written once, compared on every later run in the same
+directory.
+
+Knows files and versions, not models or decoding.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import logging
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import ADDED_LATER, ConfigError, RunConfig, fingerprint
+from ..models.loading import MaskedDiffusionModel
+from ..problems.read import Problem, ProblemError, ProblemSet, write_problems
+from ..store.disk import file_sha256, replace_file, write_file
+from ..store.drawing import DRAWING
+from ..store.errors import DamagedRun, NotARun
+from ..store.format.schema import SCHEMA_VERSION
+from ..store.format.stamp import stamped
+from ..store.read.run import PROBLEMS_DIGESTS, read_info, stored_problems
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "triton", "numpy", "h5py", "tokenizers", "safetensors")
+
+
+def describe_run(
+    config: RunConfig, model: MaskedDiffusionModel, problems: ProblemSet, *, devices: list[str]
+) -> dict[str, Any]:
+    """The content of run.json for a run that starts now."""
+    settings = config.as_dict()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": secrets.token_hex(8),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "fingerprint": fingerprint(settings, model=model.fingerprint, problems=problems.sha256),
+        "config": settings,
+        "model": {
+            "path": config.model,
+            "architecture": model.architecture,
+            "fingerprint": model.fingerprint,
+            "vocab_size": len(model.head_weight),
+            "n_candidates": model.n_candidates,
+            "mask_token_id": model.token_ids.mask,
+            "eos_token_id": model.token_ids.eos,
+            "hidden_size": model.head_weight.shape[1],
+            "dtype": config.dtype,
+        },
+        "data": {
+            "source": problems.source,
+            "sha256": problems.sha256,
+            "n_problems": len(problems.problems),
+        },
+        "drawing": DRAWING,
+        "versions": _versions(),
+        "command": sys.argv,
+        "devices": devices,
+        "has_tokens": True,
+    }
+
+
+def enter_run(
+    out: Path, fresh: Mapping[str, Any], problems: list[Problem]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Create the run directory, or come back to it: its run.json and its problems, old ones first
+    in their old order.
+
+    Raises ConfigError naming every field that differs when the directory holds another run.
+    """
+    path = out / "run.json"
+    known: list[Problem] = []
+    info = dict(fresh)
+    if path.exists():
+        info = _read(path)
+        _refuse_if_different(path, info, fresh)
+        known = _known_problems(out, info, problems)
+    elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
+        raise ConfigError(
+            f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
+        )
+    old = {p.id for p in known}
+    merged = known + [p for p in problems if p.id not in old]
+    if len(merged) != len(known) or not path.exists():
+        info = _write_problems(out, info, merged)
+    elif (
+        problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1
+    ):  # an earlier command died while the list grew
+        info = _write_info(path, info, [file_sha256(out / "problems.jsonl")])
+    return info, merged
+
+
+def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Write problems.jsonl, after its digest in run.json: whatever a crash leaves, the same command
+    goes on.
+
+    While the list grows run.json names the old digest and the new one.
+    """
+    path = out / "run.json"
+    digests = list(info.get(PROBLEMS_DIGESTS, []))
+
+    def write(temporary: Path) -> None:
+        write_problems(temporary, problems)
+        digests.append(file_sha256(temporary))
+        _write_info(path, info, digests)
+
+    replace_file(out / "problems.jsonl", write)
+    return _write_info(path, info, digests[-1:])
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a file in a directory without run.json is one that no beginning run leaves there."""
+    return name != ".lock" and not (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _write_info(path: Path, info: Mapping[str, Any], digests: list[str]) -> dict[str, Any]:
+    whole = stamped({**info, PROBLEMS_DIGESTS: digests})
+    content = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, lambda temporary: write_file(temporary, content.encode()))
+    return whole
+
+
+def _known_problems(out: Path, info: Mapping[str, Any], asked: list[Problem]) -> list[Problem]:
+    """The problems of a run that is there already. A lost or damaged problems.jsonl is written
+    again where those asked for now are surely the ones that were in it; else the error stands, for
+    their places would be guesses."""
+    path = out / "problems.jsonl"
+    try:
+        return stored_problems(out)
+    except (NotARun, DamagedRun, ProblemError) as error:
+        cause = error
+
+    def write(temporary: Path) -> None:
+        write_problems(temporary, asked)
+        if file_sha256(temporary) not in info.get(PROBLEMS_DIGESTS, []):
+            raise cause
+
+    replace_file(path, write)
+    logger.warning(
+        "%s; it was written again from the problems asked for, which are the same", cause
+    )
+    return asked
+
+
+def _read(path: Path) -> dict[str, Any]:
+    info = read_info(path.parent)
+    if "fingerprint" not in info:
+        raise ConfigError(f"{path}: not a diffengine run; give --out another directory")
+    return info
+
+
+def _refuse_if_different(path: Path, info: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    if info["fingerprint"] == fresh["fingerprint"]:
+        return
+    old = ADDED_LATER | info.get("config", {})
+    new = fresh["config"]
+    names = [k for k in new if k != "model" and old.get(k) != new[k]]
+    differing = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in names]
+    for part, field in (("model", "fingerprint"), ("data", "sha256")):
+        there = info.get(part, {})
+        now = fresh[part]
+        if there.get(field) != now[field]:
+            label = "path" if part == "model" else "source"
+            differing.append(
+                f"  {part}: {there.get(label)!r} ({there.get(field, '')[:12]}) there, "
+                f"{now[label]!r} ({now[field][:12]}) now"
+            )
+    raise ConfigError(
+        f"{path.parent}: holds a run with other settings; nothing was changed:\n"
+        + "\n".join(differing)
+        + "\nuse the same settings to continue it, or another --out"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "diffengine": _package("diffengine")}
+    found |= {name: _package(name) for name in PACKAGES}
+    found["git"] = _git()
+    return {k: v for k, v in found.items() if v}
+
+
+def _package(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _git() -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

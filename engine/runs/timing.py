@@ -1,0 +1,73 @@
+"""How fast a device decodes: a few timed steps of the largest batch that prompts make, in as much
+memory as there is.
+
+Knows nothing of disks or of what an estimate makes of the rate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from ..config import ConfigError, RunConfig
+from ..decoding.loop import decode_step
+from ..decoding.phases import Phases
+from ..models.loading import MaskedDiffusionModel
+from ..prompts.prompt import Prompt
+from .device import by_length, free_cached_memory, set_up
+
+TIMED_STEPS = 2
+
+
+class Timing(NamedTuple):
+    """Tokens a second of the timed steps, the token budget they were taken at, and forward passes
+    of a problem."""
+
+    rate: float
+    budget: int
+    performed: int
+
+
+def timed_steps(
+    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int
+) -> Timing:
+    """Steps of the largest batch that these prompts make within `budget`, after one to warm up.
+
+    As a run does, halves the budget once where memory runs out; raises ConfigError where half is
+    too much as well.
+    """
+    for tried in (budget, max(1, budget // 2)):
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return _timed(prompts, model, config, budget=tried)
+        free_cached_memory(model.device)  # here, where the frames that held the batch are gone
+    raise ConfigError(
+        f"out of memory in a timed step, with {budget} tokens in flight and with half of that; a "
+        "run would fail alike: "
+        "give a smaller --token-budget, a shorter --gen-length, or another device"
+    )
+
+
+def _timed(
+    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int
+) -> Timing:
+    ordered = by_length(prompts)[::-1]
+    desk = set_up(ordered, model, config, budget=budget)
+    waiting = iter(ordered)
+    taken = 0.0
+    tokens = 0
+    for i in range(1 + TIMED_STEPS):
+        if not desk.canvas.fill(waiting):
+            break
+        started = time.perf_counter()
+        now = sum(desk.canvas.prompt_lengths) + len(desk.canvas.rows) * config.gen_length
+        decode_step(model, *desk, Phases(model.device))
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        if i > 0 or not desk.canvas.rows:
+            taken = taken + time.perf_counter() - started
+            tokens = tokens + now
+    return Timing(tokens / taken, budget, sum(desk.policy.performed))

@@ -1,0 +1,1 @@
+"""Finding damage, setting it aside, and what is already done."""

@@ -1,0 +1,208 @@
+"""What one shard says about itself without its numbers being read: attributes, sizes, variables,
+problem ids.
+
+Also the list of a run's shards checked against its manifests. Knows nothing of rows of a run or of
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from ..errors import DamagedRun, NotARun
+from ..write.manifest import Manifests, read_manifests
+from ..write.shard import shards_dir
+from .columns import dims_of
+from .elements import is_bfloat16, is_string
+from .schema import SCHEMA_VERSION, VARIABLES
+from .seal import is_sealed, seal_fault
+
+BASE_VERSION = "1.0"
+"""Variables that came with a later minor version may be missing in the older shards of a run."""
+
+MOVED = ("hidden_sum",)
+"""Variables that later versions keep in files of their own, see `hidden_sums`."""
+
+VERIFY = "run `diffengine verify --repair` on the run, then the same `diffengine run` command again"
+
+
+class Header(NamedTuple):
+    """One shard. `places` are its problems' places in problems.jsonl, from 0.
+
+    `stored` maps each variable to its type on disk: a numpy name, `bfloat16` or `str`.
+    """
+
+    path: Path
+    run_id: str
+    fingerprint: str
+    problem_ids: tuple[str, ...]
+    places: tuple[int, ...]
+    sizes: dict[str, int]
+    stored: dict[str, str]
+
+
+def shard_paths(run_dir: Path) -> list[Path]:
+    """The published shards, in name order (a run without any has none)."""
+    return sorted(
+        path for path in shards_dir(run_dir).glob("*.h5") if not path.name.startswith(".")
+    )
+
+
+def read_header(path: Path) -> Header:
+    """The header of a shard; DamagedRun if it cannot be opened, is not complete, or does not fit
+    the schema."""
+    try:
+        if fault := seal_fault(path):  # before HDF5 sees it: a damaged file may hang or crash it
+            raise DamagedRun(f"shard {path}: {fault}; {VERIFY}")
+        with h5py.File(path, "r") as file:
+            return _header(path, file)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, DamagedRun):
+            raise
+        raise DamagedRun(f"shard {path} cannot be read: {error}; {VERIFY}") from error
+
+
+def _header(path: Path, file: h5py.File) -> Header:
+    """From names, scales and one variable of each dtype that varies: opening all forty would take
+    far longer."""
+    _check_root(path, file)
+    names = set(file)
+    missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
+    if missing:
+        raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
+    kinds = {"model": stored_type(file["state_masked"])}
+    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
+    stored = {
+        name: kinds.get(row.dtype, row.dtype) for name, row in VARIABLES.items() if name in names
+    }
+    sizes = {
+        dim: len(file[dim])
+        for dim in dict.fromkeys(dim for name in stored for dim in dims_of(name))
+    }
+    ids = tuple(file["problem_id"].asstr()[...])
+    if not len(ids) == sizes["problem"] == int(file.attrs["n_problems"]):
+        raise DamagedRun(
+            f"shard {path} says n_problems {file.attrs['n_problems']} but holds {len(ids)}; "
+            f"{VERIFY}"
+        )
+    places = tuple(np.asarray(file["index"][...]).tolist())
+    return Header(
+        path, str(file.attrs["run_id"]), str(file.attrs["fingerprint"]), ids, places, sizes, stored
+    )
+
+
+def structure_faults(file: h5py.File, header: Header) -> list[str]:
+    """Variables whose type or shape is not what the header concluded."""
+    faults = []
+    for name, kind in header.stored.items():
+        shape = tuple(header.sizes[dim] for dim in dims_of(name))
+        if file[name].shape != shape or stored_type(file[name]) != kind:
+            faults.append(
+                f"{name} is {stored_type(file[name])} {file[name].shape}, expected {kind} {shape}"
+            )
+    return faults
+
+
+def _check_root(path: Path, file: h5py.File) -> None:
+    if not file.attrs.get("complete"):
+        raise DamagedRun(
+            f"shard {path} was not written to its end (no attribute `complete`); {VERIFY}"
+        )
+    if file.attrs.get("sealed") and not is_sealed(path):
+        raise DamagedRun(
+            f"shard {path} has lost its seal: its end was cut off or changed; {VERIFY}"
+        )
+    version = str(file.attrs["schema_version"])
+    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise DamagedRun(
+            f"shard {path} has schema version {version}, this diffengine reads {SCHEMA_VERSION}; "
+            "use a matching version"
+        )
+
+
+def stored_type(dataset: h5py.Dataset) -> str:
+    """The type of a dataset: `str`, `bfloat16`, or its numpy name."""
+    if is_string(dataset):
+        return "str"
+    return "bfloat16" if is_bfloat16(dataset) else str(dataset.dtype.name)
+
+
+def read_headers(run_dir: Path) -> list[Header]:
+    """Headers of all shards in name order; DamagedRun on a missing or cut shard, or on shards that
+    do not fit."""
+    if not run_dir.is_dir():
+        raise NotARun(f"no such run directory: {run_dir}")
+    manifests = read_manifests(
+        run_dir
+    )  # before the shards: a writer at work publishes a shard before its line
+    paths = shard_paths(run_dir)
+    check_files(run_dir, paths, manifests)
+    headers = [read_header(path) for path in paths]
+    for header in headers[1:]:
+        _check_alike(headers[0], header)
+    return headers
+
+
+def check_files(run_dir: Path, paths: list[Path], manifests: Manifests) -> None:
+    """DamagedRun if a shard that a manifest names is not there, or has another size than the
+    manifest says."""
+    there = {path.name: path for path in paths}
+    missing = [name for name in manifests.entries if name not in there]
+    if missing:
+        shown = ", ".join(missing[:5]) + (
+            f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        )
+        raise DamagedRun(
+            f"{run_dir} lacks {len(missing)} shards that its manifest names: {shown}; copy them "
+            f"back, or {VERIFY}"
+        )
+    for name, entry in manifests.entries.items():
+        size = there[name].stat().st_size
+        if size != entry.bytes:
+            raise DamagedRun(
+                f"shard {there[name]} has {size:,} bytes, its manifest says {entry.bytes:,}; copy "
+                f"it again, or {VERIFY}"
+            )
+
+
+def check_belongs(header: Header, info: Mapping[str, Any], run_dir: Path) -> None:
+    """DamagedRun if a shard is not of the run that run.json (`info`) describes."""
+    for name, value in (("fingerprint", header.fingerprint), ("run_id", header.run_id)):
+        if info.get(name, value) != value:
+            raise DamagedRun(
+                f"shard {header.path} is of another run: its {name} is {value}, "
+                f"{run_dir / 'run.json'} says "
+                f"{info[name]}; put back the file that belongs here, or {VERIFY}"
+            )
+
+
+def _check_alike(first: Header, other: Header) -> None:
+    both = f"shards {first.path.name} and {other.path.name}"
+    if other.fingerprint != first.fingerprint:
+        raise DamagedRun(
+            f"{both} come from different configurations ({first.fingerprint} and "
+            f"{other.fingerprint}); "
+            "use one directory for each"
+        )
+    differing = sorted(
+        {
+            name
+            for name, _ in other.stored.items() ^ first.stored.items()
+            if VARIABLES[name].since == BASE_VERSION and name not in MOVED
+        }
+    )
+    if differing:
+        raise DamagedRun(f"{both} differ in what they store: {', '.join(differing)}; {VERIFY}")
+    fixed = {dim for dim in first.sizes if dim not in ("problem", "answer_token")}
+    wrong = [
+        f"{dim} {first.sizes[dim]} and {other.sizes[dim]}"
+        for dim in sorted(fixed)
+        if first.sizes[dim] != other.sizes[dim]
+    ]
+    if wrong:
+        raise DamagedRun(f"{both} differ in size: {', '.join(wrong)}; {VERIFY}")

@@ -1,0 +1,1 @@
+"""Reading a run lazily, as one labelled view over all shards."""

@@ -1,0 +1,1 @@
+"""Writing once: shards, their manifest, sums of hidden states."""

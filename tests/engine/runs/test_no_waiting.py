@@ -1,0 +1,196 @@
+"""No step of decoding waits for the device: nothing in it needs a value on the host, whatever the
+sampler.
+
+On a CPU nothing waits, so operations that would are refused as they are dispatched; on CUDA the
+driver itself says. The statistics are left out: a CPU has its own way to them, and
+tests/kernels/test_capture.py asks this of a GPU's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from diffengine.engine.config import RunConfig
+from diffengine.engine.decoding.loop import decode_step
+from diffengine.engine.decoding.phases import Phases
+from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.prompts.prompt import Prompt
+from diffengine.engine.runs.device import Desk, set_up
+from diffengine.engine.runs.run import BUNDLED
+from diffengine.kernels import head, transfer
+
+WAITING = {
+    "_local_scalar_dense", "nonzero", "nonzero_numpy", "argwhere", "masked_select", "_unique2", "unique_dim",
+    "unique_consecutive", "equal", "is_nonzero", "bincount", "count_nonzero", "repeat_interleave.Tensor",
+}  # fmt: skip
+FROM_HOST = {"tensor", "as_tensor", "from_numpy", "asarray"}
+TO_HOST = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__"}
+
+GRID: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "more steps than tokens": {"steps": 10},
+    "random": {"remasking": "random"},
+    "warm": {"temperature": 0.7},
+    "guided": {"cfg_scale": 1.5},
+    "no eos": {"logits_eos_inf": True},
+    "eos last": {"confidence_eos_eot_inf": True},
+    "eos last warm": {"confidence_eos_eot_inf": True, "temperature": 0.5},
+    "full": {"save_logits": "full"},
+    "nothing kept": {"save_logits": "none"},
+}
+
+
+class Refusing(TorchDispatchMode):
+    """Raises at an operation that needs a value of the device on the host."""
+
+    asleep = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.asleep:
+            return func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        overload = f"{name}.{func._overloadname}"
+        if name in WAITING or overload in WAITING:
+            raise AssertionError(f"{overload} would wait for the device")
+        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+            for index in args[1]:
+                if index is not None and index.dtype in (torch.bool, torch.uint8):
+                    raise AssertionError(f"{overload} with a mask would wait for the device")
+        return func(*args, **(kwargs or {}))
+
+
+class RefusingCopies(TorchFunctionMode):
+    """Raises where a tensor's value goes to the host, or a host list to the device by another way
+    than `transfer.on_device`, whose memory is pinned."""
+
+    allowed = False
+    asleep = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = "" if self.asleep else getattr(func, "__name__", "")
+        if name in FROM_HOST and not self.allowed:
+            raise AssertionError(f"torch.{name} makes a tensor in memory that is not pinned")
+        if name in TO_HOST:
+            raise AssertionError(f"{name} would wait for the device")
+        if name in ("__getitem__", "__setitem__"):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(one, list) for one in index):
+                raise AssertionError(f"{name} with a list copies it from memory that is not pinned")
+        return func(*args, **(kwargs or {}))
+
+
+def config_of(changes: dict[str, Any], record: str, numerics: str) -> RunConfig:
+    base = RunConfig(
+        model="test", steps=6, gen_length=6, block_length=3, record=record, numerics=numerics
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def step_to_the_end(model: MaskedDiffusionModel, desk: Desk, prompts: list[Prompt]) -> int:
+    """Steps of a canvas whose rows leave and enter half way; the number of steps."""
+    waiting, steps, phases = iter(prompts), 0, Phases(model.device)
+    while desk.canvas.fill(waiting):
+        decode_step(model, *desk, phases)
+        steps += 1
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "numerics"),
+    list(itertools.product(GRID, ["all", "masked"], ["default", "reference"])),
+)
+def test_no_step_needs_a_value_on_the_host(
+    bundled_model: MaskedDiffusionModel,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    record: str,
+    numerics: str,
+    prompts_of: Any,
+) -> None:
+    config = config_of(GRID[name], record, numerics)
+    prompts = prompts_of(bundled_model, config.gen_length)[:4]
+    desk = set_up(prompts, bundled_model, config, budget=70)
+    copies, refusing, real = RefusingCopies(), Refusing(), torch.tensor
+    statistics = head.logit_stats
+
+    def unwatched(*arguments: Any, **options: Any) -> Any:
+        copies.asleep = refusing.asleep = True
+        try:
+            return statistics(*arguments, **options)
+        finally:
+            copies.asleep = refusing.asleep = False
+
+    monkeypatch.setattr(head, "logit_stats", unwatched)
+
+    def pinned(values: list[int], **more: Any) -> torch.Tensor:
+        copies.allowed = True
+        try:
+            return real(values, **more)
+        finally:
+            copies.allowed = False
+
+    monkeypatch.setattr(transfer, "torch", SimpleNamespace(tensor=pinned))
+    with copies, refusing:
+        assert step_to_the_end(bundled_model, desk, prompts) > config.gen_length
+
+
+@pytest.mark.parametrize("sin", [
+    lambda x: x.sum().item(), lambda x: bool((x > 0).all()), lambda x: x[x > 0], lambda x: x.nonzero(),
+    lambda x: x.masked_select(x > 0), lambda x: x.unique(), lambda x: x.tolist(), lambda x: x[[0, 1]],
+    lambda x: x.new_zeros(3).index_put_((x > 0,), x.sum()), lambda x: torch.tensor([1, 2]),
+])  # fmt: skip
+def test_the_check_sees_what_it_should(sin: Any) -> None:
+    x = torch.arange(3.0)
+    with pytest.raises(AssertionError, match="would wait|not pinned"), RefusingCopies(), Refusing():
+        sin(x)
+
+
+@pytest.mark.parametrize("record", ["all", "masked"])
+@pytest.mark.parametrize("numerics", ["default", "reference"])
+@pytest.mark.parametrize("name", list(GRID))
+def test_the_host_counts_masked_positions_as_the_device_does(
+    bundled_model: MaskedDiffusionModel, name: str, numerics: str, record: str, prompts_of: Any
+) -> None:
+    config = config_of(GRID[name], record, numerics)
+    prompts = prompts_of(bundled_model, config.gen_length)
+    desk = set_up(prompts, bundled_model, config, budget=120)
+    waiting, known = iter(prompts), 0
+    while desk.canvas.fill(waiting):
+        counts = (desk.canvas.generated == desk.canvas.mask_id).sum(1).tolist()
+        for row, count in zip(desk.canvas.rows, counts, strict=True):
+            assert row.n_masked in (count, None)
+            known += row.n_masked is not None and 0 < row.n_masked < config.gen_length
+        at = desk.canvas.masked_at()
+        if at is not None:
+            assert torch.equal(at, desk.canvas.masked.nonzero().squeeze(1))
+        decode_step(bundled_model, *desk, Phases(bundled_model.device))
+    assert (known > 0) == (numerics == "default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("record", ["all", "masked"])
+@pytest.mark.parametrize("numerics", ["default", "reference"])
+@pytest.mark.parametrize("name", list(GRID))
+def test_on_cuda_no_step_synchronises(
+    name: str, numerics: str, record: str, prompts_of: Any
+) -> None:
+    model = load_model(BUNDLED, device="cuda")
+    config = dataclasses.replace(config_of(GRID[name], record, numerics), dtype="bfloat16")
+    prompts = prompts_of(model, config.gen_length)
+    step_to_the_end(
+        model, set_up(prompts, model, config, budget=70), prompts
+    )  # compiles and warms up
+    desk = set_up(prompts, model, config, budget=70)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert step_to_the_end(model, desk, prompts) > config.gen_length
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,51 @@
+"""docs/format.md says what the schema says, and its examples run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from diffengine.engine.store.format.columns import dims_of
+from diffengine.engine.store.format.image import COORDINATES
+from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES
+
+FORMAT = (Path(__file__).parents[4] / "docs" / "format.md").read_text("utf-8")
+
+
+def table_row(name: str) -> str:
+    row = VARIABLES[name]
+    flags = (
+        ": " + ", ".join(f"{number} {flag}" for number, flag in enumerate(row.flags))
+        if row.flags
+        else ""
+    )
+    optional = " (optional)" if row.optional else ""
+    return (
+        f"| `{name}`{optional} | {', '.join(dims_of(name))} | {row.dtype} | {row.units} | "
+        f"{row.long_name}{flags} |"
+    )
+
+
+def test_the_table_is_the_schema() -> None:
+    shards = re.split(r"^## ", FORMAT, flags=re.MULTILINE)[1:]
+    (section,) = [part for part in shards if part.startswith("Shards\n")]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [table_row(name) for name in VARIABLES]
+
+
+def test_the_page_names_this_version_and_every_dimension() -> None:
+    assert f"`schema_version` {SCHEMA_VERSION.split('.')[0]}.x" in FORMAT
+    assert {dim for name in VARIABLES for dim in dims_of(name)} == set(COORDINATES)
+    assert all(f"`{dim}`" in FORMAT for dim in COORDINATES)
+
+
+def test_the_examples_run(stored: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    os.symlink(stored, tmp_path / "runs" / "x")
+    shard = sorted((stored / "shards").glob("0-*.h5"))[0].name
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", FORMAT, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block.replace("0-000000-1a2b3c4d.h5", shard), "format.md", "exec"), {})
