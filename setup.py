@@ -64,7 +64,17 @@ setup(
         "math": ["math-verify"],
         "parquet": ["pyarrow"],
         "xarray": ["xarray", "h5netcdf"],
-        "test": ["pytest", "ruff", "mypy", "xarray", "h5netcdf", "math-verify", "pyarrow"],
+        # xdist passes the tests on both cores of a small machine.
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "xarray",
+            "h5netcdf",
+            "math-verify",
+            "pyarrow",
+        ],
     },
     entry_points={"console_scripts": ["diffengine = diffengine.engine.cli.command_line:main"]},
 )

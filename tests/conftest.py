@@ -104,15 +104,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--faults-seed", type=int, default=0, help="Seed of the sample.")
 
 
+LONGEST = "ray"
+TOGETHER = {
+    "engine/runs/cluster/test_": LONGEST,
+    "engine/runs/test_driver.py": LONGEST,
+    "engine/runs/test_nth_write.py": "nth write",
+    "engine/runs/test_damage.py": "damage",
+    "engine/runs/test_faults.py": "faults",
+    "engine/likelihood/test_journal.py": "journal",
+    "kernels/test_ptx.py": "ptx",
+    "analysis/test_provenance.py": "provenance",
+    "analysis/show/test_report.py": "report",
+    "test_dense_parity.py": "dense parity",
+}
+"""Tests that one process of `pytest -n 2 --dist loadgroup` passes, by the beginning of their path:
+two Rays at once would starve each other, and the others share what is dear to set up."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `gpu` on a machine without one; they are counted as deselected, not as
-    passed."""
-    needy = [item for item in items if item.get_closest_marker("gpu")]
-    if not needy:
-        return
+    """Leave out tests marked `gpu` where there is none (they count as deselected, not as passed),
+    and keep together what belongs together, the longest first."""
     if not torch.cuda.is_available():
+        needy = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    for item in items:
+        if group := _group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    if config.getoption("dist", "no") == "loadgroup":
+        items.sort(key=lambda item: _group_of(item) != LONGEST)
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    path = item.path.relative_to(ROOT / "tests").as_posix()
+    return next((group for start, group in TOGETHER.items() if path.startswith(start)), None)
 
 
 @pytest.fixture
