@@ -24,7 +24,8 @@ from ..answers.span import token_span
 from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
-from ..store.format.schema import VERDICTS
+from ..store.format.schema import missing
+from ..store.format.verdicts import VERDICTS
 from .canvas import Canvas, Row, Update
 from .null_beliefs import NullBeliefs
 from .trajectory import all_logits, answer_states, cka_of, masked_states
@@ -139,13 +140,7 @@ class Recorder:
 
     def _clear(self, slot: int) -> None:
         for values in self._slots.values():
-            values[slot] = (
-                float("nan")
-                if values.is_floating_point()
-                else -1
-                if values.dtype == torch.int32
-                else 0
-            )
+            values[slot] = missing(values.dtype)
         self._targets[slot] = -1
         self._last_step[slot] = 0
 
@@ -258,7 +253,7 @@ class Recorder:
         return text, {
             "extracted_answer": result.extracted or "",
             "grade_rule": result.rule,
-            "verdict": np.uint8(VERDICTS.index(result.verdict)),
+            "verdict": np.uint8(VERDICTS[result.verdict].code),
             "answer_start": np.int32(start),
             "answer_end": np.int32(end),
         }

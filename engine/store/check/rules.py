@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..format.schema import VERDICTS
+from ..format.verdicts import VERDICTS
 
 ROUNDING = 1e-4
 """Absolute slack in nats and bits for float32 arithmetic over a vocabulary."""

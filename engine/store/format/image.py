@@ -17,7 +17,7 @@ import numpy as np
 from .columns import CheckedColumns, dims_of, storable
 from .elements import STRING, bfloat16_type
 from .encoded import write_encoded
-from .schema import VARIABLES
+from .schema import VARIABLES, missing
 
 LIBVER = ("v108", "v108")
 GZIP_LEVEL = 4
@@ -129,7 +129,7 @@ def variable_attrs(name: str) -> dict[str, Any]:
     if row.dtype != "str":
         attrs["units"] = row.units
     if row.dtype == "int32":
-        attrs["pad_value"] = np.int32(-1)
+        attrs["pad_value"] = np.int32(missing(row.dtype))
     if row.flags:
         attrs["flag_values"] = np.arange(len(row.flags), dtype=np.uint8)
         attrs["flag_meanings"] = " ".join(row.flags)

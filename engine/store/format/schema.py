@@ -8,7 +8,10 @@ integers; `_FillValue` is never set, because it makes readers turn integers into
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
+
+from .verdicts import VERDICTS
 
 SCHEMA_VERSION = "1.1"
 
@@ -34,7 +37,21 @@ class Variable(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
-VERDICTS = ("wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous")
+def missing(dtype: object) -> float:
+    """What stands where there is no number of `dtype`, a numpy or torch dtype or its name.
+
+    NaN in floats, -1 in signed integers, 0 in unsigned ones and booleans; text has "" instead.
+    Raises TypeError for what holds no numbers.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name.startswith(("float", "bfloat")):
+        return math.nan
+    if name.startswith("int"):
+        return -1
+    if name.startswith(("uint", "bool")):
+        return 0
+    raise TypeError(f"{dtype} is no type of numbers, so no number can stand for a missing one")
+
 
 _AT = ("step", "position")
 
@@ -47,7 +64,7 @@ VARIABLES: dict[str, Variable] = {
         (), "str", "", "answer found in the generated text, empty if none"
     ),
     "grade_rule": Variable((), "str", "", "rule by which the answer was extracted and compared"),
-    "verdict": Variable((), "uint8", "1", "graded answer", flags=VERDICTS),
+    "verdict": Variable((), "uint8", "1", "graded answer", flags=tuple(VERDICTS)),
     "answer_start": Variable(
         (), "int32", "position", "first position of the extracted answer, -1 if none"
     ),
