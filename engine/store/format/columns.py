@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ColumnsError
-from .schema import VARIABLES, Variable, missing
+from .schema import VARIABLES, missing
+from .variable import Variable
 
 Column = np.ndarray | Sequence[str]
 

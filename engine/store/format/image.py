@@ -22,7 +22,6 @@ from .schema import VARIABLES, missing
 LIBVER = ("v108", "v108")
 GZIP_LEVEL = 4
 CHUNK_BYTES = 4 << 20
-_NOISY = ("hidden", "logits", "hidden_sum")
 
 COORDINATES = {
     "problem": "place of the problem in problems.jsonl, from 0",
@@ -95,7 +94,7 @@ def _write_numbers(
     dataset = h5py.h5d.create(
         file.id, name.encode(), kind, h5py.h5s.create_simple(array.shape), layout
     )
-    if name in _NOISY:
+    if VARIABLES[name].is_noise:
         write_encoded(dataset, array, chunk)
     else:
         dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
