@@ -6,11 +6,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.format.verdicts import (
+    AMBIGUOUS,
+    CORRECT,
+    NO_ANSWER_EXTRACTED,
+    NO_GOLD_ANSWER,
+    WRONG,
+)
 from ..results import Quantity
 from ..shares import share
 
-WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS = range(5)
-"""Values of the recorded variable `verdict`."""
+__all__ = [
+    "AMBIGUOUS",
+    "CORRECT",
+    "NO_ANSWER_EXTRACTED",
+    "NO_GOLD_ANSWER",
+    "WRONG",
+    "Counts",
+    "accuracy",
+    "count",
+]
 
 
 class Counts(NamedTuple):

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..problems.formats import last_boxed
+from ..store.format.verdicts import VerdictName
 from .ambiguous import Ambiguous, ambiguous_numbers, readings
 from .numbers import MOST_DIGITS, numbers, parse_value, same_text
 from .symbolic import same_expression
-
-Verdict = Literal["wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous"]
 
 _ANSWER_IS = re.compile(
     r"\banswers?\b[*_]*(?:\s*\([^()\n]*\))?\s*(?:(?:is|are)\b(?!\s*not\b)|:|=)[\s:*_]*",
@@ -45,7 +44,7 @@ class Grade(NamedTuple):
     gold answer.
     """
 
-    verdict: Verdict
+    verdict: VerdictName
     extracted: str
     start: int
     end: int
@@ -190,7 +189,7 @@ def _after_answer_is(text: str) -> list[_Span]:
     return spans
 
 
-def _compare(extracted: str, gold: str) -> tuple[Verdict, str]:
+def _compare(extracted: str, gold: str) -> tuple[VerdictName, str]:
     found = parse_value(extracted)
     wanted = parse_value(gold)
     if found is not None and wanted is not None:

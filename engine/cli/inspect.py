@@ -20,6 +20,13 @@ def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
     from ..runs.session import read_sessions, read_status
     from ..store import coverage, open_run
+    from ..store.format.verdicts import (
+        AMBIGUOUS,
+        CORRECT,
+        NO_ANSWER_EXTRACTED,
+        NO_GOLD_ANSWER,
+        WRONG,
+    )
     from ..store.sizes import size_text
 
     run = open_run(path)
@@ -31,11 +38,11 @@ def inspect(path: Path, as_json: bool) -> None:
         "stored": len(run),
         "asked": len(run.problems),
         "missing": len(held.pending) + len(held.given_up),
-        "correct": verdicts.count(1),
-        "wrong": verdicts.count(0),
-        "no_answer_extracted": verdicts.count(2),
-        "no_gold_answer": verdicts.count(3),
-        "ambiguous": verdicts.count(4),
+        "correct": verdicts.count(CORRECT),
+        "wrong": verdicts.count(WRONG),
+        "no_answer_extracted": verdicts.count(NO_ANSWER_EXTRACTED),
+        "no_gold_answer": verdicts.count(NO_GOLD_ANSWER),
+        "ambiguous": verdicts.count(AMBIGUOUS),
         "problem_seconds": round(float(seconds), 1),
         "shard_bytes": sum(f.stat().st_size for f in (path / "shards").glob("*.h5")),
         "config": run.info["config"],

@@ -18,6 +18,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
 from ..signals import Stop
 from ..store.drawing import draw_key
+from ..store.format.schema import missing
 from .canvas import Canvas, Packed, Row
 from .phases import Phases
 from .recorder import Finished, Leaving, Recorder
@@ -170,14 +171,10 @@ def _read(
 
 
 def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:
-    full = column.new_full((n, *column.shape[1:]), _missing(column))
+    full = column.new_full((n, *column.shape[1:]), missing(column.dtype))
     full[read] = column
     return full
 
 
 def _only(column: Tensor, rows: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (column.ndim - 1)), column, _missing(column))
-
-
-def _missing(column: Tensor) -> float | int:
-    return float("nan") if column.is_floating_point() else 0 if column.dtype == torch.uint8 else -1
+    return torch.where(rows.view(-1, *[1] * (column.ndim - 1)), column, missing(column.dtype))

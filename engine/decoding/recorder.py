@@ -24,20 +24,14 @@ from ..answers.span import token_span
 from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
-from ..store.format.schema import VERDICTS
+from ..store.format.schema import VARIABLES, variables_in_flight
+from ..store.format.verdicts import VERDICTS
 from .canvas import Canvas, Row, Update
 from .null_beliefs import NullBeliefs
+from .slots import SEEN_MASKED, Slots
 from .trajectory import all_logits, answer_states, cka_of, masked_states
 
-FLOATS = {
-    "logprob": "",
-    "margin": "margin",
-    "logsumexp": "lse",
-    "entropy": "entropy",
-    "kl": "kl",
-    "logit_mean": "mean",
-    "logit_std": "std",
-}
+HIDDEN = "hidden"
 
 
 class Finished(NamedTuple):
@@ -84,28 +78,23 @@ class Recorder:
         self.null = null
         self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
         self.geometry = geometry or LogitGeometry(model.head_weight)
-        shape = (capacity, config.steps, config.gen_length)
         device = model.device
-        ids = {
-            "token": torch.int32,
-            "prediction": torch.int32,
-            "committed": torch.uint8,
-            "seen_masked": torch.bool,
-        }
-        self._slots = {
-            name: torch.zeros(shape, dtype=dtype, device=device) for name, dtype in ids.items()
-        }
-        floats = {name: shape for name in FLOATS} | {"answer_logprob": (*shape, n_answer)}
-        for name, size in floats.items():
-            self._slots[name] = torch.full(size, float("nan"), device=device)
-        hidden = (*shape, model.head_weight.shape[1])
-        self._slots["hidden"] = torch.full(hidden, float("nan"), dtype=model.dtype, device=device)
-        if self.topk:
-            dtype = model.logits_dtype(config.logits_dtype)
-            self._slots["topk_id"] = torch.zeros(
-                (*shape, self.topk), dtype=torch.int32, device=device
-            )
-            self._slots["topk_logit"] = torch.zeros((*shape, self.topk), dtype=dtype, device=device)
+        self._slots = Slots(
+            variables_in_flight(config),
+            capacity=capacity,
+            sizes={
+                "step": config.steps,
+                "position": config.gen_length,
+                "answer_token": n_answer,
+                "k": self.topk,
+                "feature": model.head_weight.shape[1],
+            },
+            dtypes={
+                "model": model.dtype,
+                "logits": model.logits_dtype(config.logits_dtype),
+            },
+            device=device,
+        )
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._known: dict[int, Row] = {}
@@ -132,20 +121,13 @@ class Recorder:
     def previous_hidden(self, canvas: Canvas) -> Tensor:
         """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
         slots = self._slot_index(canvas)
-        return self._slots["hidden"][slots, self._last_step[slots]].flatten(0, 1)
+        return self._slots.tensors[HIDDEN][slots, self._last_step[slots]].flatten(0, 1)
 
     def _slot_index(self, canvas: Canvas) -> Tensor:
         return canvas.on_device([row.slot for row in canvas.rows])
 
     def _clear(self, slot: int) -> None:
-        for values in self._slots.values():
-            values[slot] = (
-                float("nan")
-                if values.is_floating_point()
-                else -1
-                if values.dtype == torch.int32
-                else 0
-            )
+        self._slots.clear(slot)
         self._targets[slot] = -1
         self._last_step[slot] = 0
 
@@ -154,22 +136,15 @@ class Recorder:
         update [B, G]."""
         slots = self._slot_index(canvas)
         steps = canvas.on_device(canvas.steps)
-        shape = canvas.generated.shape
-        values = {
+        values = _of_statistics(stats)
+        values |= {
             "token": torch.where(update.commit, update.token, canvas.generated),
-            "prediction": stats.top1_id,
             "committed": update.commit,
-            "seen_masked": canvas.generated == canvas.mask_id,
-            "hidden": hidden,
             "logprob": stats.top1_logit - stats.lse,
-            "answer_logprob": stats.target_logprob,
-            **{name: getattr(stats, source) for name, source in FLOATS.items() if source},
+            "hidden": hidden,
+            SEEN_MASKED: canvas.generated == canvas.mask_id,
         }
-        if self.topk:
-            values |= {"topk_id": stats.topk_id, "topk_logit": stats.topk_logit}
-        for name, value in values.items():
-            into = self._slots[name]
-            into[slots, steps] = value.reshape(*shape, *into.shape[3:]).to(into.dtype)
+        self._slots.write(slots, steps, values)
         self._last_step[slots] = steps
         for row in canvas.rows:
             self._walked[row.slot].append(row.step)
@@ -180,35 +155,46 @@ class Recorder:
         Its slot must stay untouched until `complete`.
         """
         seconds = time.perf_counter() - row.entered
-        slot = {name: values[row.slot] for name, values in self._slots.items()}
+        slot = self._slots.row(row.slot)
         to_host = self._copies.array
-        token = to_host(slot.pop("token"))
+        token = to_host(slot["token"])
         token_ready = self._copies.ready()  # grading waits for the tokens alone
 
-        seen = slot.pop("seen_masked")
-        hidden = slot.pop("hidden")
+        columns: dict[str, Any] = {
+            name: to_host(values) for name, values in slot.items() if self._is_column(name)
+        }
         walked = self._walked[row.slot]
-        performed = ~hidden[:, 0, 0].isnan()
-        columns: dict[str, Any] = {name: to_host(values) for name, values in slot.items()}
-        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
-        columns |= {name: to_host(values) for name, values in similarity.items()}
+        reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked)
+        columns |= {name: to_host(values) for name, values in reduced.items()}
+
+        targets = self._targets[row.slot]
         columns |= {
-            "state_masked": to_host(masked_states(hidden, seen).to(hidden.dtype)),
-            "performed": to_host(performed.to(torch.uint8)),
-            "n_masked": to_host(torch.where(performed, seen.sum(-1), -1).int()),
-            "answer_token_id": to_host(self._targets[row.slot].int()),
-            "null_answer_logprob": to_host(self.null.of(self._targets[row.slot])),
+            "answer_token_id": to_host(targets.int()),
+            "null_answer_logprob": to_host(self.null.of(targets)),
             "prompt_length": np.int32(row.prompt_length),
             "n_forwards": np.int32(row.n_forwards),
             "seconds": np.float32(seconds),
             "problem_id": row.prompt.problem.id,
             "index": np.int32(row.prompt.place),
         }
-        if self.config.save_logits == "hidden":
-            columns["hidden"] = to_host(hidden)
-        if self.config.save_logits == "full":
-            columns["logits"] = all_logits(hidden, self.model.head_weight)
-        return Leaving(row, hidden, token, token_ready, walked, columns)
+        if VARIABLES["logits"].is_stored(self.config):
+            columns["logits"] = all_logits(slot[HIDDEN], self.model.head_weight)
+        return Leaving(row, slot[HIDDEN], token, token_ready, walked, columns)
+
+    def _is_column(self, name: str) -> bool:
+        """Whether what a slot holds under this name is stored as it is. The canvas is not: steps
+        without a forward pass have to be filled in."""
+        return name not in (SEEN_MASKED, "token") and VARIABLES[name].is_stored(self.config)
+
+    def _reduced(self, hidden: Tensor, seen: Tensor, walked: list[int]) -> dict[str, Tensor]:
+        """What is made of a whole trajectory: hidden [S, G, D], positions `seen` masked [S, G]."""
+        performed = ~hidden[:, 0, 0].isnan()
+        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
+        return similarity | {
+            "state_masked": masked_states(hidden, seen).to(hidden.dtype),
+            "performed": performed.to(torch.uint8),
+            "n_masked": torch.where(performed, seen.sum(-1), -1).int(),
+        }
 
     def complete(self, leaving: Leaving) -> Finished:
         """Grade what has begun to leave, and add what follows from the grade.
@@ -258,10 +244,19 @@ class Recorder:
         return text, {
             "extracted_answer": result.extracted or "",
             "grade_rule": result.rule,
-            "verdict": np.uint8(VERDICTS.index(result.verdict)),
+            "verdict": np.uint8(VERDICTS[result.verdict].code),
             "answer_start": np.int32(start),
             "answer_end": np.int32(end),
         }
+
+
+def _of_statistics(stats: LogitStats) -> dict[str, Tensor]:
+    """The variables that are columns of the statistics."""
+    return {
+        row.name: getattr(stats, row.statistic)
+        for row in VARIABLES.values()
+        if row.statistic is not None
+    }
 
 
 def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..config import RunConfig
 from ..decoding.recorder import Finished
-from ..store.format.schema import VARIABLES
+from ..store.format.schema import VARIABLES, missing
 
 
 class Limits(NamedTuple):
@@ -102,9 +102,8 @@ def _answers_padded(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    value = np.nan if array.dtype.kind == "f" else -1
     widths = [(0, 0)] * (array.ndim - 1) + [(0, length - array.shape[-1])]
-    return np.pad(array, widths, constant_values=value)
+    return np.pad(array, widths, constant_values=missing(array.dtype))
 
 
 def _shard_columns(

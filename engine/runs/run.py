@@ -28,6 +28,7 @@ from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
 from ..store.disk import make_directory, replace_file, write_file
 from ..store.format.output_head import write_head
+from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
 from .cluster.worker import Job
 from .device import Device, Execution, token_budget
@@ -252,7 +253,7 @@ class _Locked:
 
     def _count(self, verdicts: list[int]) -> None:
         self._done = self._done + len(verdicts)
-        self._correct = self._correct + verdicts.count(1)
+        self._correct = self._correct + verdicts.count(CORRECT)
         self._report()
 
     def _on_one_device(self, prompts: list[Prompt]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 
 from ..store import DamagedRun, open_run
 from ..store.disk import replace_file, write_file
+from ..store.format.schema import VARIABLES
 from ..store.read.tokens import TOKENS, is_lost, read_tokens, tokens_content
 
 logger = logging.getLogger(__name__)
 
-WITH_TOKENS = ("token", "prediction", "answer_token_id", "topk_id")
-"""The variables that hold token ids."""
+WITH_TOKENS = tuple(name for name, row in VARIABLES.items() if row.is_token_id)
 
 
 class TokenTable:

@@ -12,10 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..format.schema import VERDICTS
-
-ROUNDING = 1e-4
-"""Absolute slack in nats and bits for float32 arithmetic over a vocabulary."""
+from ..format.schema import VARIABLES
 
 
 class Facts(NamedTuple):
@@ -95,17 +92,26 @@ def _mask_counts(arrays: Arrays, facts: Facts) -> list[str]:
 
 
 def _bounds(arrays: Arrays, facts: Facts) -> list[str]:
-    faults = _where("logprob is above 0", arrays["logprob"] > ROUNDING)
-    faults += _where("answer_logprob is above 0", arrays["answer_logprob"] > ROUNDING)
-    if "null_answer_logprob" in arrays:
-        faults += _where("null_answer_logprob is above 0", arrays["null_answer_logprob"] > ROUNDING)
-    faults += _where("entropy is below 0", arrays["entropy"] < -ROUNDING)
-    faults += _where("kl is below 0", arrays["kl"] < -max(ROUNDING, 1e-3))
-    faults += _where("margin is below 0", arrays["margin"] < 0)
-    faults += _where("logit_std is below 0", arrays["logit_std"] < 0)
-    for name in ("performed", "committed"):
-        faults += _where(f"{name} is neither 0 nor 1", arrays[name] > 1)
-    return faults + _where("verdict has no meaning", arrays["verdict"] >= len(VERDICTS))
+    faults = []
+    for name, values in arrays.items():
+        bounds = VARIABLES[name].bounds
+        if bounds is not None:
+            below = values < bounds.lowest - bounds.slack
+            above = values > bounds.highest + bounds.slack
+            faults += _where(f"{name} is below {bounds.lowest:g}", below)
+            faults += _where(f"{name} is above {bounds.highest:g}", above)
+    return faults
+
+
+def _flags_have_a_meaning(arrays: Arrays, facts: Facts) -> list[str]:
+    faults = []
+    for name, values in arrays.items():
+        row = VARIABLES[name]
+        if row.flags:
+            faults += _where(f"{name} has no meaning", values >= len(row.flags))
+        elif row.dtype == "uint8":
+            faults += _where(f"{name} is neither 0 nor 1", values > 1)
+    return faults
 
 
 def _recorded_where_promised(arrays: Arrays, facts: Facts) -> list[str]:
@@ -116,14 +122,12 @@ def _recorded_where_promised(arrays: Arrays, facts: Facts) -> list[str]:
         if facts.mask_id is None:
             return []
         expected = expected & (_canvas_before(arrays["token"], facts.mask_id) == facts.mask_id)
-    names = ("logprob", "logsumexp", "entropy")
-    return [
-        fault
-        for name in names
-        for fault in _where(
-            f"{name} is missing where a forward ran", expected & np.isnan(arrays[name])
-        )
-    ]
+    faults = []
+    for name, values in arrays.items():
+        if VARIABLES[name].promised:
+            absent = expected & np.isnan(values)
+            faults += _where(f"{name} is missing where a forward ran", absent)
+    return faults
 
 
 def _top_is_prediction(arrays: Arrays, facts: Facts) -> list[str]:
@@ -171,6 +175,7 @@ RULES: tuple[Rule, ...] = (
     _commits_match,
     _mask_counts,
     _bounds,
+    _flags_have_a_meaning,
     _recorded_where_promised,
     _top_is_prediction,
     _logit_of_prediction,

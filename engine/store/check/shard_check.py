@@ -17,14 +17,13 @@ import h5py
 import numpy as np
 
 from ..errors import DamagedRun
-from ..format.columns import dims_of
 from ..format.elements import read_block
 from ..format.header import Header, read_header, structure_faults
 from ..format.output_head import HEAD, head_fault
+from ..format.schema import VARIABLES
 from .rules import Facts, facts_of, value_faults
 from .sums import sum_faults, sum_file_faults
 
-_UNREAD_BY_RULES = ("hidden", "logits", "hidden_sum", "state_masked", "state_answer")
 _BLOCK_BYTES = 256 << 20
 
 
@@ -79,7 +78,7 @@ def _content_faults(file: h5py.File, header: Header, info: Mapping[str, Any]) ->
         return faults
     facts = facts_of(info, bfloat16=header.stored.get("topk_logit") == "bfloat16")
     for name in header.stored:
-        if name in _UNREAD_BY_RULES:
+        if VARIABLES[name].is_vector:
             _read_through(file[name])
     return faults + _judge(file, header, facts) + sum_faults(file, header.stored)
 
@@ -89,7 +88,7 @@ def _judge(file: h5py.File, header: Header, facts: Facts) -> list[str]:
     names = [
         name
         for name in header.stored
-        if name not in _UNREAD_BY_RULES and dims_of(name)[0] == "problem"
+        if not (VARIABLES[name].is_vector or VARIABLES[name].per_shard)
     ]
     n_problems = len(header.problem_ids)
     row_bytes = sum(8 * int(np.prod(file[name].shape[1:])) for name in names)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ColumnsError
-from .schema import VARIABLES, Variable
+from .schema import VARIABLES, missing
+from .variable import Variable
 
 Column = np.ndarray | Sequence[str]
 
@@ -152,13 +153,7 @@ def _one_padded(array: np.ndarray, name: str) -> np.ndarray:
         1 if dim == "answer_token" else length
         for dim, length in zip(dims_of(name), array.shape, strict=True)
     )
-    return np.full(shape, pad_value(array.dtype), array.dtype)
-
-
-def pad_value(dtype: np.dtype) -> float | int | str:
-    """What stands where there is no value: NaN in floats, -1 in signed integers, 0 in unsigned, ''
-    in strings."""
-    return {"f": np.nan, "i": -1, "u": 0}.get(dtype.kind, "")
+    return np.full(shape, missing(array.dtype), array.dtype)
 
 
 def storable(text: str) -> str:

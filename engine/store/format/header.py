@@ -21,9 +21,7 @@ from .columns import dims_of
 from .elements import is_bfloat16, is_string
 from .schema import SCHEMA_VERSION, VARIABLES
 from .seal import is_sealed, seal_fault
-
-BASE_VERSION = "1.0"
-"""Variables that came with a later minor version may be missing in the older shards of a run."""
+from .variable import BASE_VERSION
 
 MOVED = ("hidden_sum",)
 """Variables that later versions keep in files of their own, see `hidden_sums`."""

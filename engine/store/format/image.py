@@ -17,12 +17,11 @@ import numpy as np
 from .columns import CheckedColumns, dims_of, storable
 from .elements import STRING, bfloat16_type
 from .encoded import write_encoded
-from .schema import VARIABLES
+from .schema import VARIABLES, missing
 
 LIBVER = ("v108", "v108")
 GZIP_LEVEL = 4
 CHUNK_BYTES = 4 << 20
-_NOISY = ("hidden", "logits", "hidden_sum")
 
 COORDINATES = {
     "problem": "place of the problem in problems.jsonl, from 0",
@@ -95,7 +94,7 @@ def _write_numbers(
     dataset = h5py.h5d.create(
         file.id, name.encode(), kind, h5py.h5s.create_simple(array.shape), layout
     )
-    if name in _NOISY:
+    if VARIABLES[name].is_noise:
         write_encoded(dataset, array, chunk)
     else:
         dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
@@ -129,7 +128,7 @@ def variable_attrs(name: str) -> dict[str, Any]:
     if row.dtype != "str":
         attrs["units"] = row.units
     if row.dtype == "int32":
-        attrs["pad_value"] = np.int32(-1)
+        attrs["pad_value"] = np.int32(missing(row.dtype))
     if row.flags:
         attrs["flag_values"] = np.arange(len(row.flags), dtype=np.uint8)
         attrs["flag_meanings"] = " ".join(row.flags)

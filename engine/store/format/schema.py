@@ -1,173 +1,329 @@
-"""What a shard holds: every variable's name, dimensions, type, unit and meaning. `docs/format.md`
-is printed from here.
+"""What a run records: one row for each variable. `docs/format.md` is printed from here.
 
-One table; the recorder fills it, the shard writer stores it, `open_run` and `verify` read by it.
-Knows nothing of HDF5 or of how a value comes about. Missing values are NaN in floats and -1 in
-integers; `_FillValue` is never set, because it makes readers turn integers into floats.
+The recorder fills the rows, the shard writer stores them, `open_run` and `verify` read by them, the
+estimates of disk and memory add them up. `_FillValue` is never set, because it makes readers turn
+integers into floats.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import math
+
+from .variable import Bounds, Settings, Variable
+from .verdicts import VERDICTS
 
 SCHEMA_VERSION = "1.1"
 
-Dtype = Literal["int32", "int8", "uint8", "float32", "str", "model", "logits"]
-"""`model` is the dtype the model ran in, `logits` the one its logits were taken in: float32, or
-bfloat16 handed over as its uint16 bits."""
+CELL = ("step", "position")
 
 
-class Variable(NamedTuple):
-    """One row of the schema. `dims` without the leading `problem` (except where `per_shard`).
-
-    `since`: the schema version from which on it is stored; a run that two versions made may lack it
-    in older shards.
-    """
-
-    dims: tuple[str, ...]
-    dtype: Dtype
-    units: str
-    long_name: str
-    optional: bool = False
-    since: str = "1.0"
-    per_shard: bool = False
-    flags: tuple[str, ...] = ()
+def _keeps_topk(settings: Settings) -> bool:
+    return settings.save_logits != "none"
 
 
-VERDICTS = ("wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous")
+def _keeps_hidden(settings: Settings) -> bool:
+    return settings.save_logits == "hidden"
 
-_AT = ("step", "position")
 
-VARIABLES: dict[str, Variable] = {
+def _keeps_logits(settings: Settings) -> bool:
+    return settings.save_logits == "full"
+
+
+def _keeps_sums(settings: Settings) -> bool:
+    return settings.mean_hidden
+
+
+_ROWS = (
     # one value for each problem
-    "problem_id": Variable((), "str", "", "stable problem id"),
-    "index": Variable((), "int32", "1", "place of the problem in problems.jsonl, from 0"),
-    "generated_text": Variable((), "str", "", "decoded generation, special tokens removed"),
-    "extracted_answer": Variable(
-        (), "str", "", "answer found in the generated text, empty if none"
+    Variable("problem_id", (), "str", "", "stable problem id"),
+    Variable("index", (), "int32", "1", "place of the problem in problems.jsonl, from 0"),
+    Variable("generated_text", (), "str", "", "decoded generation, special tokens removed"),
+    Variable(
+        "extracted_answer", (), "str", "", "answer found in the generated text, empty if none"
     ),
-    "grade_rule": Variable((), "str", "", "rule by which the answer was extracted and compared"),
-    "verdict": Variable((), "uint8", "1", "graded answer", flags=VERDICTS),
-    "answer_start": Variable(
-        (), "int32", "position", "first position of the extracted answer, -1 if none"
+    Variable("grade_rule", (), "str", "", "rule by which the answer was extracted and compared"),
+    Variable("verdict", (), "uint8", "1", "graded answer", flags=tuple(VERDICTS)),
+    Variable(
+        "answer_start",
+        (),
+        "int32",
+        "position",
+        "first position of the extracted answer, -1 if none",
     ),
-    "answer_end": Variable(
-        (), "int32", "position", "position after the extracted answer, -1 if none"
+    Variable(
+        "answer_end", (), "int32", "position", "position after the extracted answer, -1 if none"
     ),
-    "prompt_length": Variable((), "int32", "tokens", "prompt tokens, template included"),
-    "n_forwards": Variable((), "int32", "1", "forward passes this problem took part in"),
-    "seconds": Variable(
+    Variable("prompt_length", (), "int32", "tokens", "prompt tokens, template included"),
+    Variable("n_forwards", (), "int32", "1", "forward passes this problem took part in"),
+    Variable(
+        "seconds",
         (),
         "float32",
         "s",
         "wall time between entering and leaving the canvas (shared with batch mates)",
     ),
-    "answer_token_id": Variable(
-        ("answer_token",), "int32", "id", "tokens of the gold answer, padded with -1"
+    Variable(
+        "answer_token_id",
+        ("answer_token",),
+        "int32",
+        "id",
+        "tokens of the gold answer, padded with -1",
     ),
     # one value for each generated position
-    "null_answer_logprob": Variable(
+    Variable(
+        "null_answer_logprob",
         ("position", "answer_token"),
         "float32",
         "nats",
-        "log-probability of each gold answer token with the question left out and all positions "
-        "masked",
-        optional=True,
+        "log-probability of each gold answer token with the question left out and all positions masked",
         since="1.1",
+        bounds=Bounds(highest=0),
     ),
     # one value for each step
-    "performed": Variable(
+    Variable(
+        "performed",
         ("step",),
         "uint8",
         "1",
         "1 where a forward pass ran; a step that commits nothing is skipped and its floats are NaN",
     ),
-    "n_masked": Variable(
+    Variable(
+        "n_masked",
         ("step",),
         "int32",
         "positions",
         "masked generated positions that the forward pass of this step saw",
+        stored_share=0.33,
     ),
-    "cka_masked": Variable(
+    Variable(
+        "cka_masked",
         ("step",),
         "float32",
         "1",
         "debiased CKA to the step before, over positions masked at both steps",
     ),
-    "cka_committed": Variable(
+    Variable(
+        "cka_committed",
         ("step",),
         "float32",
         "1",
         "debiased CKA to the step before, over positions committed at both steps",
     ),
-    "cka": Variable(
+    Variable(
+        "cka",
         ("step", "other_step"),
         "float32",
         "1",
         "debiased linear CKA of the logits of two steps over all generated positions",
     ),
-    "state_masked": Variable(
-        ("step", "feature"), "model", "1", "final hidden state, mean over masked positions"
+    Variable(
+        "state_masked",
+        ("step", "feature"),
+        "model",
+        "1",
+        "final hidden state, mean over masked positions",
     ),
-    "state_answer": Variable(
+    Variable(
+        "state_answer",
         ("step", "feature"),
         "model",
         "1",
         "final hidden state, mean over the extracted answer's positions",
     ),
     # one value for each step and generated position
-    "token": Variable(
-        _AT,
+    Variable(
+        "token",
+        CELL,
         "int32",
         "id",
         "canvas after the step's commits; the mask token's id where still masked",
+        made="step",
+        stored_share=0.03,
     ),
-    "prediction": Variable(
-        _AT,
+    Variable(
+        "prediction",
+        CELL,
         "int32",
         "id",
         "most probable token, mask token and padding rows excluded, ties to the lowest id",
+        made="step",
+        statistic="top1_id",
+        stored_share=0.03,
     ),
-    "committed": Variable(_AT, "uint8", "1", "1 where this step committed the position"),
-    "logprob": Variable(_AT, "float32", "nats", "log-probability of `prediction`"),
-    "margin": Variable(_AT, "float32", "nats", "largest logit minus second largest"),
-    "logsumexp": Variable(_AT, "float32", "nats", "logsumexp of the logits"),
-    "entropy": Variable(_AT, "float32", "bits", "entropy of the token distribution"),
-    "kl": Variable(_AT, "float32", "bits", "KL(p_t || p_t-1), NaN at the first step"),
-    "logit_mean": Variable(_AT, "float32", "nats", "mean of the logits over the vocabulary"),
-    "logit_std": Variable(
-        _AT, "float32", "nats", "standard deviation of the logits over the vocabulary"
+    Variable(
+        "committed",
+        CELL,
+        "uint8",
+        "1",
+        "1 where this step committed the position",
+        made="step",
+        stored_share=0.05,
     ),
-    "answer_logprob": Variable(
-        (*_AT, "answer_token"),
+    Variable(
+        "logprob",
+        CELL,
+        "float32",
+        "nats",
+        "log-probability of `prediction`",
+        made="step",
+        bounds=Bounds(highest=0),
+        promised=True,
+        stored_share=0.45,
+    ),
+    Variable(
+        "margin",
+        CELL,
+        "float32",
+        "nats",
+        "largest logit minus second largest",
+        made="step",
+        statistic="margin",
+        bounds=Bounds(lowest=0, slack=0),
+    ),
+    Variable(
+        "logsumexp",
+        CELL,
+        "float32",
+        "nats",
+        "logsumexp of the logits",
+        made="step",
+        statistic="lse",
+        promised=True,
+    ),
+    Variable(
+        "entropy",
+        CELL,
+        "float32",
+        "bits",
+        "entropy of the token distribution",
+        made="step",
+        statistic="entropy",
+        bounds=Bounds(lowest=0),
+        promised=True,
+    ),
+    Variable(
+        "kl",
+        CELL,
+        "float32",
+        "bits",
+        "KL(p_t || p_t-1), NaN at the first step",
+        made="step",
+        statistic="kl",
+        bounds=Bounds(lowest=0, slack=1e-3),
+    ),
+    Variable(
+        "logit_mean",
+        CELL,
+        "float32",
+        "nats",
+        "mean of the logits over the vocabulary",
+        made="step",
+        statistic="mean",
+    ),
+    Variable(
+        "logit_std",
+        CELL,
+        "float32",
+        "nats",
+        "standard deviation of the logits over the vocabulary",
+        made="step",
+        statistic="std",
+        bounds=Bounds(lowest=0, slack=0),
+    ),
+    Variable(
+        "answer_logprob",
+        (*CELL, "answer_token"),
         "float32",
         "nats",
         "log-probability of each gold answer token at each position",
+        made="step",
+        statistic="target_logprob",
+        bounds=Bounds(highest=0),
     ),
-    "topk_id": Variable(
-        (*_AT, "k"), "int32", "id", "tokens of the k largest logits, descending", optional=True
+    Variable(
+        "topk_id",
+        (*CELL, "k"),
+        "int32",
+        "id",
+        "tokens of the k largest logits, descending",
+        made="step",
+        statistic="topk_id",
+        stored_if=_keeps_topk,
+        stored_share=0.125,
     ),
-    "topk_logit": Variable(
-        (*_AT, "k"), "logits", "nats", "the k largest logits, descending", optional=True
+    Variable(
+        "topk_logit",
+        (*CELL, "k"),
+        "logits",
+        "nats",
+        "the k largest logits, descending",
+        made="step",
+        statistic="topk_logit",
+        stored_if=_keeps_topk,
     ),
-    "hidden": Variable(
-        (*_AT, "feature"),
+    Variable(
+        "hidden",
+        (*CELL, "feature"),
         "model",
         "1",
         "final hidden state (after the last norm): logits = hidden @ head.T",
-        optional=True,
+        made="step",
+        always_in_flight=True,
+        stored_if=_keeps_hidden,
+        stored_share=0.93,
+        is_noise=True,
     ),
-    "logits": Variable((*_AT, "vocabulary"), "model", "nats", "full logits", optional=True),
+    Variable(
+        "logits",
+        (*CELL, "vocabulary"),
+        "model",
+        "nats",
+        "full logits",
+        stored_if=_keeps_logits,
+        stored_share=0.93,
+        is_noise=True,
+    ),
     # one for the shard
-    "hidden_sum": Variable(
-        (*_AT, "feature"),
+    Variable(
+        "hidden_sum",
+        (*CELL, "feature"),
         "float32",
         "1",
         "sum of `hidden` over the shard's problems",
-        optional=True,
-        per_shard=True,
+        made="shard",
+        stored_if=_keeps_sums,
+        stored_share=1.0,
+        is_noise=True,
     ),
-    "block": Variable(
-        ("step",), "int32", "1", "block that the step works on, from 0", per_shard=True
+    Variable(
+        "block", ("step",), "int32", "1", "block that the step works on, from 0", made="shard"
     ),
-}
+)
+
+VARIABLES: dict[str, Variable] = {row.name: row for row in _ROWS}
+
+
+def stored_variables(settings: Settings) -> list[Variable]:
+    """What a run with these settings keeps."""
+    return [row for row in VARIABLES.values() if row.is_stored(settings)]
+
+
+def variables_in_flight(settings: Settings) -> list[Variable]:
+    """What the device holds of each problem on the canvas."""
+    return [row for row in VARIABLES.values() if row.is_in_flight(settings)]
+
+
+def missing(dtype: object) -> float:
+    """What stands where there is no number of `dtype`, a numpy or torch dtype or its name.
+
+    NaN in floats, -1 in signed integers, 0 in unsigned ones and booleans; text has "" instead.
+    Raises TypeError for what holds no numbers.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name.startswith(("float", "bfloat")):
+        return math.nan
+    if name.startswith("int"):
+        return -1
+    if name.startswith(("uint", "bool")):
+        return 0
+    raise TypeError(f"{dtype} is no type of numbers, so no number can stand for a missing one")

@@ -13,9 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..format.columns import dims_of, pad_value
+from ..format.columns import dims_of
 from ..format.elements import read_block
-from ..format.schema import VARIABLES
+from ..format.schema import VARIABLES, missing
 from .selection import Chosen, box, choose, runs
 
 ROWS_AT_ONCE = 16
@@ -74,7 +74,7 @@ class LazyArray:
         return result[tuple(0 if each.drop else slice(None) for each in chosen)]
 
     def _read(self, chosen: list[Chosen]) -> np.ndarray:
-        out = np.full([len(each.places) for each in chosen], pad_value(self.dtype), self.dtype)
+        out = _padding([len(each.places) for each in chosen], self.dtype)
         if VARIABLES[self.name].per_shard:
             with self._open(0) as file:
                 out[...] = _values(file[self.name], [each.places for each in chosen])
@@ -115,12 +115,18 @@ def _values(dataset: h5py.Dataset, places: list[np.ndarray]) -> np.ndarray:
     ):
         return raw
     inside = [along < length for along, length in zip(places, dataset.shape, strict=True)]
-    out = np.full([len(along) for along in places], pad_value(raw.dtype), raw.dtype)
+    out = _padding([len(along) for along in places], raw.dtype)
     picked = [
         along[here] - start for along, here, (start, _) in zip(places, inside, boxes, strict=True)
     ]
     out[np.ix_(*inside)] = raw[np.ix_(*picked)]
     return out
+
+
+def _padding(shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array in which every value is missing."""
+    fill = "" if dtype.kind == "O" else missing(dtype)
+    return np.full(shape, fill, dtype)
 
 
 def _consecutive(places: np.ndarray) -> bool:

@@ -7,11 +7,19 @@ import pytest
 
 from diffengine.analysis.findings.accuracy import accuracy, count
 from diffengine.analysis.shares import wilson
-from diffengine.engine.store.format.schema import VERDICTS
+from diffengine.engine.store.format.verdicts import VERDICTS
 
 
 def test_codes_are_those_of_the_schema() -> None:
-    assert VERDICTS == ("wrong", "correct", "no_answer_extracted", "no_gold_answer", "ambiguous")
+    codes = {name: verdict.code for name, verdict in VERDICTS.items()}
+    assert codes == {
+        "wrong": 0,
+        "correct": 1,
+        "no_answer_extracted": 2,
+        "no_gold_answer": 3,
+        "ambiguous": 4,
+    }
+    assert list(codes.values()) == list(range(len(codes)))  # `verdict` is an index into its flags
 
 
 def test_counts() -> None:

@@ -10,7 +10,7 @@ import pytest
 from diffengine.engine.answers.grade import grade, lm_eval_flexible, lm_eval_strict
 from diffengine.engine.answers.numbers import parse_value
 from diffengine.engine.models.bundled.generator import word_problems
-from diffengine.engine.store.format.schema import VERDICTS
+from diffengine.engine.store.format.verdicts import VERDICTS
 
 RIGHT = [
     # text, gold, the answer as it stands in the text, rule
@@ -175,7 +175,7 @@ def test_without_gold_the_answer_is_still_found(text, extracted):
 
 def test_verdicts_are_the_ones_that_shards_store():
     cases = [("#### 1", "2"), ("#### 1", "1"), ("", "1"), ("", None), ("#### 1,5", "1.5")]
-    assert tuple(grade(*case).verdict for case in cases) == VERDICTS
+    assert tuple(grade(*case).verdict for case in cases) == tuple(VERDICTS)
 
 
 @pytest.mark.parametrize(

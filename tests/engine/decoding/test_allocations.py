@@ -45,7 +45,7 @@ class Allocations(TorchDispatchMode):
 
 def held_by(model: MaskedDiffusionModel, desk: Desk) -> Iterator[torch.Tensor]:
     yield from model.network.parameters()
-    yield from desk.recorder._slots.values()
+    yield from desk.recorder._slots.tensors.values()
     if desk.head.ring is not None:
         yield desk.head.ring.logits
 

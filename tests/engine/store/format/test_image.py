@@ -14,7 +14,8 @@ import xarray
 from diffengine.engine.store import write_shard
 from diffengine.engine.store.format.columns import dims_of
 from diffengine.engine.store.format.image import chunk_shape
-from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES, VERDICTS
+from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES
+from diffengine.engine.store.format.verdicts import VERDICTS
 
 
 @pytest.fixture

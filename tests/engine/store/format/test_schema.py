@@ -6,9 +6,13 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+
 from diffengine.engine.store.format.columns import dims_of
 from diffengine.engine.store.format.image import COORDINATES
-from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES
+from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES, missing
 
 FORMAT = (Path(__file__).parents[4] / "docs" / "format.md").read_text("utf-8")
 
@@ -49,3 +53,31 @@ def test_the_examples_run(stored: Path, tmp_path: Path, monkeypatch) -> None:
     assert len(blocks) == 3
     for block in blocks:
         exec(compile(block.replace("0-000000-1a2b3c4d.h5", shard), "format.md", "exec"), {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, np.dtype("float32"), "float32"])
+def test_a_missing_float_is_nan(dtype: object) -> None:
+    assert np.isnan(missing(dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.int32, -1),
+        (torch.int64, -1),
+        (np.dtype("int32"), -1),
+        (torch.uint8, 0),
+        (np.dtype("uint16"), 0),
+        (torch.bool, 0),
+    ],
+)
+def test_what_stands_where_there_is_no_value(dtype: object, expected: object) -> None:
+    value = missing(dtype)
+    assert isinstance(value, int)
+    assert value == expected
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(object), "str", "model"])
+def test_no_number_stands_for_missing_text(dtype: object) -> None:
+    with pytest.raises(TypeError, match="no type of numbers"):
+        missing(dtype)
