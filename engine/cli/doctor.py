@@ -1,10 +1,13 @@
-"""What a machine offers to a run: packages, GPUs, memory and disk, each with what it means. Changes
-nothing."""
+"""`diffengine doctor`: what this machine offers to a run, and what each thing is good for.
+
+Packages, GPUs, memory, disk. Changes nothing.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -12,7 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from ..store.sizes import size_text
+from .arguments import JSON
 from .doctor_imports import import_failures
 
 
@@ -65,6 +71,19 @@ class Condition(NamedTuple):
     state: str
     what: str
     detail: str
+
+
+@click.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """Say what this machine offers: versions, GPUs, memory, disk, and what each missing part would
+    add."""
+    conditions = diagnose()
+    if as_json:
+        click.echo(json.dumps([condition._asdict() for condition in conditions]))
+        return
+    for condition in conditions:
+        click.echo(f"{condition.state:8} {condition.what:14} {condition.detail}")
 
 
 def diagnose() -> list[Condition]:

@@ -1,5 +1,4 @@
-"""`diffengine inspect`, `verify`, `list` and `doctor`: look at a run or at the installation without
-changing it."""
+"""`diffengine inspect` and `verify`: what a run holds, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -9,8 +8,7 @@ from typing import Any
 
 import click
 
-RUN = click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+from .arguments import JSON, RUN
 
 
 @click.command()
@@ -110,44 +108,3 @@ def verify(context: click.Context, path: Path, quick: bool, repair: bool, as_jso
             "problems"
         )
     context.exit(0 if report.ok else 1)
-
-
-@click.command("list")
-@JSON
-def list_names(as_json: bool) -> None:
-    """List what can be named: model architectures, policies, analyses, plots, problem sources."""
-    from ..models import FAMILIES
-    from ..models.known_families import KNOWN
-    from ..policies import POLICIES
-
-    tables: dict[str, list[str]] = {"architectures": list(FAMILIES), "policies": list(POLICIES)}
-    tables["architectures known, not yet supported"] = list(KNOWN)
-    tables |= _analysis_tables()
-    tables["problems"] = ["samples", "generated:N", "generated:N:seed=S", "FILE.jsonl", "FILE.json"]
-    tables["problems"] += ["FILE.csv", "FILE.tsv", "FILE.parquet", "FILE.jsonl.gz", "-"]
-    if as_json:
-        click.echo(json.dumps(tables))
-        return
-    for kind, names in tables.items():
-        click.echo(f"{kind}: {', '.join(names)}")
-
-
-def _analysis_tables() -> dict[str, list[str]]:
-    from .command_line import analysis_tables
-
-    return analysis_tables()
-
-
-@click.command()
-@JSON
-def doctor(as_json: bool) -> None:
-    """Say what this machine offers: versions, GPUs, memory, disk, and what each missing part would
-    add."""
-    from .doctor import diagnose
-
-    findings = diagnose()
-    if as_json:
-        click.echo(json.dumps([f._asdict() for f in findings]))
-        return
-    for finding in findings:
-        click.echo(f"{finding.state:8} {finding.what:14} {finding.detail}")

@@ -15,7 +15,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from diffengine.engine.cli import command_line as cli
-from diffengine.engine.cli.failures import expected_failure
+from diffengine.engine.cli.command_line import expected_failure
 from diffengine.engine.config import resolve
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts import chat_template

@@ -22,7 +22,7 @@ from diffengine.analysis.results import load_analysis, save_analysis
 from diffengine.analysis.show.dashboard import draw_dashboard
 from diffengine.analysis.show.report import page_data, write_report
 from diffengine.analysis.show.summary import write_summary
-from diffengine.engine.cli.failures import expected_failure
+from diffengine.engine.cli.command_line import expected_failure
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runs.run import Execution, run
 from diffengine.engine.runs.session import read_sessions, read_status

@@ -198,7 +198,7 @@ def test_the_same_command_mends_or_refuses(
         for name in damage.files_of(run_dir)
         if not _is_history(name) and "analysis" not in name
     ]
-    from diffengine.engine.cli.failures import expected_failure
+    from diffengine.engine.cli.command_line import expected_failure
 
     for name, bit in bits_in(run_dir, names, len(names) * (20 if every_fault else 2), faults_seed):
         with damage.restored(run_dir):
