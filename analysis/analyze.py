@@ -1,75 +1,48 @@
-"""From a run to its `Analysis`: one pass over the run, then every quantity, spikes, S-curve and
-patterns.
+"""From a run to its `Analysis`: every metric in one pass over the run, then what their curves
+amount to.
 
-The place where the parts meet; computes nothing itself. Needs no model, no GPU, no torch.
+The place where the parts meet; it computes nothing itself and needs no model and no GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import SettingError
-from .findings.accuracy import CORRECT, WRONG, accuracy, count
-from .findings.auroc import auroc_trajectories
-from .findings.early_exit import replay, replay_problems
-from .findings.facts import block_of_step, facts
+from .findings.about_run import about_run
+from .findings.accuracy import count
+from .findings.early_exit import replay_problems
+from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
 from .findings.patterns import Signs, judge_patterns
 from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
-from .means import as_quantity, mean_over_problems
-from .metrics.emergence import emergence_table
-from .metrics.trajectories import (
-    Trajectories,
-    positions_missing,
-    read_trajectories,
-    steps_of,
-    unrecorded,
-)
+from .info import Info
+from .metrics.loading import Metrics, load_metrics
+from .metrics.mean import metric_quantities
+from .metrics.trajectories import Trajectories, read_trajectories
+from .names import quantity_names
 from .provenance import content_of
-from .registry import METRICS, SPIKE_RULES, confidence_methods, find
-from .results import Analysis, Quantity
-from .shares import share
+from .registry import FINDINGS, METRICS, SPIKE_RULES
+from .results import Analysis
+from .settings import Settings
 from .slow_parts import slow_parts, unfinished
-from .states.cka_subsets import cka_subsets
-from .states.similarity import similarities
 
 if TYPE_CHECKING:
     from ..engine.store import Run
 
-SAMPLER = (
-    "policy",
-    "temperature",
-    "cfg_scale",
-    "remasking",
-    "logits_eos_inf",
-    "confidence_eos_eot_inf",
-    "seed",
-    "numerics",
-    "dtype",
-    "prompt_style",
-    "record",
-)
-"""Settings of the run that an analysis repeats."""
 
+@dataclass(frozen=True)
+class Judged:
+    """What is read off the one confidence that the settings name."""
 
-class Settings(NamedTuple):
-    """The choices of an analysis, kept with its results; `analysis_seed` is not the sampler's
-    seed."""
-
-    confidence_method: str
-    spike_rule: str
-    spike_threshold: float
-    threshold_low: float
-    threshold_high: float
-    analysis_seed: int
-    averaged: bool
-    answer_position: int | None = None
-    n_bins: int = 10
-    k: int = 3
+    confidence: np.ndarray
+    gain: Gain
+    spikes: dict[str, Spikes]
+    curve: SCurveResult
 
 
 def analyze_run(
@@ -87,86 +60,41 @@ def analyze_run(
     k: int = 3,
     mutual_information: bool = False,
     tsne: bool = False,
+    metrics: Sequence[str] = (),
     save: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
     """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read
     from.
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the
-    seed's averaged KL and CKA; `answer_position` looks for the answer at one fixed position in
-    every problem. The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins`
-    bins) and the `tsne` map. Before each of them `save` is handed what there is, with
-    `info["to_come"]` naming what is to come, so that hours of work outlive a crash in the next.
-    Raises ValueError for an unknown name, thresholds out of order, or an averaged form that was not
-    recorded.
+    original suite's averaged KL and CKA; `answer_position` looks for the answer at one fixed
+    position in every problem. `metrics` adds metrics of your own, each `package.module:object`.
+    The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
+    `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
+    what is to come, so that hours of work outlive a crash in the next.
+
+    Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
+    recorded, or a metric that is none.
     """
     settings = Settings(
-        confidence_method,
-        spike_rule,
-        float(spike_threshold),
-        float(threshold_low),
-        float(threshold_high),
-        seed,
-        averaged,
-        answer_position,
-        n_bins,
-        k,
-    )
-    _check(settings, run)
-    trajectories = read_trajectories(run, answer_position=answer_position)
-    counts = count(trajectories.columns["verdict"])
-    confidence = _values(run, trajectories, f"confidence/{confidence_method}")
-    curve = s_curve(
-        confidence, threshold_low=threshold_low, threshold_high=threshold_high, seed=seed
-    )
-    gain = information_gain(confidence)
-    block = block_of_step(run)
-    found = {
-        rule: find_spikes(gain, rule=rule, threshold=spike_threshold, block=block)
-        for rule in SPIKE_RULES
-    }
-    entropy, kl, cka = (
-        _values(run, trajectories, name) for name in ("entropy/all", "kl/all", "cka/consecutive")
-    )
-    signs = Signs(
-        confidence,
-        entropy,
-        kl,
-        cka,
-        gain,
-        found["z"],
-        settings.spike_threshold,
-        curve.s_curve,
-        counts,
-        seed,
-    )
-    info = facts(run, trajectories, counts, block) | _findings(run, settings, found, gain, curve)
-    exits = replay_problems(trajectories.metrics, trajectories.columns["verdict"])
-    quantities = _quantities(run, trajectories, exits, curve, settings)
-    if answer_position is not None:
-        info["warnings"].append(
-            f"fixed slot: the answer is looked for at position {answer_position} in every problem"
-        )
-    analysis = Analysis(
-        quantities=quantities,
-        spikes={rule: spikes.spikes for rule, spikes in found.items()},
-        s_curve=curve.s_curve,
-        patterns=judge_patterns(signs),
-        problems=_problem_columns(run, trajectories, confidence) | exits,
-        info=info,
-    )
-    parts = slow_parts(
-        run,
-        seed=seed,
-        k=k,
+        confidence_method=confidence_method,
+        spike_rule=spike_rule,
+        spike_threshold=float(spike_threshold),
+        threshold_low=float(threshold_low),
+        threshold_high=float(threshold_high),
+        analysis_seed=seed,
+        averaged=averaged,
+        answer_position=answer_position,
         n_bins=n_bins,
-        mutual_information=mutual_information,
-        tsne=tsne,
+        k=k,
     )
-    for done, (_, add) in enumerate(parts):
+    analysis = _fast_part(run, settings, metrics)
+    parts = slow_parts(run, settings, mutual_information=mutual_information, tsne=tsne)
+    for done, part in enumerate(parts):
         if save is not None:
-            save(unfinished(analysis, [name for name, _ in parts[done:]]))
-        add(analysis)
+            to_come = [later.title for later in parts[done:]]
+            save(unfinished(analysis, to_come))
+        part.add(analysis)
     return analysis
 
 
@@ -186,161 +114,101 @@ def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
     return analyze_run(run, seed=int(kept.get("analysis_seed", 0)), **settings)
 
 
-def mean_by_verdict(
-    values: np.ndarray, verdict: np.ndarray, *, code: int, like: Quantity, name: str
-) -> Quantity:
-    """Mean of `values` [problem, step] over the problems with verdict `code`; units of `like`,
-    label with `name`."""
-    mean = mean_over_problems(values[verdict == code])
-    return as_quantity(
-        mean,
-        dims=like.dims,
-        units=like.units,
-        label=f"{like.label}; {name} problems",
-        missing=f"no {name} problem with a value",
+def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
+    """All but the slow parts."""
+    metrics = load_metrics(asked, taken=_other_names())
+    settings.check(run, list(metrics.by_name))
+    trajectories = read_trajectories(run, metrics, answer_position=settings.answer_position)
+    info = about_run(run, trajectories, count(trajectories.columns["verdict"]))
+    judged = _judge(trajectories, settings, info["block"])
+    exits = replay_problems(trajectories.metrics, trajectories.columns["verdict"])
+
+    quantities = metric_quantities(run, metrics, trajectories)
+    material = Material(run, settings, trajectories, dict(quantities), judged.curve, exits)
+    for name in FINDINGS:
+        finding: Finding = FINDINGS.load(name)
+        if finding.is_asked(settings):
+            quantities |= finding.make(material)
+
+    _add_findings(info, run, settings, judged)
+    _add_what_is_not_ours(info, metrics, trajectories)
+    return Analysis(
+        quantities=quantities,
+        spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
+        s_curve=judged.curve.s_curve,
+        patterns=judge_patterns(_signs(trajectories, settings, judged)),
+        problems=_problem_columns(run, trajectories, judged.confidence) | exits,
+        info=info,
     )
 
 
-def _check(settings: Settings, run: Run) -> None:
-    find(
-        dict.fromkeys(confidence_methods(), True),
-        settings.confidence_method,
-        kind="confidence method",
+def _other_names() -> list[str]:
+    """Quantities that are no metrics."""
+    return [name for name in quantity_names() if name not in METRICS]
+
+
+def _judge(trajectories: Trajectories, settings: Settings, block: np.ndarray) -> Judged:
+    """Gain, spikes by every rule, and S-curve of the confidence that the settings name."""
+    confidence = trajectories.recorded(f"confidence/{settings.confidence_method}")
+    curve = s_curve(
+        confidence,
+        threshold_low=settings.threshold_low,
+        threshold_high=settings.threshold_high,
+        seed=settings.analysis_seed,
     )
-    find(SPIKE_RULES, settings.spike_rule, kind="spike rule")
-    if not settings.threshold_low <= settings.threshold_high:
-        raise SettingError(
-            f"threshold_low {settings.threshold_low} is above threshold_high "
-            f"{settings.threshold_high}; swap them"
-        )
-    length = int(run.info["config"]["gen_length"])
-    at = settings.answer_position
-    if at is not None and not 0 <= at < length:
-        raise SettingError(
-            f"answer_position {at} is not a generated position; expected 0 to {length - 1}"
-        )
+    gain = information_gain(confidence)
+    spikes = {}
+    for rule in SPIKE_RULES:
+        spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
+    return Judged(confidence, gain, spikes, curve)
 
 
-def _values(run: Run, trajectories: Trajectories, name: str) -> np.ndarray:
-    """[problem, step] of a metric, all NaN where the run did not record the positions that it
-    needs."""
-    values = trajectories.metrics[name]
-    return np.full_like(values, np.nan) if positions_missing(run, METRICS[name]) else values
+def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Signs:
+    return Signs(
+        confidence=judged.confidence,
+        entropy=trajectories.recorded("entropy/all"),
+        kl=trajectories.recorded("kl/all"),
+        cka=trajectories.recorded("cka/consecutive"),
+        gain=judged.gain,
+        spikes=judged.spikes["z"],
+        major=settings.spike_threshold,
+        s_curve=judged.curve.s_curve,
+        counts=count(trajectories.columns["verdict"]),
+        seed=settings.analysis_seed,
+    )
 
 
-def _quantities(
-    run: Run,
-    trajectories: Trajectories,
-    exits: dict[str, np.ndarray],
-    curve: SCurveResult,
-    settings: Settings,
-) -> dict[str, Quantity]:
-    found = {
-        name: _metric_quantity(run, name, values) for name, values in trajectories.metrics.items()
+def _add_findings(info: Info, run: Run, settings: Settings, judged: Judged) -> None:
+    """Put what depends on the settings into `info`."""
+    info["settings"] = settings.record(run)
+    info["spike_status"] = {rule: spikes.status for rule, spikes in judged.spikes.items()}
+    info["spike_totals"] = {
+        rule: spike_totals(spikes.spikes, judged.gain) for rule, spikes in judged.spikes.items()
     }
-    found["accuracy"] = accuracy(count(trajectories.columns["verdict"]))
-    for prefix, name in (("confidence", "answer_slot"), ("entropy", "all"), ("pvi", "gold_answer")):
-        like = found[f"{prefix}/{name}"]
-        values = trajectories.metrics[f"{prefix}/{name}"]
-        for word, code in (("correct", CORRECT), ("wrong", WRONG)):
-            split = mean_by_verdict(
-                values, trajectories.columns["verdict"], code=code, like=like, name=word
-            )
-            found[f"{prefix}_{word}/{name}"] = (
-                split if like.ok else split._replace(status=like.status)
-            )
-    for method in confidence_methods():
-        found[f"gain/{method}"] = _gain_quantity(
-            _values(run, trajectories, f"confidence/{method}"), found[f"confidence/{method}"]
+    info["s_curve_aicc"] = judged.curve.aicc
+    position = settings.answer_position
+    if position is not None:
+        info["warnings"].append(
+            f"fixed slot: the answer is looked for at position {position} in every problem"
         )
-    found |= emergence_table(trajectories.columns, steps_of(run))
-    found |= auroc_trajectories(trajectories.metrics, trajectories.columns["verdict"])
-    found |= replay(exits, trajectories.columns["verdict"])
-    found |= similarities(run, steps=steps_of(run), seed=settings.analysis_seed)
-    found |= cka_subsets(run, steps=steps_of(run), seed=settings.analysis_seed)
-    found["cka/matrix"] = _matrix_quantity(run, trajectories)
-    found["s_curve/fit"] = _fit_quantity(curve, found[f"confidence/{settings.confidence_method}"])
-    if settings.averaged:
-        from .states.averaged import averaged_trajectory
-
-        found |= averaged_trajectory(run)
-    return found
 
 
-def _metric_quantity(run: Run, name: str, values: np.ndarray) -> Quantity:
-    metric = METRICS[name]
-    if metric.share:
-        quantity = share(values, dims=("step",), label=metric.label, missing=metric.missing)
-    else:
-        mean = mean_over_problems(values)
-        quantity = as_quantity(
-            mean, dims=("step",), units=metric.units, label=metric.label, missing=metric.missing
-        )
-    if positions_missing(run, metric):
-        return quantity._replace(
-            status="insufficient: needs all positions, the run recorded masked ones (--record "
-            "masked)"
-        )
-    if run.ids and (lacking := unrecorded(run, metric)):
-        return quantity._replace(status=f"insufficient: the run did not store {lacking}")
-    return quantity
-
-
-def _gain_quantity(values: np.ndarray, confidence: Quantity) -> Quantity:
-    gain = information_gain(values)
-    label = f"gain per step of: {confidence.label}"
-    quantity = Quantity(
-        gain.gain, ("step",), confidence.units, gain.n, gain.stderr, confidence.status, label
-    )
-    if confidence.ok and not gain.n.max(initial=0):
-        return quantity._replace(status="insufficient: no problem has a value at two steps")
-    return quantity
-
-
-def _matrix_quantity(run: Run, trajectories: Trajectories) -> Quantity:
-    quantity = as_quantity(
-        trajectories.cka_matrix,
-        dims=("step", "other_step"),
-        units="1",
-        label="debiased CKA of the logits of two steps, all positions",
-        missing="no recorded value",
-    )
-    missing = positions_missing(run, METRICS["cka/consecutive"])
-    return (
-        quantity._replace(status="insufficient: the run recorded masked positions only")
-        if missing
-        else quantity
-    )
-
-
-def _fit_quantity(curve: SCurveResult, confidence: Quantity) -> Quantity:
-    n = int(np.max(confidence.n, initial=0))
-    status = "ok" if curve.s_curve.model else f"insufficient: {curve.s_curve.reason}"
-    label = f"best model ({curve.s_curve.model or 'none'}) of: {confidence.label}"
-    return Quantity(curve.fit, ("step",), confidence.units, n, None, status, label)
+def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectories) -> None:
+    """Name other people's metrics, and say which of them failed."""
+    if metrics.plugins:
+        info["plugins"] = metrics.records()
+    info["warnings"] += [*metrics.warnings, *trajectories.failures.values()]
 
 
 def _problem_columns(
     run: Run, trajectories: Trajectories, confidence: np.ndarray
 ) -> dict[str, np.ndarray]:
-    ids = np.array(list(run.ids), dtype=object)
-    known = {problem.id: problem for problem in run.problems}
+    problems = {problem.id: problem for problem in run.problems}
+    contents = [content_of(problems[name]) for name in run.ids]
     return {
-        "id": ids,
-        "content": np.array([content_of(known[name]) for name in run.ids], dtype=object),
+        "id": np.array(list(run.ids), dtype=object),
+        "content": np.array(contents, dtype=object),
         **trajectories.columns,
         "confidence": confidence,
-        "entropy": _values(run, trajectories, "entropy/all"),
-    }
-
-
-def _findings(
-    run: Run, settings: Settings, found: dict[str, Spikes], gain: Gain, curve: SCurveResult
-) -> dict[str, Any]:
-    return {
-        "settings": {name: value for name, value in run.info["config"].items() if name in SAMPLER}
-        | settings._asdict(),
-        "spike_status": {rule: spikes.status for rule, spikes in found.items()},
-        "spike_totals": {rule: spike_totals(spikes.spikes, gain) for rule, spikes in found.items()},
-        "s_curve_aicc": curve.aicc,
+        "entropy": trajectories.recorded("entropy/all"),
     }

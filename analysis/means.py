@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .results import Quantity
-
 
 class Mean(NamedTuple):
     """`mean` and `stderr` NaN where undefined (n = 0, n < 2); `n` int64; all shaped as one
@@ -61,12 +59,3 @@ class MeanOverBlocks:
         with np.errstate(invalid="ignore", divide="ignore"):
             stderr = np.sqrt(self._squares / np.where(self._n > 1, self._n - 1, np.nan) / self._n)
         return Mean(np.where(self._n > 0, self._mean, np.nan), stderr, self._n.copy())
-
-
-def as_quantity(
-    mean: Mean, *, dims: tuple[str, ...], units: str, label: str, missing: str
-) -> Quantity:
-    """A `Quantity` from a mean; "insufficient: `missing`" where no problem has a value anywhere."""
-    status = "ok" if np.max(mean.n, initial=0) > 0 else f"insufficient: {missing}"
-    n = mean.n if dims else int(mean.n)
-    return Quantity(np.asarray(mean.mean), dims, units, n, np.asarray(mean.stderr), status, label)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..engine.store.write.manifest import read_manifests
 
 if TYPE_CHECKING:
     from ..engine.problems.read import Problem
     from ..engine.store import Run
+    from .info import Seen
     from .results import Analysis
 
 
-def seen(run: Run) -> dict[str, Any]:
+def seen(run: Run) -> Seen:
     """What an analysis keeps of the run that it is made from: `n_problems`, and a `digest` of run
     id, fingerprint, the ids asked for and stored, and the checksums of all shards."""
     entries = read_manifests(Path(run.path)).entries

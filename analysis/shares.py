@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .results import Quantity
-
 Z = 1.959963984540054
 """The .975 quantile of the normal distribution."""
 
@@ -53,23 +51,6 @@ def wilson_bounds(
     return np.where(successes == 0, 0.0 * share, centre - half), np.where(
         share == 1, share, centre + half
     )
-
-
-def share(values: np.ndarray, *, label: str, missing: str, dims: tuple[str, ...] = ()) -> Quantity:
-    """The share of ones among the finite `values` [problem, ...], each 0 or 1, with its interval
-    and n.
-
-    `missing` is said where no problem has a value. A share has no standard error; its uncertainty
-    is its interval.
-    """
-    finite = np.isfinite(values)
-    n = finite.sum(axis=0)
-    ones = np.where(finite, values, 0.0).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        rate = np.asarray(np.where(n > 0, ones / np.maximum(n, 1), np.nan))
-    status = "ok" if n.size and n.max() > 0 else f"insufficient: {missing}"
-    interval = np.stack(wilson_bounds(ones, np.asarray(n, np.float64)))
-    return Quantity(rate, dims, "1", n if dims else int(n), None, status, label, interval)
 
 
 def share_of(successes: int, n: int) -> str:

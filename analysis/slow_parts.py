@@ -9,66 +9,91 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from .metrics.trajectories import steps_of
 from .results import Analysis
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ..engine.store import Run
 
 
+class SlowPart(NamedTuple):
+    """What takes long: its title in messages, and what puts its results into an analysis."""
+
+    title: str
+    add: Callable[[Analysis], None]
+
+
 def slow_parts(
-    run: Run, *, seed: int, k: int, n_bins: int, mutual_information: bool, tsne: bool
-) -> list[tuple[str, Callable[[Analysis], None]]]:
-    """What takes long, by name; each puts its results into an analysis that has the rest."""
+    run: Run, settings: Settings, *, mutual_information: bool, tsne: bool
+) -> list[SlowPart]:
+    """Those that are asked for, in the order in which they are made."""
+    parts = []
+    if mutual_information:
+        parts += [
+            SlowPart("mutual information", lambda each: _information(run, settings, each)),
+            SlowPart(
+                "information beyond the first step", lambda each: _beyond(run, settings, each)
+            ),
+        ]
+    if tsne:
+        parts.append(SlowPart("the t-SNE map", lambda each: _map(run, each)))
+    return parts
 
-    def information(analysis: Analysis) -> None:
-        from .information import over_steps as estimates
 
-        made = estimates.mutual_information(run, seed=seed, k=k, n_bins=n_bins)
-        analysis.quantities.update(made.quantities)
-        analysis.info["mutual_information"] = made.info
-        analysis.info["warnings"] += made.warnings
+def slow_names() -> list[str]:
+    """The quantities that slow parts add."""
+    from .information import beyond_first_step, over_steps
 
-    def beyond(analysis: Analysis) -> None:
-        from .information.beyond_first_step import beyond_first_step
-
-        more = beyond_first_step(run, seed=seed)
-        analysis.quantities.update(more.quantities)
-        analysis.info["mutual_information"] |= {"beyond_first_step": more.info}
-        analysis.info["warnings"] += more.warnings
-
-    def embedding(analysis: Analysis) -> None:
-        made = _map(run)
-        analysis.info["warnings"] += made["tsne"].pop("warnings")
-        analysis.info.update(made)
-
-    parts = [("mutual information", information), ("information beyond the first step", beyond)]
-    return [
-        *(parts if mutual_information else []),
-        *([("the t-SNE map", embedding)] if tsne else []),
-    ]
+    return [*over_steps.quantity_names(), *beyond_first_step.quantity_names()]
 
 
 def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
     """A copy of what there is, which says what was still to come when it was saved."""
-    said = (
+    warning = (
         f"unfinished: {', '.join(to_come)} had not been computed when this was saved; run "
         "`diffengine analyze` again"
     )
-    return replace(
-        analysis,
-        quantities=dict(analysis.quantities),
-        info=analysis.info | {"to_come": to_come, "warnings": [said, *analysis.info["warnings"]]},
+    info = analysis.info.copy()
+    info["to_come"] = to_come
+    info["warnings"] = [warning, *analysis.info["warnings"]]
+    return replace(analysis, quantities=dict(analysis.quantities), info=info)
+
+
+def _information(run: Run, settings: Settings, analysis: Analysis) -> None:
+    from .information.over_steps import mutual_information
+
+    result = mutual_information(
+        run, seed=settings.analysis_seed, k=settings.k, n_bins=settings.n_bins
     )
+    analysis.quantities.update(result.quantities)
+    analysis.info["mutual_information"] = result.info
+    analysis.info["warnings"] += result.warnings
 
 
-def _map(run: Run) -> dict[str, Any]:
-    """`tsne` (plain facts) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`,
+def _beyond(run: Run, settings: Settings, analysis: Analysis) -> None:
+    from .information.beyond_first_step import beyond_first_step
+
+    result = beyond_first_step(run, seed=settings.analysis_seed)
+    analysis.quantities.update(result.quantities)
+    analysis.info["mutual_information"] |= {"beyond_first_step": result.info}
+    analysis.info["warnings"] += result.warnings
+
+
+def _map(run: Run, analysis: Analysis) -> None:
+    """Add `tsne` (plain values) and its arrays `tsne_points`, `tsne_step`, `tsne_problem`,
     `tsne_centroid`."""
     from .states.tsne import embed_run
 
-    found = embed_run(run, steps=steps_of(run))._asdict()
-    arrays = {f"tsne_{name}": found.pop(name) for name in ("points", "step", "problem", "centroid")}
-    return {"tsne": found, **arrays}
+    embedding = embed_run(run, steps=steps_of(run))
+    plain = embedding._asdict()
+    for name in ("points", "step", "problem", "centroid", "warnings"):
+        del plain[name]
+    analysis.info["warnings"] += embedding.warnings
+    analysis.info["tsne"] = plain
+    analysis.info["tsne_points"] = embedding.points
+    analysis.info["tsne_step"] = embedding.step
+    analysis.info["tsne_problem"] = embedding.problem
+    analysis.info["tsne_centroid"] = embedding.centroid

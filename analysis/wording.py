@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .limits import lacking as lacking
 from .results import Quantity
 from .shares import percent
 
@@ -18,15 +19,6 @@ def plus_minus(stderr: float | None, form: str = ".2g") -> str:
 def of_n(n: int, stderr: float | None) -> str:
     """Either "n = 12", or "n = 1, no interval" where one problem does not have the error."""
     return f"n = {n}" + (", no interval" if stderr is not None and math.isnan(stderr) else "")
-
-
-def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:
-    """What is there and what would suffice: "96 problems (at least 100; 4 more would suffice)".
-
-    `rest` says where the others went.
-    """
-    more = f"; {need - have} more would suffice" if need > have else ""
-    return f"{have} {what} (at least {need}{more}{f'; {rest}' if rest else ''})"
 
 
 def known(value: float, form: str) -> str:

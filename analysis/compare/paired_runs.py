@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..findings.accuracy import CORRECT, NO_GOLD_ANSWER
-from ..metrics.emergence import emergence_values, is_share
+from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..findings.emergence import emergence_values
 from ..publish import publish
 from ..registry import EXIT_RULES
 from ..results import Analysis
@@ -66,7 +66,7 @@ def outcomes(analysis: Analysis) -> dict[str, Outcome]:
     found = {"accuracy": Outcome(correct, "1", True)}
     for name, row in emergence_values(columns, steps).items():
         found[f"emergence/{name}"] = Outcome(
-            np.asarray(row.values, np.float64), row.units, is_share(name)
+            np.asarray(row.values, np.float64), row.units, row.is_share
         )
     for rule in EXIT_RULES:
         for part, units in (("accuracy", "1"), ("steps", "steps")):

@@ -1,4 +1,4 @@
-"""Accuracy of a run from its verdicts, with interval. Knows nothing of how an answer is graded."""
+"""Accuracy of a run from its verdicts, with interval."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...engine.store.format.verdicts import (
     NO_GOLD_ANSWER,
     WRONG,
 )
-from ..results import Quantity
-from ..shares import share
+from ..quantity import Quantity
+from .finding import Finding, Material
 
 __all__ = [
     "AMBIGUOUS",
@@ -22,6 +22,7 @@ __all__ = [
     "NO_ANSWER_EXTRACTED",
     "NO_GOLD_ANSWER",
     "WRONG",
+    "FINDING",
     "Counts",
     "accuracy",
     "count",
@@ -46,13 +47,29 @@ class Counts(NamedTuple):
 
 def count(verdict: np.ndarray) -> Counts:
     """Counts of `verdict` [problem]."""
-    codes = (WRONG, CORRECT, NO_ANSWER_EXTRACTED, NO_GOLD_ANSWER, AMBIGUOUS)
-    return Counts(*(int(np.sum(verdict == code)) for code in codes))
+
+    def problems(code: int) -> int:
+        return int(np.sum(verdict == code))
+
+    return Counts(
+        wrong=problems(WRONG),
+        correct=problems(CORRECT),
+        unextracted=problems(NO_ANSWER_EXTRACTED),
+        no_gold=problems(NO_GOLD_ANSWER),
+        ambiguous=problems(AMBIGUOUS),
+    )
 
 
 def accuracy(counts: Counts) -> Quantity:
     """Correct / graded with its interval, as every share; dims ()."""
     graded = np.repeat([1.0, 0.0], [counts.correct, counts.graded - counts.correct])
-    return share(
+    return Quantity.share_of_problems(
         graded, label="share of problems answered correctly", missing="no problem has a gold answer"
     )
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return {"accuracy": accuracy(count(material.verdict))}
+
+
+FINDING = Finding(("accuracy",), _make)

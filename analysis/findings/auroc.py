@@ -8,17 +8,33 @@ surer, less entropy, less movement.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from ..registry import SIGNALS
-from ..results import Quantity
-from ..wording import lacking
-from .accuracy import CORRECT, NO_GOLD_ANSWER
+from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..limits import MIN_CLASS, MIN_PROBLEMS, lacking, status_of
+from ..quantity import Quantity
+from .finding import Finding, Material
 
-MIN_PROBLEMS = 100
-MIN_CLASS = 20
+
+class Signal(NamedTuple):
+    """What may tell early whether the answer will be right: the metric that it is read from, and
+    the sign that makes large mean sure."""
+
+    name: str
+    metric: str
+    sign: float
+
+
+SIGNALS = (
+    Signal("answer_confidence", "answer/confidence", 1.0),
+    Signal("answer_margin", "answer/margin", 1.0),
+    Signal("answer_entropy", "conditional_entropy/answer_slot", -1.0),
+    Signal("canvas_entropy", "entropy/masked", -1.0),
+    Signal("canvas_kl", "kl/masked", -1.0),
+)
 
 
 class Auroc(NamedTuple):
@@ -39,55 +55,69 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> Auroc:
     """
     from scipy.stats import rankdata
 
-    known = np.isfinite(score)
-    one = score[known & positive]
-    other = score[known & ~positive]
-    m = len(one)
-    n = len(other)
+    finite = np.isfinite(score)
+    positives = score[finite & positive]
+    negatives = score[finite & ~positive]
+    m = len(positives)
+    n = len(negatives)
     if not m or not n:
         return Auroc(float("nan"), float("nan"), m + n)
-    rank = rankdata(np.concatenate([one, other]))
-    above = (rank[:m] - rankdata(one)) / n
-    below = 1 - (rank[m:] - rankdata(other)) / m
-    area = above.mean()
-    stderr = np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n) if min(m, n) > 1 else np.nan
-    return Auroc(float(area), float(stderr), m + n)
+
+    rank = rankdata(np.concatenate([positives, negatives]))
+    above = (rank[:m] - rankdata(positives)) / n
+    below = 1 - (rank[m:] - rankdata(negatives)) / m
+    stderr = float("nan")
+    if min(m, n) > 1:
+        stderr = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    return Auroc(float(above.mean()), stderr, m + n)
 
 
-def auroc_trajectories(metrics: dict[str, np.ndarray], verdict: np.ndarray) -> dict[str, Quantity]:
+def auroc_trajectories(
+    metrics: Mapping[str, np.ndarray], verdict: np.ndarray
+) -> dict[str, Quantity]:
     """`auroc/<signal>` [step] over problems with a gold answer; positive is graded correct.
 
     "insufficient" below 100 such problems or 20 in the smaller class.
     """
     graded = verdict != NO_GOLD_ANSWER
     positive = verdict == CORRECT
-    return {
-        f"auroc/{name}": _trajectory(sign * metrics[metric][graded], positive[graded], metric)
-        for name, (metric, sign) in SIGNALS.items()
-    }
+    quantities = {}
+    for signal in SIGNALS:
+        score = signal.sign * metrics[signal.metric][graded]
+        quantities[f"auroc/{signal.name}"] = _trajectory(score, positive[graded], signal.metric)
+    return quantities
 
 
 def _trajectory(score: np.ndarray, positive: np.ndarray, metric: str) -> Quantity:
-    found = [auroc(score[:, step], positive) for step in range(score.shape[1])]
-    area, stderr, n = (
-        np.array([one[part] for one in found], kind)
-        for part, kind in ((0, np.float64), (1, np.float64), (2, np.int64))
-    )
-    minority = int(min(positive.sum(), (~positive).sum()))
-    status = "ok"
-    if len(positive) < MIN_PROBLEMS or minority < MIN_CLASS:
-        status = (
-            f"insufficient: {lacking(len(positive), MIN_PROBLEMS, 'graded problems')}, "
-            f"{lacking(minority, MIN_CLASS, 'in the smaller class')}"
-        )
-    elif not np.isfinite(area).any():
-        status = f"insufficient: no value of {metric}"
+    steps = [auroc(score[:, step], positive) for step in range(score.shape[1])]
+    area = np.array([step.area for step in steps], np.float64)
     return Quantity(
         area,
         ("step",),
         "1",
-        n,
-        stderr,
-        status,
-        f"AUROC of {metric} against correctness (DeLong error)",
+        n=np.array([step.n for step in steps], np.int64),
+        stderr=np.array([step.stderr for step in steps], np.float64),
+        status=status_of(_shortage(positive) or _no_value(area, metric)),
+        label=f"AUROC of {metric} against correctness (DeLong error)",
     )
+
+
+def _shortage(positive: np.ndarray) -> str:
+    """Why these graded problems [n] are too few, or nothing; both numbers are said."""
+    n = len(positive)
+    minority = int(min(positive.sum(), (~positive).sum()))
+    if n >= MIN_PROBLEMS and minority >= MIN_CLASS:
+        return ""
+    problems = lacking(n, MIN_PROBLEMS, "graded problems")
+    return f"{problems}, {lacking(minority, MIN_CLASS, 'in the smaller class')}"
+
+
+def _no_value(area: np.ndarray, metric: str) -> str:
+    return "" if np.isfinite(area).any() else f"no value of {metric}"
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return auroc_trajectories(material.trajectories.metrics, material.verdict)
+
+
+FINDING = Finding(tuple(f"auroc/{signal.name}" for signal in SIGNALS), _make)

@@ -1,5 +1,4 @@
-"""Six shapes that a mean trajectory may have, fitted by least squares, compared by AICc. Knows
-nothing of confidence.
+"""Six shapes that a mean trajectory may have, fitted by least squares, compared by AICc.
 
 Every shape is linear in its levels, so only place and width are searched for (variable projection,
 Golub & Pereyra 1973): at most two numbers, a grid first, then Nelder-Mead with a bounded number of
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..registry import CURVE_MODELS, resolve
+from ..registry import CURVE_MODELS
 
 LOGISTIC_10_90 = 2 * np.log(9.0)
 """Length of the rise from 10 to 90 % of a logistic, in units of its width."""
@@ -32,7 +31,7 @@ class Fit(NamedTuple):
 
 def fit_all(x: np.ndarray, y: np.ndarray) -> dict[str, Fit]:
     """Every registered model fitted to `y` at `x` (both [point], x increasing from 0 to 1)."""
-    return {name: resolve(function)(x, y) for name, function in CURVE_MODELS.items()}
+    return {name: CURVE_MODELS.load(name)(x, y) for name in CURVE_MODELS}
 
 
 def aicc(fit: Fit, y: np.ndarray) -> float:

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..means import as_quantity, mean_over_problems
-from ..registry import EXIT_RULES, resolve
-from ..results import Quantity
-from ..shares import share
-from .accuracy import CORRECT, NO_GOLD_ANSWER
+from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..quantity import Quantity
+from ..registry import EXIT_RULES
+from .finding import Finding, Material
 
 GAPS = (7.5, 5.0, 2.5)
 """Logit gap to exceed in the first, middle and last third of the steps (Prophet, arXiv 2508.19982).
@@ -28,6 +27,8 @@ CONFIDENCE = 0.9
 KLASS_KL = 0.01
 KLASS_HISTORY = 2
 """Bits that no position may move, in so many steps in a row (after KLASS, arXiv 2511.05664)."""
+
+MISSING = "no problem has a gold answer"
 
 Signals = Mapping[str, np.ndarray]
 
@@ -80,54 +81,71 @@ def replay_problems(signals: Signals, verdict: np.ndarray) -> dict[str, np.ndarr
     graded = verdict != NO_GOLD_ANSWER
     correct = verdict == CORRECT
     performed = np.isfinite(signals["emergence/hit"])
-    found: dict[str, np.ndarray] = {}
-    for rule, function in EXIT_RULES.items():
-        stop, steps = exits(resolve(function)(signals), performed)
-        right = np.where(stop >= 0, _right_at(signals, np.maximum(stop, 0), correct), correct)
-        found[f"early_exit/{rule}/accuracy"] = np.where(graded, right.astype(np.float64), np.nan)
-        found[f"early_exit/{rule}/steps"] = np.where(graded, steps.astype(np.float64), np.nan)
-    return found
+    columns: dict[str, np.ndarray] = {}
+    for rule in EXIT_RULES:
+        stops = EXIT_RULES.load(rule)(signals)
+        step, forwards = exits(stops, performed)
+        right_there = _right_at(signals, np.maximum(step, 0), correct)
+        right = np.where(step >= 0, right_there, correct).astype(np.float64)
+        columns[f"early_exit/{rule}/accuracy"] = np.where(graded, right, np.nan)
+        columns[f"early_exit/{rule}/steps"] = np.where(graded, forwards.astype(np.float64), np.nan)
+    return columns
 
 
 def replay(problems: Mapping[str, np.ndarray], verdict: np.ndarray) -> dict[str, Quantity]:
     """`early_exit/<rule>/{accuracy, accuracy_change, steps}` over the problems with a gold answer,
     of `replay_problems`. `accuracy_change` is paired with full decoding."""
     correct = (verdict == CORRECT).astype(np.float64)
-    missing = "no problem has a gold answer"
-    found: dict[str, Quantity] = {}
+    quantities: dict[str, Quantity] = {}
     for rule in EXIT_RULES:
-        right = problems[f"early_exit/{rule}/accuracy"]
-        steps = problems[f"early_exit/{rule}/steps"]
+        prefix = f"early_exit/{rule}"
         which = f"replayed rule {rule}, counterfactual"
-        found[f"early_exit/{rule}/accuracy"] = share(
-            right, label=f"accuracy, {which}", missing=missing
+        right = problems[f"{prefix}/accuracy"]
+        quantities[f"{prefix}/accuracy"] = Quantity.share_of_problems(
+            right, label=f"accuracy, {which}", missing=MISSING
         )
-        changed = f"accuracy minus that of full decoding, paired, {which}"
-        means = {
-            "accuracy_change": (right - correct, "1", changed),
-            "steps": (steps, "steps", f"forward passes per problem, {which}"),
-        }
-        for part, (values, units, label) in means.items():
-            mean = mean_over_problems(values)
-            found[f"early_exit/{rule}/{part}"] = as_quantity(
-                mean, dims=(), units=units, label=label, missing=missing
-            )
-    return found
+        quantities[f"{prefix}/accuracy_change"] = Quantity.over_problems(
+            right - correct,
+            units="1",
+            label=f"accuracy minus that of full decoding, paired, {which}",
+            missing=MISSING,
+        )
+        quantities[f"{prefix}/steps"] = Quantity.over_problems(
+            problems[f"{prefix}/steps"],
+            units="steps",
+            label=f"forward passes per problem, {which}",
+            missing=MISSING,
+        )
+    return quantities
 
 
 def exits(stops: np.ndarray, performed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[problem] the first performed step at which `stops` [problem, step] (-1 if none), and the
     forwards up to it."""
-    here = stops & performed
+    problems, steps = performed.shape
+    if not steps:
+        return np.full(problems, -1), np.zeros(problems)
+    allowed = stops & performed
+    step = np.where(allowed.any(axis=1), allowed.argmax(axis=1), -1)
     forwards = np.cumsum(performed, axis=1)
-    stop = np.where(here.any(axis=1), here.argmax(axis=1) if here.shape[1] else 0, -1)
-    rows = np.arange(len(stop))
-    return stop, forwards[rows, stop] if forwards.shape[1] else np.zeros(len(stop))
+    return step, forwards[np.arange(problems), step]
 
 
-def _right_at(signals: Signals, stop: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    if not signals["emergence/hit"].shape[1]:
+def _right_at(signals: Signals, step: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """[problem] whether the guess at `step` is right: as graded where it is the final one."""
+    hit = signals["emergence/hit"]
+    if not hit.shape[1]:
         return correct
-    rows = np.arange(len(stop))
-    same = signals["emergence/final_guess"][rows, stop] == 1
-    return np.where(same, correct, signals["emergence/hit"][rows, stop] == 1)
+    rows = np.arange(len(step))
+    is_final = signals["emergence/final_guess"][rows, step] == 1
+    return np.where(is_final, correct, hit[rows, step] == 1)
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return replay(material.exits, material.verdict)
+
+
+PARTS = ("accuracy", "accuracy_change", "steps")
+FINDING = Finding(
+    tuple(f"early_exit/{rule}/{part}" for rule in EXIT_RULES for part in PARTS), _make
+)

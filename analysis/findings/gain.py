@@ -2,7 +2,7 @@
 paired standard error.
 
 The same problems stand at both ends, so the standard error is that of the per-problem differences;
-treating the two means as independent overstates it. Knows nothing of which confidence it is given.
+treating the two means as independent overstates it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..means import mean_over_problems
+from ..quantity import Quantity
+from ..registry import confidence_methods
+from .finding import Finding, Material
 
 
 class Gain(NamedTuple):
@@ -57,9 +60,42 @@ def change(values: np.ndarray, *, share: float = 0.0) -> np.ndarray:
     Values that are NaN are left out before the steps are counted; NaN for a problem with fewer than
     two values.
     """
-    return np.array([_change(row[np.isfinite(row)], share) for row in values], dtype=np.float64)
+    changes = [_change(row[np.isfinite(row)], share) for row in values]
+    return np.array(changes, dtype=np.float64)
 
 
 def _change(row: np.ndarray, share: float) -> float:
+    if len(row) < 2:
+        return float("nan")
     count = max(1, int(len(row) * share))
-    return float(row[-count:].mean() - row[:count].mean()) if len(row) >= 2 else float("nan")
+    return float(row[-count:].mean() - row[:count].mean())
+
+
+def gains(material: Material) -> dict[str, Quantity]:
+    """`gain/<method>` [step] of every confidence."""
+    return {
+        f"gain/{method}": _quantity(material, method)
+        for method in METHODS
+        if f"confidence/{method}" in material.metrics
+    }
+
+
+def _quantity(material: Material, method: str) -> Quantity:
+    confidence = material.metrics[f"confidence/{method}"]
+    gain = information_gain(material.recorded(f"confidence/{method}"))
+    quantity = Quantity(
+        gain.gain,
+        ("step",),
+        confidence.units,
+        gain.n,
+        gain.stderr,
+        confidence.status,
+        label=f"gain per step of: {confidence.label}",
+    )
+    if confidence.ok and not gain.n.max(initial=0):
+        return quantity.insufficient("no problem has a value at two steps")
+    return quantity
+
+
+METHODS = tuple(confidence_methods())
+FINDING = Finding(tuple(f"gain/{method}" for method in METHODS), gains)

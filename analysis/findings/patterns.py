@@ -1,5 +1,5 @@
-"""The seed's healthy and problematic signs: the evidence for each always, a verdict only where the
-numbers carry one.
+"""The original suite's healthy and problematic signs: the evidence for each always, a verdict only
+where the numbers carry one.
 
 No verdict below 100 graded problems or 20 in the smaller class. Tests are two-sided at .05,
 Bonferroni over the nine signs. One run shows whether a sign is there, not whether it is good: that
@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..limits import INSUFFICIENT, too_few_in_class, too_few_problems
 from ..means import mean_over_problems
 from ..results import Pattern, SCurve, Spike
-from ..wording import known, lacking, of_n, plus_minus
+from ..wording import known, of_n, plus_minus
 from .accuracy import Counts
 from .gain import Gain, change, information_gain, value_before
 from .spikes import Spikes, critical_z
 
-MIN_PROBLEMS = 100
-MIN_MINORITY = 20
 N_SIGNS = 9
 FEW_SPIKES = 2
 MANY_SPIKES = 5
@@ -31,7 +30,8 @@ SPLITS = 20
 
 class Signs(NamedTuple):
     """What the signs are read from; arrays are [problem, step]. `spikes` are those of the rule `z`
-    on `gain`; a spike with a gain above `major` (the seed's spike threshold) is a major one."""
+    on `gain`; a spike with a gain above `major` (the original suite's spike threshold) is a major
+    one."""
 
     confidence: np.ndarray
     entropy: np.ndarray
@@ -55,7 +55,7 @@ class Change(NamedTuple):
 
 
 def judge_patterns(signs: Signs) -> list[Pattern]:
-    """All nine signs, healthy ones first, in the order of the seed."""
+    """All nine signs, healthy ones first, in the order of the original suite."""
     patterns = [
         judge(signs)
         for judge in (
@@ -79,13 +79,7 @@ def judge_patterns(signs: Signs) -> list[Pattern]:
 def withheld(counts: Counts) -> str:
     """Why this run is too small for any verdict; empty if it is not."""
     minority = min(counts.correct, counts.wrong)
-    if counts.graded < MIN_PROBLEMS:
-        return lacking(counts.graded, MIN_PROBLEMS, "graded problems")
-    return (
-        lacking(minority, MIN_MINORITY, "problems in the smaller class")
-        if minority < MIN_MINORITY
-        else ""
-    )
+    return too_few_problems(counts.graded, what="graded problems") or too_few_in_class(minority)
 
 
 def judge_change(values: np.ndarray, *, share: float = 0.0) -> Change:
@@ -272,4 +266,4 @@ def _yes(seen: bool) -> str:
 
 
 def _unknown(reason: str) -> str:
-    return f"no verdict: {reason.removeprefix('insufficient: ')}"
+    return f"no verdict: {reason.removeprefix(INSUFFICIENT)}"

@@ -1,8 +1,8 @@
-"""Is the mean confidence an S-curve? The seed's threshold crossings, and a comparison of shapes.
+"""Is the mean confidence an S-curve? The original suite's threshold crossings, and a comparison of
+shapes.
 
-Knows nothing of which confidence it is given. R^2 says nothing here (a logistic fits a line with
-R^2 > .9), hence: a gate (does the mean change at all), AICc against five other shapes, midpoint
-inside, amplitude against its error.
+R^2 says nothing here (a logistic fits a line with R^2 > .9), hence: a gate (does the mean change at
+all), AICc against five other shapes, midpoint inside, amplitude against its error.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..limits import MIN_CURVE_PROBLEMS, MIN_CURVE_STEPS, lacking, status_of
 from ..means import mean_over_problems
+from ..quantity import Quantity
 from ..results import SCurve
-from ..wording import lacking
 from .curve_models import LOGISTIC_10_90, Fit, aicc, fit_all, logistic
+from .finding import Finding, Material
 
-MIN_PROBLEMS = 20
-MIN_STEPS = 10
 GATE_ALPHA = 0.05
 MIN_DELTA_AICC = 4.0
 MIN_AMPLITUDE_Z = 3.0
@@ -50,30 +50,24 @@ def s_curve(
     mean = mean_over_problems(values).mean
     bare = _thresholds(mean, threshold_low, threshold_high)
     used = np.flatnonzero(np.isfinite(mean))
-    nothing = np.full(mean.shape, np.nan)
-    if len(values) < MIN_PROBLEMS or len(used) < MIN_STEPS:
-        reason = (
-            f"{lacking(len(values), MIN_PROBLEMS, 'problems')} and "
-            f"{lacking(len(used), MIN_STEPS, 'steps')}"
-        )
-        return SCurveResult(bare._replace(verdict="insufficient", reason=reason), nothing, {})
+    curve = np.full(mean.shape, np.nan)
+    if len(values) < MIN_CURVE_PROBLEMS or len(used) < MIN_CURVE_STEPS:
+        problems = lacking(len(values), MIN_CURVE_PROBLEMS, "problems")
+        steps = lacking(len(used), MIN_CURVE_STEPS, "steps")
+        few = bare._replace(verdict="insufficient", reason=f"{problems} and {steps}")
+        return SCurveResult(few, curve, {})
+
     x = _relative(used)
     y = mean[used]
     fits = fit_all(x, y)
     criteria = {name: aicc(fit, y) for name, fit in fits.items()}
-    spread = _spread(values[:, used], x, fits["logistic"], seed)
+    logistic_fit = fits["logistic"]
+    spread = _spread(values[:, used], x, logistic_fit, seed)
     gate = flatness_p(values, seed=seed)
-    best = min(criteria, key=lambda name: criteria[name])
-    if gate > GATE_ALPHA:
-        best = "constant"
-    judged = _judge(
-        _describe(bare, fits["logistic"], criteria, spread, used),
-        fits["logistic"],
-        y,
-        gate,
-        criteria,
-    )
-    curve = nothing.copy()
+
+    described = _describe(bare, logistic_fit, criteria, spread, used)
+    judged = _judge(described, logistic_fit, y, gate, criteria)
+    best = "constant" if gate > GATE_ALPHA else _lowest(criteria)
     curve[used] = fits[best].curve
     return SCurveResult(judged._replace(model=best, gate_p=gate), curve, criteria)
 
@@ -105,17 +99,11 @@ def flatness_p(values: np.ndarray, *, seed: int = 0, draws: int = SIGN_FLIPS) ->
 
 
 def _thresholds(mean: np.ndarray, low: float, high: float) -> SCurve:
-    """The seed's crossings: first step above `low`; first step from there on above `high`. Step 0
-    is a valid start."""
-    start = next(iter(np.flatnonzero(mean > low).tolist()), None)
-    end = next(
-        (
-            step
-            for step in np.flatnonzero(mean > high).tolist()
-            if start is not None and step >= start
-        ),
-        None,
-    )
+    """The original suite's crossings: first step above `low`; first step from there on above
+    `high`. Step 0 is a valid start."""
+    start = _first(mean > low)
+    end = None if start is None else _first(mean > high, since=start)
+    length = None if start is None or end is None else end - start
     finite = mean[np.isfinite(mean)]
     nan = float("nan")
     return SCurve(
@@ -123,7 +111,7 @@ def _thresholds(mean: np.ndarray, low: float, high: float) -> SCurve:
         threshold_high=float(high),
         transition_start=start,
         transition_end=end,
-        transition_length=None if start is None or end is None else end - start,
+        transition_length=length,
         max_confidence=float(finite.max()) if len(finite) else nan,
         final_confidence=float(finite[-1]) if len(finite) else nan,
         model=None,
@@ -134,6 +122,17 @@ def _thresholds(mean: np.ndarray, low: float, high: float) -> SCurve:
         verdict="",
         reason="",
     )
+
+
+def _first(holds: np.ndarray, *, since: int = 0) -> int | None:
+    """The first step not before `since` at which `holds` [step] is true."""
+    steps = np.flatnonzero(holds[since:])
+    return since + int(steps[0]) if len(steps) else None
+
+
+def _lowest(criteria: dict[str, float]) -> str:
+    """The name of the model with the lowest criterion."""
+    return min(criteria, key=lambda name: criteria[name])
 
 
 def _relative(steps: np.ndarray) -> np.ndarray:
@@ -178,36 +177,49 @@ def _judge(
     curve: SCurve, fit: Fit, y: np.ndarray, gate: float, criteria: dict[str, float]
 ) -> SCurve:
     if gate > GATE_ALPHA:
-        return curve._replace(
-            verdict="no transition", reason=f"no change of the mean over steps (p = {gate:.3f})"
-        )
-    best = min(criteria, key=lambda name: criteria[name])
+        reason = f"no change of the mean over steps (p = {gate:.3f})"
+        return curve._replace(verdict="no transition", reason=reason)
+    if objections := _objections(curve, fit, criteria):
+        return curve._replace(verdict="no s-curve", reason="; ".join(objections))
     farthest = float(np.abs(y - fit.curve).max())
-    failed = [
-        text
-        for holds, text in (
-            (
-                curve.delta_aicc > MIN_DELTA_AICC,
-                f"logistic leads by delta AICc {curve.delta_aicc:.1f}, best is {best}",
-            ),
-            (
-                0 < fit.parameters["midpoint"] < 1,
-                f"midpoint at step {curve.midpoint:.1f} is not inside the trajectory",
-            ),
-            (
-                curve.amplitude > MIN_AMPLITUDE_Z * curve.amplitude_stderr,
-                f"amplitude {curve.amplitude:.3g} is not above {MIN_AMPLITUDE_Z:g} SE "
-                f"({curve.amplitude_stderr:.2g})",
-            ),
-        )
-        if not holds
-    ]
-    if failed:
-        return curve._replace(verdict="no s-curve", reason="; ".join(failed))
     reason = (
         f"logistic is the best of {len(criteria)} shapes, delta AICc {curve.delta_aicc:.1f}, "
-        f"gate p = {gate:.3f}"
+        f"gate p = {gate:.3f}; the mean strays from it by at most {farthest:.3f}"
     )
-    return curve._replace(
-        verdict="s-curve", reason=f"{reason}; the mean strays from it by at most {farthest:.3f}"
+    return curve._replace(verdict="s-curve", reason=reason)
+
+
+def _objections(curve: SCurve, fit: Fit, criteria: dict[str, float]) -> list[str]:
+    """What speaks against an S-curve, in words."""
+    objections = []
+    if not curve.delta_aicc > MIN_DELTA_AICC:
+        best = _lowest(criteria)
+        objections.append(f"logistic leads by delta AICc {curve.delta_aicc:.1f}, best is {best}")
+    if not 0 < fit.parameters["midpoint"] < 1:
+        objections.append(f"midpoint at step {curve.midpoint:.1f} is not inside the trajectory")
+    if not curve.amplitude > MIN_AMPLITUDE_Z * curve.amplitude_stderr:
+        objections.append(
+            f"amplitude {curve.amplitude:.3g} is not above {MIN_AMPLITUDE_Z:g} SE "
+            f"({curve.amplitude_stderr:.2g})"
+        )
+    return objections
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    method = material.settings.confidence_method
+    confidence = material.metrics[f"confidence/{method}"]
+    curve = material.curve.s_curve
+    quantity = Quantity(
+        material.curve.fit,
+        ("step",),
+        confidence.units,
+        n=int(np.max(confidence.n, initial=0)),
+        stderr=None,
+        status=status_of("" if curve.model else curve.reason),
+        label=f"best model ({curve.model or 'none'}) of: {confidence.label}",
     )
+    return {NAME: quantity}
+
+
+NAME = "s_curve/fit"
+FINDING = Finding((NAME,), _make)

@@ -1,8 +1,7 @@
 """Information spikes: steps at which the mean confidence jumps. Three rules, one of them a test.
 
-Knows nothing of the confidence behind the gain. The legacy rules are the seed's, kept by name for
-comparison: `2std` marks a spike in nearly every curve, jumps or not, because some step always lies
-beyond two standard deviations.
+The legacy rules are the original suite's, kept by name for comparison: `2std` marks a spike in
+nearly every curve, jumps or not, because some step always lies beyond two standard deviations.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..registry import SPIKE_RULES, find, resolve
+from ..errors import load_named
+from ..limits import MIN_GAINS, lacking, status_of
+from ..registry import SPIKE_RULES
 from ..results import Spike
-from ..wording import lacking
 from .gain import Gain
 
-MIN_PROBLEMS = 10
-"""Below this many problems `z` says "insufficient": the t distribution then leans on normality too
-much."""
 FAMILY_WISE_ALPHA = 0.05
 
 
@@ -46,10 +43,9 @@ def find_spikes(
 
     Raises ValueError for an unknown rule.
     """
-    marked = resolve(find(SPIKE_RULES, rule, kind="spike rule"))(gain, threshold=threshold)
-    return Spikes(
-        [_spike(gain, marked, step, block) for step in np.flatnonzero(marked.spike)], marked.status
-    )
+    marked: Marked = load_named(SPIKE_RULES, rule)(gain, threshold=threshold)
+    spikes = [_spike(gain, marked, int(step), block) for step in np.flatnonzero(marked.spike)]
+    return Spikes(spikes, marked.status)
 
 
 def significant(gain: Gain, *, threshold: float) -> Marked:
@@ -59,11 +55,10 @@ def significant(gain: Gain, *, threshold: float) -> Marked:
     A statement about the mean gain of that step being positive, not about its size: with thousands
     of problems every step of a smooth rise is significant.
     """
-    few = gain.n < MIN_PROBLEMS
+    few = gain.n < MIN_GAINS
     if not len(few) or few.all():
         most = int(gain.n.max(initial=0))
-        status = f"insufficient: {lacking(int(most), MIN_PROBLEMS, 'problems with a gain')}"
-        return Marked(np.zeros(len(few), bool), np.full(len(few), np.nan), status)
+        return _none(gain, lacking(most, MIN_GAINS, "problems with a gain"))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(few, np.nan, gain.gain / gain.stderr)
     return Marked(z > critical_z(gain), z, "ok")
@@ -73,30 +68,30 @@ def critical_z(gain: Gain) -> np.ndarray:
     """[step] the t quantile that `significant` compares with, NaN where n is too small."""
     from scipy import stats
 
-    tested = gain.n >= MIN_PROBLEMS
+    tested = gain.n >= MIN_GAINS
     level = FAMILY_WISE_ALPHA / max(int(tested.sum()), 1)
     return np.where(tested, stats.t.isf(level, np.where(tested, gain.n - 1, 1)), np.nan)
 
 
 def two_std(gain: Gain, *, threshold: float) -> Marked:
-    """`2std`: gain above twice the standard deviation of the gains over steps (the seed's adaptive
-    threshold)."""
+    """`2std`: gain above twice the standard deviation of the gains over steps (the original
+    suite's adaptive threshold)."""
     finite = gain.gain[np.isfinite(gain.gain)]
     if len(finite) < 2:
-        return _none(gain, "insufficient: fewer than 3 steps with a value")
+        return _none(gain, "fewer than 3 steps with a value")
     return Marked(gain.gain > 2 * finite.std(), np.full(gain.gain.shape, np.nan), "ok")
 
 
 def above_threshold(gain: Gain, *, threshold: float) -> Marked:
-    """`basic`: gain above `threshold` (the seed's `spike_threshold`)."""
+    """`basic`: gain above `threshold` (the original suite's `spike_threshold`)."""
     if not np.isfinite(gain.gain).any():
-        return _none(gain, "insufficient: fewer than 2 steps with a value")
+        return _none(gain, "fewer than 2 steps with a value")
     return Marked(gain.gain > threshold, np.full(gain.gain.shape, np.nan), "ok")
 
 
 def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | list[int] | None]:
-    """The seed's summary of a list of spikes: total gain (sum over steps), largest, number, mean
-    gain, steps.
+    """The original suite's summary of a list of spikes: total gain (sum over steps), largest,
+    number, mean gain, steps.
 
     `total_gain` is last minus first mean where the same problems have values at all steps; None
     where there is no gain.
@@ -112,17 +107,21 @@ def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | lis
     }
 
 
-def _spike(gain: Gain, marked: Marked, step: np.intp, block: np.ndarray | None) -> Spike:
+def _spike(gain: Gain, marked: Marked, step: int, block: np.ndarray | None) -> Spike:
+    new_block = block is not None and step > 0 and block[step] != block[step - 1]
     return Spike(
-        step=int(step),
+        step=step,
         gain=float(gain.gain[step]),
         stderr=float(gain.stderr[step]),
         z=float(marked.z[step]),
         confidence_before=float(gain.before[step]),
         confidence_after=float(gain.after[step]),
-        at_block_boundary=block is not None and bool(step > 0 and block[step] != block[step - 1]),
+        at_block_boundary=bool(new_block),
     )
 
 
-def _none(gain: Gain, status: str) -> Marked:
-    return Marked(np.zeros(gain.gain.shape, bool), np.full(gain.gain.shape, np.nan), status)
+def _none(gain: Gain, reason: str) -> Marked:
+    """No spike at any step, because of `reason`."""
+    return Marked(
+        np.zeros(gain.gain.shape, bool), np.full(gain.gain.shape, np.nan), status_of(reason)
+    )

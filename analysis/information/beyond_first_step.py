@@ -30,6 +30,11 @@ LABEL = "I(correct; belief at the answer slot | state and belief at the first st
 LEVEL = 0.05
 
 
+def quantity_names() -> list[str]:
+    """The estimate and its p-value."""
+    return [NAME, NAME.replace("/", "_p/")]
+
+
 class Beyond(NamedTuple):
     """`mi_beyond/logistic` [step] in bits, `mi_beyond_p/ross`; `info` the first step and the
     strata; warnings."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..registry import ESTIMATORS, find, resolve
+from ..errors import load_named
+from ..registry import ESTIMATORS
 from .sample import Estimate
 
 
@@ -22,7 +23,7 @@ def estimate(name: str, x: np.ndarray, y: np.ndarray, *, seed: int = 0, **option
     unknown name or option (naming the known ones), a wrong shape, NaN or infinity, or fewer rows
     than the estimator can work with.
     """
-    function = resolve(find(ESTIMATORS, name, kind="estimator"))
+    function = load_named(ESTIMATORS, name)
     known = [one for one in inspect.signature(function).parameters if one not in ("x", "y", "seed")]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(

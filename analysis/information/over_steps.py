@@ -113,6 +113,16 @@ CURVES = (
 """The curves of an analysis, the one shown first in front."""
 
 
+def quantity_names() -> list[str]:
+    """Names of the quantities that the curves become, estimates and p-values."""
+    names = []
+    for curve in CURVES:
+        about = ABOUT[curve.target]
+        for name in curve.names:
+            names += [f"{about}/{name}", f"{about}_p/{name}"]
+    return names
+
+
 class MutualInformation(NamedTuple):
     """`quantities` by name; `info` plain values: features, Y, its entropy in bits, permutations,
     limited steps."""

@@ -1,13 +1,14 @@
-"""A block of problems as the reductions see it: recorded variables plus what follows from the
-commits.
+"""A block of problems as the metrics see it: the recorded variables, and what follows from them and
+from the commits.
 
 Letters: N problems of the block, T steps, P generated positions, A gold answer tokens (padded).
-Knows no metric.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,48 +16,137 @@ import numpy as np
 
 from ...engine.store.read.tokens import run_tokens
 
+SLOT_STATUS = ("defined", "no_gold_answer", "no_answer_extracted", "does_not_fit")
+"""Why the answer slot of a problem is undefined: meaning of the values of `Block.slot_status`."""
+
 _DIGITS = frozenset("0123456789")
 
 
-class Block(NamedTuple):
-    """Recorded variables of N problems and when each position was committed."""
+class Slot(NamedTuple):
+    """Where the gold tokens are looked for.
+
+    `used` [N, A] bool; `position` [N, A], 0 where not used; `behind` [N] the position after the
+    gold tokens, P at the canvas's end.
+    """
+
+    used: np.ndarray
+    position: np.ndarray
+    behind: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Recorded variables of N problems, and what the metrics share of them; each part is computed
+    once, when it is first asked for.
+
+    `performed` [N, T] bool: a forward pass ran. `commit_step` [N, P]: step that committed the
+    position, T where none did. `digits`: ids of the tokens whose text begins with a digit, where
+    known.
+    """
 
     variables: Mapping[str, np.ndarray]
-    performed: np.ndarray  # [N, T] bool: a forward pass ran
-    commit_step: np.ndarray  # [N, P] step that committed the position, T where none did
-    digits: np.ndarray = np.zeros(
-        0, np.int64
-    )  # ids of the tokens whose text begins with a digit, where known
+    performed: np.ndarray
+    commit_step: np.ndarray
+    digits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    @property
-    def masked(self) -> np.ndarray:
-        """[N, T, P] bool: the forward pass of this step saw the position masked; the committing
-        step still does."""
-        steps = np.arange(self.performed.shape[1])
-        return steps[None, :, None] <= self.commit_step[:, None, :]
+    def variable(self, name: str) -> np.ndarray:
+        """The recorded variable `name`, problems first."""
+        return np.asarray(self.variables[name])
 
     def at_performed(self, values: np.ndarray) -> np.ndarray:
         """`values` [N, T] with NaN at the steps that were not performed."""
         return np.where(self.performed, values, np.nan)
 
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return int(self.performed.shape[1])
+
+    @property
+    def n_positions(self) -> int:
+        """P."""
+        return int(self.commit_step.shape[1])
+
+    @cached_property
+    def masked(self) -> np.ndarray:
+        """[N, T, P] bool: the forward pass of this step saw the position masked; the committing
+        step still does."""
+        steps = np.arange(self.n_steps)
+        return steps[None, :, None] <= self.commit_step[:, None, :]
+
+    @cached_property
+    def previous_performed(self) -> np.ndarray:
+        """[N, T] the latest performed step before each step, -1 where there is none."""
+        return previous_performed(self.performed)
+
+    @cached_property
+    def guess(self) -> np.ndarray:
+        """[N, T, P] the token at each position if decoding stopped here: committed, else the most
+        probable one."""
+        steps = np.arange(self.n_steps)
+        done = steps[None, :, None] >= self.commit_step[:, None, :]
+        return np.where(done, self.variable("token"), self.variable("prediction"))
+
+    @cached_property
+    def extracted(self) -> np.ndarray:
+        """[N, P] bool: the positions of the extracted answer."""
+        positions = np.arange(self.n_positions)
+        start = self.variable("answer_start")[:, None]
+        end = self.variable("answer_end")[:, None]
+        return (positions >= start) & (positions < end) & (start >= 0)
+
+    @cached_property
+    def has_answer(self) -> np.ndarray:
+        """[N] bool: an answer was extracted."""
+        return np.asarray(self.extracted.any(axis=1))
+
+    @cached_property
+    def gold_length(self) -> np.ndarray:
+        """[N] number of gold answer tokens."""
+        return np.asarray((self.variable("answer_token_id") >= 0).sum(axis=1))
+
+    @cached_property
+    def slot_status(self) -> np.ndarray:
+        """[N] uint8 index into `SLOT_STATUS`."""
+        start = self.variable("answer_start")
+        fits = start + self.gold_length <= self.n_positions
+        cases = [self.gold_length == 0, start < 0, ~fits]
+        return np.select(cases, [1, 2, 3], 0).astype(np.uint8)
+
+    @cached_property
+    def slot(self) -> Slot:
+        """The positions of the gold tokens, from `answer_start` on."""
+        tokens = self.variable("answer_token_id") >= 0
+        start = self.variable("answer_start")
+        defined = self.slot_status == 0
+        used = tokens & defined[:, None]
+        place = start[:, None] + np.arange(tokens.shape[1])
+        return Slot(
+            used,
+            position=np.where(used, place, 0),
+            behind=np.where(defined, start + self.gold_length, self.n_positions),
+        )
+
 
 def read_block(columns: Mapping[str, np.ndarray], digits: np.ndarray | None = None) -> Block:
     """A `Block` from the columns of `run.blocks`; needs `performed` and `committed`. `digits`: see
     `digit_ids`."""
+    performed = np.asarray(columns["performed"]) == 1
     committed = np.asarray(columns["committed"]) == 1
     steps = committed.shape[1]
-    commit_step = np.where(committed.any(axis=1), committed.argmax(axis=1) if steps else 0, steps)
-    known = np.zeros(0, np.int64) if digits is None else digits
-    return Block(columns, np.asarray(columns["performed"]) == 1, commit_step, known)
+    first = committed.argmax(axis=1) if steps else 0
+    commit_step = np.where(committed.any(axis=1), first, steps)
+    if digits is None:
+        return Block(columns, performed, commit_step)
+    return Block(columns, performed, commit_step, digits)
 
 
 def digit_ids(path: Path) -> np.ndarray:
     """Ids of the tokens of a run directory whose text begins with a digit; empty where it has no
     tokens.json."""
     texts = run_tokens(path)
-    return np.array(
-        sorted(int(token) for token, text in texts.items() if text[:1] in _DIGITS), np.int64
-    )
+    ids = [int(token) for token, text in texts.items() if text[:1] in _DIGITS]
+    return np.array(sorted(ids), np.int64)
 
 
 def mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -80,6 +170,7 @@ def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
 
 def previous_performed(performed: np.ndarray) -> np.ndarray:
     """[N, T] the latest performed step before each step, -1 where there is none."""
-    steps = np.arange(performed.shape[1])
-    latest = np.maximum.accumulate(np.where(performed, steps, -1), axis=1)
-    return np.concatenate([np.full((len(performed), 1), -1), latest], axis=1)[:, :-1]
+    problems, steps = performed.shape
+    latest = np.maximum.accumulate(np.where(performed, np.arange(steps), -1), axis=1)
+    none = np.full((problems, 1), -1)
+    return np.concatenate([none, latest], axis=1)[:, :-1]

@@ -1,5 +1,4 @@
-"""How sure the model is of the gold answer, for each problem and step. Knows nothing of means over
-problems.
+"""How sure the model is of the gold answer, for each problem and step.
 
 p is the probability of each gold answer token at each generated position. The gold answer's tokens
 are used always, whether or not the generation contains them: conditioning on that would condition
@@ -12,32 +11,73 @@ from __future__ import annotations
 import numpy as np
 
 from .block import Block, frozen
-from .slot import Slot, continuation, gold_length, gold_slot, slot_status
+from .metric import NO_GOLD_VALUE, NO_SLOT, Metric
+from .slot import continuation
+
+_GOLD = ("answer_logprob", "answer_token_id")
+_AT_SLOT = (
+    *_GOLD,
+    "token",
+    "prediction",
+    "answer_start",
+    "answer_end",
+    "logprob",
+)
 
 
 def softmax_sum(block: Block) -> np.ndarray:
     """[N, T] sum of p over positions and gold tokens: an expected number of tokens, it exceeds 1
     when they recur.
 
-    A token that occurs twice in the gold answer counts twice (the seed's definition).
+    A token that occurs twice in the gold answer counts twice (the original suite's definition).
     """
     probability, valid = _probability(block)
-    return _with_gold(np.where(valid, probability, 0.0).sum(axis=(2, 3), dtype=np.float64), valid)
+    total = np.where(valid, probability, 0.0).sum(axis=(2, 3), dtype=np.float64)
+    return _with_gold(total, valid)
+
+
+SOFTMAX_SUM = Metric(
+    softmax_sum,
+    units="tokens",
+    label="expected count of gold answer tokens over all positions (can exceed 1)",
+    variables=_GOLD,
+    missing=NO_GOLD_VALUE,
+    every_position=True,
+)
 
 
 def max_prob(block: Block) -> np.ndarray:
     """[N, T] largest p of any gold token at any position."""
     probability, valid = _probability(block)
-    return _with_gold(
-        np.where(valid, probability, 0.0).max(axis=(2, 3), initial=0.0).astype(np.float64), valid
-    )
+    largest = np.where(valid, probability, 0.0).max(axis=(2, 3), initial=0.0)
+    return _with_gold(largest.astype(np.float64), valid)
+
+
+MAX_PROB = Metric(
+    max_prob,
+    units="probability",
+    label="largest probability of any gold answer token at any position",
+    variables=_GOLD,
+    missing=NO_GOLD_VALUE,
+    every_position=True,
+)
 
 
 def mean_prob(block: Block) -> np.ndarray:
     """[N, T] mean of p over positions and gold tokens."""
-    positions = block.commit_step.shape[1]
+    count = block.gold_length[:, None] * block.n_positions
     with np.errstate(invalid="ignore", divide="ignore"):
-        return softmax_sum(block) / (gold_length(block)[:, None] * positions)
+        return softmax_sum(block) / count
+
+
+MEAN_PROB = Metric(
+    mean_prob,
+    units="probability",
+    label="mean probability of the gold answer tokens over all positions",
+    variables=_GOLD,
+    missing=NO_GOLD_VALUE,
+    every_position=True,
+)
 
 
 def answer_slot(block: Block) -> np.ndarray:
@@ -50,42 +90,61 @@ def answer_slot(block: Block) -> np.ndarray:
     return np.exp(gold_logprob(block))
 
 
+ANSWER_SLOT = Metric(
+    answer_slot,
+    units="probability",
+    label="probability that exactly the gold answer stands where the answer is",
+    variables=_AT_SLOT,
+    missing=NO_SLOT,
+)
+
+
 def answer_slot_per_token(block: Block) -> np.ndarray:
     """[N, T] the same to the power 1 / number of gold tokens, comparable between answers of
     different length."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.exp(gold_logprob(block) / gold_length(block)[:, None])
+        return np.exp(gold_logprob(block) / block.gold_length[:, None])
+
+
+PER_TOKEN = Metric(
+    answer_slot_per_token,
+    units="probability",
+    label="the same, geometric mean per gold token",
+    variables=_AT_SLOT,
+    missing=NO_SLOT,
+)
 
 
 def gold_logprob(block: Block) -> np.ndarray:
     """[N, T] log of `answer_slot`, in nats; -inf where the answer surely goes on behind the gold
     tokens."""
-    slot = gold_slot(block)
-    joint = np.where(slot.used[:, None, :], slot_logprob(block, slot), 0.0).sum(axis=2)
-    ends = 1.0 - continuation(block, slot)
+    used = block.slot.used[:, None, :]
+    joint = np.where(used, slot_logprob(block), 0.0).sum(axis=2)
+
+    ends = 1.0 - continuation(block)
+    ends = np.where(ends < 0, 0.0, ends)  # 1 - (1 + rounding) is no log
     with np.errstate(divide="ignore"):
-        end = np.log(
-            np.where(ends > 0, ends, np.where(np.isnan(ends), np.nan, 0.0))
-        )  # 1 - (1 + rounding) is no log
-    return block.at_performed(np.where((slot_status(block) == 0)[:, None], joint + end, np.nan))
+        end = np.log(ends)
+
+    defined = (block.slot_status == 0)[:, None]
+    return block.at_performed(np.where(defined, joint + end, np.nan))
 
 
-def slot_logprob(block: Block, slot: Slot) -> np.ndarray:
-    """[N, T, A] log p of each gold token at its place in `slot`, nats, frozen at its commit; of use
-    where used."""
-    offset = np.arange(slot.used.shape[1])
-    rows = np.arange(len(slot.used))[:, None]
-    steps = np.arange(block.performed.shape[1])
-    logprob = np.asarray(block.variables["answer_logprob"])
-    at_slot = logprob[
-        rows[:, :, None], steps[None, :, None], slot.position[:, None, :], offset[None, None, :]
-    ]
-    return frozen(at_slot.astype(np.float64), block.commit_step[rows, slot.position])
+def slot_logprob(block: Block) -> np.ndarray:
+    """[N, T, A] log p of each gold token at its place in the slot, nats, frozen at its commit; it
+    means nothing where `block.slot.used` is False."""
+    position = block.slot.position
+    rows = np.arange(len(position))[:, None, None]
+    steps = np.arange(block.n_steps)[None, :, None]
+    tokens = np.arange(position.shape[1])[None, None, :]
+    values = block.variable("answer_logprob")[rows, steps, position[:, None, :], tokens]
+    return frozen(values.astype(np.float64), block.commit_step[rows[:, :, 0], position])
 
 
 def _probability(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    valid = np.asarray(block.variables["answer_token_id"]) >= 0
-    return np.exp(np.asarray(block.variables["answer_logprob"])), valid[:, None, None, :]
+    """p [N, T, P, A] and which of the A are gold tokens [N, 1, 1, A]."""
+    valid = block.variable("answer_token_id") >= 0
+    return np.exp(block.variable("answer_logprob")), valid[:, None, None, :]
 
 
 def _with_gold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

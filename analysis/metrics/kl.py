@@ -10,13 +10,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from .block import Block, mean_where, previous_performed
+from .block import Block, mean_where
+from .metric import NO_POSITION, Metric
 
 
 def over_all(block: Block) -> np.ndarray:
     """[N, T] mean over all generated positions."""
-    kl = np.asarray(block.variables["kl"])
+    kl = block.variable("kl")
     return mean_where(kl, np.ones(kl.shape, bool))
+
+
+OVER_ALL = Metric(
+    over_all,
+    units="bits",
+    label="KL(p_t || p_t-1), mean over all generated positions",
+    variables=("kl",),
+    missing=NO_POSITION,
+    every_position=True,
+)
 
 
 def over_masked(block: Block) -> np.ndarray:
@@ -24,9 +35,28 @@ def over_masked(block: Block) -> np.ndarray:
     return _mean(block, block.masked)
 
 
+OVER_MASKED = Metric(
+    over_masked,
+    units="bits",
+    label="KL(p_t || p_t-1), mean over positions masked at both steps",
+    variables=("kl",),
+    missing=NO_POSITION,
+)
+
+
 def over_committed(block: Block) -> np.ndarray:
     """[N, T] mean over positions committed before both steps; NaN where there is none."""
     return _mean(block, _committed_before_previous(block))
+
+
+OVER_COMMITTED = Metric(
+    over_committed,
+    units="bits",
+    label="KL(p_t || p_t-1), mean over positions committed at both steps",
+    variables=("kl",),
+    missing=NO_POSITION,
+    every_position=True,
+)
 
 
 def over_just_committed(block: Block) -> np.ndarray:
@@ -34,10 +64,19 @@ def over_just_committed(block: Block) -> np.ndarray:
     return _mean(block, ~block.masked & ~_committed_before_previous(block))
 
 
+OVER_JUST_COMMITTED = Metric(
+    over_just_committed,
+    units="bits",
+    label="KL(p_t || p_t-1), mean over positions committed by step t-1",
+    variables=("kl",),
+    missing=NO_POSITION,
+    every_position=True,
+)
+
+
 def _mean(block: Block, chosen: np.ndarray) -> np.ndarray:
-    return block.at_performed(mean_where(np.asarray(block.variables["kl"]), chosen))
+    return block.at_performed(mean_where(block.variable("kl"), chosen))
 
 
 def _committed_before_previous(block: Block) -> np.ndarray:
-    previous = previous_performed(block.performed)
-    return block.commit_step[:, None, :] < previous[:, :, None]
+    return block.commit_step[:, None, :] < block.previous_performed[:, :, None]

@@ -13,20 +13,28 @@ import numpy as np
 
 from .block import Block
 from .confidence import slot_logprob
-from .slot import gold_slot, slot_status
+from .metric import NO_SLOT, Metric
 
 
 def gold_answer(block: Block) -> np.ndarray:
     """[N, T] bits, frozen where a position commits; NaN without a gold answer, a slot or recorded
     null beliefs."""
-    slot = gold_slot(block)
+    slot = block.slot
     rows = np.arange(len(slot.used))[:, None]
     tokens = np.arange(slot.used.shape[1])
-    null = np.asarray(block.variables["null_answer_logprob"])[rows, slot.position, tokens].astype(
-        np.float64
-    )
-    gained = np.where(slot.used[:, None, :], slot_logprob(block, slot) - null[:, None, :], 0.0).sum(
-        axis=2
-    )
-    defined = (slot_status(block) == 0)[:, None]
-    return block.at_performed(np.where(defined, gained / np.log(2.0), np.nan))
+    null = block.variable("null_answer_logprob")[rows, slot.position, tokens].astype(np.float64)
+
+    gained = slot_logprob(block) - null[:, None, :]
+    total = np.where(slot.used[:, None, :], gained, 0.0).sum(axis=2)
+    defined = (block.slot_status == 0)[:, None]
+    return block.at_performed(np.where(defined, total / np.log(2.0), np.nan))
+
+
+GOLD_ANSWER = Metric(
+    gold_answer,
+    units="bits",
+    label="pointwise V-information of the gold answer at its place: log2 p - log2 p without "
+    "the question",
+    variables=("answer_logprob", "answer_token_id", "answer_start", "null_answer_logprob"),
+    missing=NO_SLOT,
+)

@@ -1,24 +1,25 @@
-"""One pass over a run: every registered metric for each problem and step, in bounded memory.
+"""One pass over a run: every metric for each problem and step, in bounded memory.
 
 Reads the run in blocks of problems; keeps [problem, step] reductions, a few columns and the mean
-CKA matrix. Knows nothing of what a metric means, nor of means over problems of anything but that
-matrix.
+CKA matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...engine.optional_parts import in_short
+from ...engine.registry import Row
 from ...engine.store.format.schema import VARIABLES
 from ..means import Mean, MeanOverBlocks
-from ..registry import METRICS, Metric, resolve
 from .block import Block, digit_ids, read_block
-from .emergence import Events, events
-from .slot import extracted, gold_length, slot_status
+from .events import Events, events
+from .loading import Metrics, load_metrics, whose
+from .metric import Metric
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -27,6 +28,7 @@ BLOCK_BYTES = 128 * 2**20
 """Target size of the raw variables of a block; temporaries take about three times that."""
 
 COLUMNS = ("verdict", "answer_start", "answer_end", "n_forwards", "seconds", "answer_token_id")
+TOP_K = ("topk_id", "topk_logit", "logsumexp")
 
 
 class Trajectories(NamedTuple):
@@ -34,48 +36,63 @@ class Trajectories(NamedTuple):
 
     `metrics`: name -> [problem, step] float64. `columns`: name -> [problem] or [problem,
     answer_token]. `cka_matrix`: mean over problems [step, other_step]. `mismatched_masks`: problems
-    where the recorded `n_masked` contradicts the recorded commits.
+    where the recorded `n_masked` contradicts the recorded commits. `failures`: metrics of others
+    that could not be computed, all NaN, and why in a sentence. `incomplete`: metrics that need
+    positions which the run did not record.
     """
 
     metrics: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
     cka_matrix: Mean
     mismatched_masks: int
+    failures: dict[str, str]
+    incomplete: frozenset[str]
+
+    def recorded(self, name: str) -> np.ndarray:
+        """[problem, step] of a metric, all NaN where the run did not record the positions that it
+        needs."""
+        values = self.metrics[name]
+        return np.full_like(values, np.nan) if name in self.incomplete else values
 
 
-def read_trajectories(run: Run, *, answer_position: int | None = None) -> Trajectories:
-    """Stream `run` once and reduce it. Raises KeyError if the run lacks a variable that a metric
-    needs.
+def read_trajectories(
+    run: Run, metrics: Metrics | None = None, *, answer_position: int | None = None
+) -> Trajectories:
+    """Stream `run` once and reduce it. Raises KeyError if the run lacks a variable that a metric of
+    ours needs.
 
-    `answer_position`: look for the gold answer at this generated position in every problem (a fixed
-    slot, as when the prompt fixes where the answer is written) instead of where each problem's
-    answer was found.
+    `metrics`: those of the table unless given. `answer_position`: look for the gold answer at this
+    generated position in every problem (a fixed slot, as when the prompt fixes where the answer is
+    written) instead of where each problem's answer was found.
     """
-    problems = len(run.ids)
+    metrics = load_metrics() if metrics is None else metrics
+    values = _MetricValues(run, metrics)
+    columns = _Columns(run)
     steps = steps_of(run)
-    metrics = {name: np.full((problems, steps), np.nan) for name in METRICS}
-    reductions = {
-        name: resolve(m.function) for name, m in METRICS.items() if not unrecorded(run, m)
-    }
-    columns: dict[str, np.ndarray] = {}
     matrix = MeanOverBlocks((steps, steps))
-    mismatched = 0
     digits = digit_ids(Path(run.path))
-    block_length = int(run.info["config"]["block_length"])
-    for part in run.blocks(_needed(run), max_problems=_block_problems(run)) if problems else ():
-        block = read_block(
-            part if answer_position is None else _fixed(part, answer_position), digits
-        )
-        rows = np.asarray(part["row"])
-        for name, values in _reduce(block, reductions).items():
-            metrics[name][rows] = values
-        for name, column in _columns(block, block_length).items():
-            columns.setdefault(name, np.empty((problems, *column.shape[1:]), column.dtype))[
-                rows
-            ] = column
-        matrix.add(np.asarray(part["cka"], np.float64))
-        mismatched += _mismatched_masks(block)
-    return Trajectories(metrics, columns or _empty_columns(), matrix.result(), mismatched)
+
+    if run.ids:
+        names = _needed(run, metrics)
+        for part in run.blocks(names, max_problems=_block_problems(run)):
+            rows = np.asarray(part["row"])
+            if answer_position is not None:
+                part = _with_fixed_slot(part, answer_position)
+            block = read_block(part, digits)
+            columns.add(rows, block)
+            matrix.add(block.variable("cka").astype(np.float64))
+            values.add(rows, block)
+    incomplete = [
+        name for name, metric in metrics.by_name.items() if positions_missing(run, metric)
+    ]
+    return Trajectories(
+        values.by_name,
+        columns.by_name,
+        matrix.result(),
+        columns.mismatched_masks,
+        values.failures,
+        frozenset(incomplete),
+    )
 
 
 def steps_of(run: Run) -> int:
@@ -83,36 +100,132 @@ def steps_of(run: Run) -> int:
     return _length(run, "performed", 1) if run.ids else int(run.info["config"]["steps"])
 
 
-def _reduce(
-    block: Block, reductions: Mapping[str, Callable[[Block], np.ndarray]]
-) -> dict[str, np.ndarray]:
-    return {name: reduce(block) for name, reduce in reductions.items()}
+def unrecorded(run: Run, metric: Metric) -> str:
+    """The optional variables that `metric` needs and this run did not store, with commas
+    between."""
+    lacking = [name for name in metric.variables if VARIABLES[name].optional and name not in run]
+    return ", ".join(lacking)
 
 
-def _needed(run: Run) -> list[str]:
-    wanted = {
-        name: None
-        for metric in METRICS.values()
-        if not unrecorded(run, metric)
-        for name in metric.variables
-    }
-    always = dict.fromkeys(("performed", "committed", "n_masked", "cka", *COLUMNS))
-    more = ("topk_id", "topk_logit", "logsumexp")
-    return list(
-        always | wanted | (dict.fromkeys(more) if all(name in run for name in more) else {})
-    )
+def positions_missing(run: Run, metric: Metric) -> bool:
+    """Whether `metric` needs positions that this run did not record."""
+    return metric.every_position and run.info["config"].get("record", "all") != "all"
 
 
-def _fixed(part: Mapping[str, np.ndarray], start: int) -> dict[str, np.ndarray]:
+class _MetricValues:
+    """Every metric [problem, step] as the blocks come, NaN where there is no value."""
+
+    def __init__(self, run: Run, metrics: Metrics) -> None:
+        shape = (len(run.ids), steps_of(run))
+        self.by_name = {name: np.full(shape, np.nan) for name in metrics.by_name}
+        self.failures: dict[str, str] = {}
+        self._plugins = metrics.plugins
+        self._computed = {
+            name: metric for name, metric in metrics.by_name.items() if not unrecorded(run, metric)
+        }
+
+    def add(self, rows: np.ndarray, block: Block) -> None:
+        """Reduce one block, whose problems are the `rows` of the run; ours come first, so that no
+        stranger's change to an array reaches them."""
+        for name, metric in self._computed.items():
+            if name not in self._plugins:
+                self.by_name[name][rows] = metric.function(block)
+        for name, row in self._plugins.items():
+            if name in self._computed and name not in self.failures:
+                self._add_of_plugin(rows, block, row)
+
+    def _add_of_plugin(self, rows: np.ndarray, block: Block, row: Row) -> None:
+        metric = self._computed[row.name]
+        fault = ""
+        try:
+            values = metric.function(block)
+        except Exception as error:  # a stranger's function may raise anything
+            fault = f"raised {in_short(error)}"
+        else:
+            fault = _fault_of(values, block.performed.shape, metric)
+        if fault:
+            self.failures[row.name] = f"{whose(row)} {fault}"
+            self.by_name[row.name][:] = np.nan
+            return
+        self.by_name[row.name][rows] = values
+
+
+def _fault_of(values: object, shape: tuple[int, ...], metric: Metric) -> str:
+    """What is wrong with what a metric returned, or nothing."""
+    expected = f"expected floats of shape {list(shape)}"
+    if not isinstance(values, np.ndarray):
+        return f"returned {type(values).__name__}, {expected}"
+    if values.shape != shape:
+        return f"returned an array of shape {list(values.shape)}, {expected}"
+    if values.dtype.kind != "f":
+        return f"returned {values.dtype}, {expected}, NaN where there is no value"
+    if metric.share and not np.isin(values[np.isfinite(values)], (0.0, 1.0)).all():
+        return "is declared a share and returned values other than 0 and 1"
+    return ""
+
+
+class _Columns:
+    """What is kept of each problem beside the metrics, as the blocks come."""
+
+    def __init__(self, run: Run) -> None:
+        names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step", *Events._fields)
+        self.by_name = {
+            name: np.zeros((0, 0) if name == "answer_token_id" else 0, np.int32) for name in names
+        }
+        self.mismatched_masks = 0
+        self._problems = len(run.ids)
+        self._block_length = int(run.info["config"]["block_length"])
+        self._begun = False
+
+    def add(self, rows: np.ndarray, block: Block) -> None:
+        """Keep the columns of one block, whose problems are the `rows` of the run."""
+        columns = self._columns(block)
+        if not self._begun:
+            self._begun = True
+            self.by_name = {
+                name: np.empty((self._problems, *column.shape[1:]), column.dtype)
+                for name, column in columns.items()
+            }
+        for name, column in columns.items():
+            self.by_name[name][rows] = column
+        self.mismatched_masks += _mismatched_masks(block)
+
+    def _columns(self, block: Block) -> dict[str, np.ndarray]:
+        columns = {name: block.variable(name) for name in COLUMNS}
+        columns["gold_length"] = block.gold_length
+        columns["slot_status"] = block.slot_status
+        inside = np.where(block.extracted, block.commit_step, -1)
+        columns["answer_commit_step"] = inside.max(axis=1, initial=-1)
+        return columns | events(block, block_length=self._block_length)._asdict()
+
+
+def _mismatched_masks(block: Block) -> int:
+    """Problems where the masks counted by the decoder are not those of the commits."""
+    differs = block.masked.sum(axis=2) != block.variable("n_masked")
+    return int((differs & block.performed).any(axis=1).sum())
+
+
+def _needed(run: Run, metrics: Metrics) -> list[str]:
+    """The variables that the pass reads."""
+    names = ["performed", "committed", "n_masked", "cka", *COLUMNS]
+    for metric in metrics.by_name.values():
+        if not unrecorded(run, metric):
+            names += metric.variables
+    if all(name in run for name in TOP_K):
+        names += TOP_K
+    return list(dict.fromkeys(names))
+
+
+def _with_fixed_slot(part: Mapping[str, np.ndarray], start: int) -> dict[str, np.ndarray]:
     """The block with the answer slot at `start` in every problem that has a gold answer, as long as
     that."""
     length = (np.asarray(part["answer_token_id"]) >= 0).sum(axis=1)
-    known = length > 0
-    slot = {
-        "answer_start": np.where(known, start, -1),
-        "answer_end": np.where(known, start + length, -1),
+    has_gold = length > 0
+    return {
+        **part,
+        "answer_start": np.where(has_gold, start, -1).astype(np.int32),
+        "answer_end": np.where(has_gold, start + length, -1).astype(np.int32),
     }
-    return {**part, **{name: values.astype(np.int32) for name, values in slot.items()}}
 
 
 def _block_problems(run: Run) -> int:
@@ -120,46 +233,12 @@ def _block_problems(run: Run) -> int:
     [step, step]."""
     steps = _length(run, "committed", 1)
     positions = _length(run, "committed", 2)
-    tokens = _length(run, "answer_token_id", 1) + (
-        2 * _length(run, "topk_id", 3) if "topk_id" in run else 0
-    )
+    tokens = _length(run, "answer_token_id", 1)
+    if "topk_id" in run:
+        tokens += 2 * _length(run, "topk_id", 3)
     per_problem = 4 * steps * (positions * (tokens + 3) + steps)
     return int(np.clip(BLOCK_BYTES // max(per_problem, 1), 1, 64))
 
 
 def _length(run: Run, variable: str, axis: int) -> int:
     return int(run[variable].shape[axis])
-
-
-def _columns(block: Block, block_length: int) -> dict[str, np.ndarray]:
-    columns = {name: np.asarray(block.variables[name]) for name in COLUMNS}
-    columns["gold_length"] = gold_length(block)
-    columns["slot_status"] = slot_status(block)
-    columns["answer_commit_step"] = np.where(extracted(block), block.commit_step, -1).max(
-        axis=1, initial=-1
-    )
-    return columns | events(block, block_length=block_length)._asdict()
-
-
-def _empty_columns() -> dict[str, np.ndarray]:
-    names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step", *Events._fields)
-    return {name: np.zeros((0, 0) if name == "answer_token_id" else 0, np.int32) for name in names}
-
-
-def _mismatched_masks(block: Block) -> int:
-    seen = block.masked.sum(axis=2)
-    recorded = np.asarray(block.variables["n_masked"])
-    return int(((seen != recorded) & block.performed).any(axis=1).sum())
-
-
-def unrecorded(run: Run, metric: Metric) -> str:
-    """The optional variables that `metric` needs and this run did not store, with commas
-    between."""
-    return ", ".join(
-        name for name in metric.variables if VARIABLES[name].optional and name not in run
-    )
-
-
-def positions_missing(run: Run, metric: Metric) -> bool:
-    """Whether `metric` needs positions that this run did not record."""
-    return metric.every_position and run.info["config"].get("record", "all") != "all"

@@ -102,7 +102,7 @@ def _tsne(analysis: Analysis) -> dict[str, Any]:
     }
     return {
         **{
-            key: _tensor(np.asarray(info[f"tsne_{name}"])) if known else None
+            key: _tensor(np.asarray(info.get(f"tsne_{name}"))) if known else None
             for key, name in arrays.items()
         },
         "total_steps": info["steps"],

@@ -24,8 +24,8 @@ import numpy as np
 
 from ...engine.store.drawing import coverage
 from ...engine.store.read.tokens import run_tokens
+from ..findings.about_run import whole_interval
 from ..findings.accuracy import CORRECT, count
-from ..findings.facts import whole_interval
 from ..metrics.block import digit_ids, read_block
 from ..metrics.confidence import answer_slot
 from ..provenance import staleness

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..findings.patterns import MIN_MINORITY
+from ..limits import MIN_CLASS
 from ..publish import publish
 from ..results import Analysis, Quantity, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
@@ -210,7 +210,7 @@ def _separation_sentence(analysis: Analysis) -> str:
     correct = analysis["confidence_correct/answer_slot"]
     wrong = analysis["confidence_wrong/answer_slot"]
     if (
-        min(_n(correct.n), _n(wrong.n)) < MIN_MINORITY
+        min(_n(correct.n), _n(wrong.n)) < MIN_CLASS
         or correct.stderr is None
         or wrong.stderr is None
     ):

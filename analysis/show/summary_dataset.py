@@ -6,8 +6,7 @@ Reads only an `Analysis`.
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..info import Info
 from ..results import Analysis
 
 
@@ -49,12 +48,13 @@ def mark_of(analysis: Analysis) -> str:
     )
 
 
-def whole_text(info: dict[str, Any]) -> str:
+def whole_text(info: Info) -> str:
     """What the accuracy of an unfinished run says of the whole: an interval, or that there is
     none."""
     if not info.get("scope"):
         return ""
-    if info.get("whole_interval") is None:
+    interval = info.get("whole_interval")
+    if interval is None:
         return f"; {info['scope']}"
-    low, high = info["whole_interval"]
+    low, high = interval
     return f"; {100 * low:.1f} to {100 * high:.1f} % {info['scope']}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..registry import EMERGENCE, EXIT_RULES
+from ..findings.emergence import NAMES as EMERGENCE
+from ..registry import EXIT_RULES
 from ..results import Analysis, Quantity
 from ..shares import share_of
 from ..wording import n_text, of_n, plus_minus, value_text

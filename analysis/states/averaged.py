@@ -1,11 +1,11 @@
-"""The seed's averaged form: KL and CKA between consecutive steps of the logits averaged over
-problems.
+"""The original suite's averaged form: KL and CKA between consecutive steps of the logits averaged
+over problems.
 
-An option for comparison with the seed's numbers: averaging logits mixes problems whose positions
-mean different things, and biased CKA is near 1 at any data when the vocabulary dwarfs the number of
-positions. The mean of the logits is the logits of the mean hidden state, so the run's `hidden_sum`
-and `head.h5` give it exactly; a run without them has no such quantity. The whole head is held in
-memory (2 GB for 126 464 x 4096) and the logits are formed once: minutes there.
+An option for comparison with the original suite's numbers: averaging logits mixes problems whose
+positions mean different things, and biased CKA is near 1 at any data when the vocabulary dwarfs the
+number of positions. The mean of the logits is the logits of the mean hidden state, so the run's
+`hidden_sum` and `head.h5` give it exactly; a run without them has no such quantity. The whole head
+is held in memory (2 GB for 126 464 x 4096) and the logits are formed once: minutes there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from ...engine.store.errors import NotStored
 from ...engine.store.format.output_head import HEAD, read_head
-from ..results import Quantity
+from ..findings.finding import Finding, Material
+from ..quantity import Quantity
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -26,8 +27,8 @@ LOGITS_BYTES = 256 * 2**20
 
 
 def averaged_trajectory(run: Run) -> dict[str, Quantity]:
-    """`kl_averaged` (nats, KL(p_t-1 || p_t), the seed's direction and unit) and `cka_averaged`
-    (biased), dims [step].
+    """`kl_averaged` (nats, KL(p_t-1 || p_t), the original suite's direction and unit) and
+    `cka_averaged` (biased), dims [step].
 
     Step t compares with the step before it; NaN at the first step and where not every problem
     performed both steps. Raises NotStored if the run has no mean hidden states or no head,
@@ -96,3 +97,10 @@ def _everywhere(run: Run) -> np.ndarray:
     """[step] bool: every problem performed the step, so that the sum over problems has all of them
     in it."""
     return np.all(np.asarray(run["performed"][...]) == 1, axis=0)
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return averaged_trajectory(material.run)
+
+
+FINDING = Finding(("kl_averaged", "cka_averaged"), _make, asked=lambda settings: settings.averaged)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...engine.store.format.output_head import read_head
-from ..means import MeanOverBlocks, as_quantity
-from ..results import Quantity
+from ...engine.store.format.output_head import HEAD, read_head
+from ..findings.finding import Finding, Material
+from ..limits import status_of
+from ..means import MeanOverBlocks
+from ..quantity import Quantity
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -23,37 +25,44 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 50
 PAIR_CELLS = 1e10
 """Bound on steps^2 x positions^2 x problems: about a minute."""
-NEEDED = "insufficient: needs hidden states, record them with `diffengine run --save-logits hidden`"
+NEEDED = "needs hidden states, record them with `diffengine run --save-logits hidden`"
 SUBSETS = ("masked", "committed")
+LABEL = "debiased CKA of the logits of two steps, positions {} at both"
 
 
 def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     """`cka/matrix_masked` and `cka/matrix_committed` [step, other_step] over a random choice of
     problems."""
-    dims = ("step", "other_step")
-    label = "debiased CKA of the logits of two steps, positions {} at both"
-    if "hidden" not in run or not (run.path / "head.h5").is_file() or not len(run):
-        empty = np.full((steps, steps), np.nan)
-        return {
-            f"cka/matrix_{name}": Quantity(empty, dims, "1", 0, None, NEEDED, label.format(name))
-            for name in SUBSETS
-        }
+    if "hidden" not in run or not (run.path / HEAD).is_file() or not len(run):
+        return {f"cka/matrix_{name}": _nothing(name, steps) for name in SUBSETS}
+
     positions = int(run["hidden"].shape[2])
-    count = int(np.clip(PAIR_CELLS // (steps * positions) ** 2, 1, min(MAX_PROBLEMS, len(run))))
-    totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}
+    affordable = PAIR_CELLS // (steps * positions) ** 2
+    count = int(np.clip(affordable, 1, min(MAX_PROBLEMS, len(run))))
+    rows = np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False))
     head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
-    for row in np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False)).tolist():
-        hidden, committed = (np.asarray(run[name][[row]])[0] for name in ("hidden", "committed"))
-        commit = np.where((committed == 1).any(axis=0), (committed == 1).argmax(axis=0), steps)
-        for name, matrix in of_problem(np.asarray(hidden, np.float32), commit, head).items():
+    totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}
+    for row in rows.tolist():
+        hidden = np.asarray(run["hidden"][[row]])[0].astype(np.float32)
+        committed = np.asarray(run["committed"][[row]])[0] == 1
+        commit_step = np.where(committed.any(axis=0), committed.argmax(axis=0), steps)
+        for name, matrix in of_problem(hidden, commit_step, head).items():
             totals[name].add(matrix[None])
-    missing = "no pair of steps has 4 such positions"
     return {
-        f"cka/matrix_{name}": as_quantity(
-            total.result(), dims=dims, units="1", label=label.format(name), missing=missing
+        f"cka/matrix_{name}": Quantity.of_mean(
+            total.result(),
+            units="1",
+            label=LABEL.format(name),
+            missing="no pair of steps has 4 such positions",
         )
         for name, total in totals.items()
     }
+
+
+def _nothing(name: str, steps: int) -> Quantity:
+    empty = np.full((steps, steps), np.nan)
+    dims = ("step", "other_step")
+    return Quantity(empty, dims, "1", 0, None, status_of(NEEDED), LABEL.format(name))
 
 
 def of_problem(
@@ -69,17 +78,27 @@ def of_problem(
     from ...kernels.geometry import LogitGeometry, debiased_cka
 
     steps = len(hidden)
-    at = np.flatnonzero(np.isfinite(hidden).all(axis=(1, 2)))
-    grams = LogitGeometry(torch.from_numpy(head)).centred_grams(torch.from_numpy(hidden[at]))
-    masked = torch.from_numpy(at[:, None] <= commit_step[None, :])
-    found = {name: np.full((steps, steps), np.nan) for name in SUBSETS}
-    for index in range(len(at)):
+    performed = np.flatnonzero(np.isfinite(hidden).all(axis=(1, 2)))
+    geometry = LogitGeometry(torch.from_numpy(head))
+    grams = geometry.centred_grams(torch.from_numpy(hidden[performed]))
+    masked = torch.from_numpy(performed[:, None] <= commit_step[None, :])
+    matrices = {name: np.full((steps, steps), np.nan) for name in SUBSETS}
+    for index, step in enumerate(performed):
         later = slice(index, None)
         both = {
             "masked": masked[index] & masked[later],
             "committed": ~masked[index] & ~masked[later],
         }
-        for name, rows in both.items():
-            cka = debiased_cka(grams[index].expand_as(grams[later]), grams[later], rows).numpy()
-            found[name][at[index], at[later]] = found[name][at[later], at[index]] = cka
-    return found
+        for name, positions in both.items():
+            pairs = grams[index].expand_as(grams[later])
+            cka = debiased_cka(pairs, grams[later], positions).numpy()
+            matrices[name][step, performed[later]] = cka
+            matrices[name][performed[later], step] = cka
+    return matrices
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return cka_subsets(material.run, steps=material.steps, seed=material.settings.analysis_seed)
+
+
+FINDING = Finding(tuple(f"cka/matrix_{name}" for name in SUBSETS), _make)

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..registry import SIMILARITIES
-from ..results import Quantity
-from ..wording import lacking
+from ..findings.finding import Finding, Material
+from ..limits import MIN_STATES, lacking, status_of
+from ..quantity import Quantity
 
 if TYPE_CHECKING:
     from ...engine.store import Run
 
+KINDS = ("cka_states", "rsa", "procrustes")
+STATES = ("masked", "answer")
+SHAPES = {"matrix": ("step", "other_step"), "consecutive": ("step",), "to_final": ("step",)}
+"""What each similarity is given as, and its dimensions. Procrustes of all pairs is too dear."""
+
 MAX_PROBLEMS = 200
-MIN_PROBLEMS = 32
 STATE_BYTES = 256 * 2**20
 MEANING = {
     "cka_states": "debiased linear CKA over problems of the {state} states of two steps",
@@ -34,17 +38,15 @@ MEANING = {
 def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     """`<kind>/<state>_{matrix, consecutive, to_final}`; unit 1; no standard error: pairs of
     problems are dependent."""
-    found: dict[str, Quantity] = {}
-    for state in dict.fromkeys(state for _, state in SIMILARITIES):
+    quantities: dict[str, Quantity] = {}
+    for state in STATES:
         states = read_states(run, f"state_{state}", seed=seed)
-        usable = (
-            np.flatnonzero(np.isfinite(states).all(axis=(0, 2)))
-            if len(states)
-            else np.zeros(0, int)
-        )
-        for kind in dict.fromkeys(kind for kind, _ in SIMILARITIES):
-            found |= _quantities(kind, state, states, usable, steps)
-    return found
+        usable = np.zeros(0, int)
+        if len(states):
+            usable = np.flatnonzero(np.isfinite(states).all(axis=(0, 2)))
+        for kind in KINDS:
+            quantities |= _quantities(kind, state, states, usable, steps)
+    return quantities
 
 
 def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBLEMS) -> np.ndarray:
@@ -57,12 +59,14 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
         return np.zeros((0, 0, 0), np.float32)
     array = run[name]
     per_problem = 4 * int(np.prod(array.shape[1:]))
-    count = min(max_problems, max(STATE_BYTES // max(per_problem, 1), MIN_PROBLEMS), len(run))
+    count = min(max_problems, max(STATE_BYTES // max(per_problem, 1), MIN_STATES), len(run))
     rows = np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False))
     states = np.asarray(array[rows.tolist()], np.float32)
-    known = np.asarray(np.isfinite(states).all(axis=2))
-    common = known.mean(axis=0) >= 0.5
-    return states[np.asarray(known[:, common].all(axis=1))] if common.any() else states[:0]
+    finite = np.asarray(np.isfinite(states).all(axis=2))
+    common = finite.mean(axis=0) >= 0.5
+    if not common.any():
+        return states[:0]
+    return states[np.asarray(finite[:, common].all(axis=1))]
 
 
 def cka_states(states: np.ndarray) -> np.ndarray:
@@ -72,10 +76,10 @@ def cka_states(states: np.ndarray) -> np.ndarray:
 
     from ...kernels.geometry import cka_matrix
 
-    centred = torch.from_numpy(
-        np.ascontiguousarray((states - states.mean(axis=0)).transpose(1, 0, 2))
-    )
-    return cka_matrix(centred @ centred.transpose(1, 2)).numpy().astype(np.float64)
+    centred = (states - states.mean(axis=0)).transpose(1, 0, 2)
+    by_step = torch.from_numpy(np.ascontiguousarray(centred))
+    grams = by_step @ by_step.transpose(1, 2)
+    return np.asarray(cka_matrix(grams).numpy().astype(np.float64))
 
 
 def rsa(states: np.ndarray) -> np.ndarray:
@@ -86,65 +90,80 @@ def rsa(states: np.ndarray) -> np.ndarray:
 
     ranks = np.stack([rankdata(pdist(states[:, step])) for step in range(states.shape[1])])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.atleast_2d(np.corrcoef(ranks))
+        return np.asarray(np.atleast_2d(np.corrcoef(ranks)))
 
 
-def procrustes(one: np.ndarray, other: np.ndarray) -> float:
+def procrustes(first: np.ndarray, second: np.ndarray) -> float:
     """Nuclear norm of X'Y for centred X, Y [problem, feature] of unit Frobenius norm: 1 where a
     rotation, a shift and one scale turn X into Y, 0 where they are orthogonal (Schönemann 1966;
     Ding et al. 2021: distance 2 - 2 of this)."""
-    one, other = (x - x.mean(axis=0) for x in (one, other))
+    x = first - first.mean(axis=0)
+    y = second - second.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        product = (one / np.linalg.norm(one)).T @ (other / np.linalg.norm(other))
-    return float(np.linalg.norm(product, "nuc")) if np.isfinite(product).all() else float("nan")
+        product = (x / np.linalg.norm(x)).T @ (y / np.linalg.norm(y))
+    if not np.isfinite(product).all():
+        return float("nan")
+    return float(np.linalg.norm(product, "nuc"))
+
+
+def shapes_of(kind: str) -> dict[str, tuple[str, ...]]:
+    """What a similarity of this kind is given as, and the dimensions."""
+    return {
+        which: dims
+        for which, dims in SHAPES.items()
+        if not (kind == "procrustes" and which == "matrix")
+    }
 
 
 def _quantities(
     kind: str, state: str, states: np.ndarray, usable: np.ndarray, steps: int
 ) -> dict[str, Quantity]:
     n = len(states)
-    label = MEANING[kind].format(state=state)
-    status = "ok"
-    if n < MIN_PROBLEMS or len(usable) < 2:
-        status = (
-            f"insufficient: {lacking(n, MIN_PROBLEMS, 'problems with the state at every step')}"
-        )
-    parts = _parts(kind, states, usable) if status == "ok" else {}
-    shapes = {"matrix": ("step", "other_step"), "consecutive": ("step",), "to_final": ("step",)}
-    if kind == "procrustes":
-        del shapes["matrix"]
-    return {
-        f"{kind}/{state}_{which}": Quantity(
-            parts.get(which, np.full((steps,) * len(dims), np.nan)),
+    reason = ""
+    if n < MIN_STATES or len(usable) < 2:
+        reason = lacking(n, MIN_STATES, "problems with the state at every step")
+    parts = {} if reason else _parts(kind, states, usable)
+
+    quantities = {}
+    for which, dims in shapes_of(kind).items():
+        nothing = np.full((steps,) * len(dims), np.nan)
+        quantities[f"{kind}/{state}_{which}"] = Quantity(
+            parts.get(which, nothing),
             dims,
             "1",
             n,
-            None,
-            status,
-            f"{label}, {which}",
+            stderr=None,
+            status=status_of(reason),
+            label=f"{MEANING[kind].format(state=state)}, {which}",
         )
-        for which, dims in shapes.items()
-    }
+    return quantities
 
 
 def _parts(kind: str, states: np.ndarray, usable: np.ndarray) -> dict[str, np.ndarray]:
+    """The similarity in each of its shapes, NaN at steps that are not `usable`."""
     steps = states.shape[1]
-    consecutive = np.full(steps, np.nan)
-    to_final = np.full(steps, np.nan)
     if kind == "procrustes":
-        reduced = [_reduced(states[:, step].astype(np.float64)) for step in usable]
-        consecutive[usable[1:]] = [
-            procrustes(one, other) for one, other in zip(reduced[:-1], reduced[1:], strict=True)
-        ]
-        to_final[usable] = [procrustes(one, reduced[-1]) for one in reduced]
-        return {"consecutive": consecutive, "to_final": to_final}
+        return _procrustes_parts(states, usable)
+    function = cka_states if kind == "cka_states" else rsa
     matrix = np.full((steps, steps), np.nan)
-    matrix[np.ix_(usable, usable)] = (cka_states if kind == "cka_states" else rsa)(
-        states[:, usable]
-    )
+    matrix[np.ix_(usable, usable)] = function(states[:, usable])
+    consecutive = np.full(steps, np.nan)
     consecutive[usable[1:]] = matrix[usable[1:], usable[:-1]]
+    to_final = np.full(steps, np.nan)
     to_final[usable] = matrix[usable, usable[-1]]
     return {"matrix": matrix, "consecutive": consecutive, "to_final": to_final}
+
+
+def _procrustes_parts(states: np.ndarray, usable: np.ndarray) -> dict[str, np.ndarray]:
+    steps = states.shape[1]
+    reduced = [_reduced(states[:, step].astype(np.float64)) for step in usable]
+    consecutive = np.full(steps, np.nan)
+    for step, before, after in zip(usable[1:], reduced[:-1], reduced[1:], strict=True):
+        consecutive[step] = procrustes(before, after)
+    to_final = np.full(steps, np.nan)
+    for step, configuration in zip(usable, reduced, strict=True):
+        to_final[step] = procrustes(configuration, reduced[-1])
+    return {"consecutive": consecutive, "to_final": to_final}
 
 
 def _reduced(states: np.ndarray) -> np.ndarray:
@@ -155,3 +174,15 @@ def _reduced(states: np.ndarray) -> np.ndarray:
     centred = states - states.mean(axis=0)
     values, vectors = np.linalg.eigh(centred @ centred.T)
     return vectors * np.sqrt(np.maximum(values, 0.0))  # rounding below zero, not an estimate
+
+
+def _make(material: Material) -> dict[str, Quantity]:
+    return similarities(material.run, steps=material.steps, seed=material.settings.analysis_seed)
+
+
+FINDING = Finding(
+    tuple(
+        f"{kind}/{state}_{which}" for state in STATES for kind in KINDS for which in shapes_of(kind)
+    ),
+    _make,
+)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.optional_parts import in_short, optional_part, warn_failed_use
-from ..wording import lacking
+from ..limits import MIN_MAP_ROWS, lacking, status_of
 from .similarity import read_states
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ MAX_ROWS = 2400
 PCA_DIMENSIONS = 50
 PERPLEXITY = 30.0
 NEIGHBOURS = 10
-MIN_ROWS = 100
 SEED = 42
-MISSING = "insufficient: openTSNE is not installed; pip install openTSNE (or the extra `cpu`)"
+MISSING = "openTSNE is not installed; pip install openTSNE (or the extra `cpu`)"
 WITHOUT_CUML = "openTSNE draws the map on the CPU"
 WITHOUT_OPEN_TSNE = "there is no t-SNE map"
 
@@ -66,11 +65,9 @@ def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROW
     for name in ("state_answer", "state_masked"):
         states = read_states(run, name, seed=seed, max_problems=max(max_rows // max(steps, 1), 1))
         step, problem, rows = _rows(states)
-        if len(rows) >= MIN_ROWS:
+        if len(rows) >= MIN_MAP_ROWS:
             return embed(rows, step, problem, steps=steps, seed=seed, state=name)
-    return _nothing(
-        steps, f"insufficient: {lacking(len(rows), MIN_ROWS, 'rows with a recorded state')}"
-    )
+    return _nothing(steps, lacking(len(rows), MIN_MAP_ROWS, "rows with a recorded state"))
 
 
 def embed(
@@ -87,8 +84,8 @@ def embed(
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
     points, tool, failures = _fit_with_the_first(reduced, perplexity, seed)
     if points is None:
-        status = f"insufficient: {'; '.join(failures)}" if failures else MISSING
-        return _nothing(steps, status)._replace(warnings=failures)
+        reason = "; ".join(failures) or MISSING
+        return _nothing(steps, reason)._replace(warnings=failures)
     centroid = np.full((steps, 2), np.nan)
     for each in np.unique(step):
         centroid[each] = points[step == each].mean(axis=0)
@@ -230,9 +227,18 @@ def _cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _nothing(steps: int, status: str) -> Embedding:
+def _nothing(steps: int, reason: str) -> Embedding:
     none = np.zeros(0, np.int64)
     nan = float("nan")
     return Embedding(
-        np.zeros((0, 2)), none, none, np.full((steps, 2), nan), nan, nan, nan, "", "", status
+        np.zeros((0, 2)),
+        none,
+        none,
+        np.full((steps, 2), nan),
+        nan,
+        nan,
+        nan,
+        "",
+        "",
+        status_of(reason),
     )

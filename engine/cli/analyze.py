@@ -68,6 +68,13 @@ DASHBOARD = "comprehensive_dashboard.png"
     help="Also the original suite's KL and CKA of averaged logits; needs hidden states.",
 )
 @click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="MODULE:OBJECT",
+    help="A metric of your own, package.module:object. May be given several times.",
+)
+@click.option(
     "--mi/--no-mi", "mutual_information", default=True, help="Mutual information.  [default: mi]"
 )
 @click.option(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 
 from diffengine.analysis.results import Analysis, Pattern, Quantity, SCurve, Spike
-from diffengine.analysis.shares import share
 
 NAN = float("nan")
 METHODS = {"answer_slot": 0.9, "softmax_sum": 6.0, "max_prob": 0.97, "mean_prob": 0.12}
@@ -44,7 +43,9 @@ def analysis(
         quantities |= _insufficient(quantities, steps, everything=not problems)
     graded = problems if gold else 0
     right = np.repeat([1.0, 0.0], [correct, graded - correct])
-    quantities["accuracy"] = share(right, label="accuracy", missing="nothing graded")
+    quantities["accuracy"] = Quantity.share_of_problems(
+        right, label="accuracy", missing="nothing graded"
+    )
     return Analysis(
         quantities=quantities,
         spikes={

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffengine.analysis.analyze import analyze_run, block_of_step
+from diffengine.analysis.analyze import analyze_run
+from diffengine.analysis.findings.about_run import block_of_step
 from diffengine.analysis.original.results_pt import seed_results
 from diffengine.analysis.registry import confidence_methods
 from diffengine.analysis.results import load_analysis, save_analysis
@@ -194,10 +195,10 @@ def test_warnings_are_counts(make_run: Callable[..., Any]) -> None:
 
 def test_wrong_settings(make_run: Callable[..., Any]) -> None:
     with pytest.raises(
-        ValueError, match="unknown confidence method 'max_probe', did you mean 'max_prob'"
+        ValueError, match="no confidence method is called 'max_probe'.* Did you mean 'max_prob'"
     ):
         analyze_run(make_run(), confidence_method="max_probe")
-    with pytest.raises(ValueError, match="unknown spike rule"):
+    with pytest.raises(ValueError, match="no spike rule is called '3std'"):
         analyze_run(make_run(), spike_rule="3std")
     with pytest.raises(ValueError, match=r"threshold_low 0.9 is above threshold_high 0.8"):
         analyze_run(make_run(), threshold_low=0.9)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffengine.analysis.means import MeanOverBlocks, as_quantity, mean_over_problems
+from diffengine.analysis.means import MeanOverBlocks, mean_over_problems
+from diffengine.analysis.quantity import Quantity
 
 
 def gappy(problems: int, *shape: int, seed: int = 0) -> np.ndarray:
@@ -47,7 +48,7 @@ def test_no_problem() -> None:
     assert np.isnan(mean.mean).all() and (mean.n == 0).all()
     assert np.isnan(MeanOverBlocks((3,)).result().mean).all()
     assert (
-        as_quantity(mean, dims=("step",), units="bits", label="x", missing="nothing").status
+        Quantity.of_mean(mean, units="bits", label="x", missing="nothing").status
         == "insufficient: nothing"
     )
 

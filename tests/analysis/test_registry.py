@@ -1,5 +1,5 @@
-"""Every name in the tables leads to a documented function, and every quantity of an analysis is in
-the tables."""
+"""Every row of the tables leads to a documented object, and an analysis holds exactly the
+quantities that are named."""
 
 from __future__ import annotations
 
@@ -11,55 +11,71 @@ import pytest
 
 from diffengine.analysis import registry
 from diffengine.analysis.analyze import analyze_run
+from diffengine.analysis.errors import SettingError, load_named
 from diffengine.analysis.findings.curve_models import Fit
+from diffengine.analysis.findings.finding import Finding
 from diffengine.analysis.metrics.block import read_block
+from diffengine.analysis.metrics.metric import Metric
+from diffengine.analysis.names import asked_names, quantity_names
 from diffengine.engine.store.format.schema import VARIABLES
 
 
 @pytest.mark.parametrize("name", registry.METRICS)
 def test_metric(name: str, make_columns: Callable[..., dict[str, np.ndarray]]) -> None:
-    metric = registry.METRICS[name]
-    function = registry.resolve(metric.function)
-    assert (function.__doc__ or "").startswith("[N, T]")
+    metric = registry.METRICS.load(name)
+    assert isinstance(metric, Metric)
+    assert (metric.function.__doc__ or "").startswith("[N, T]")
     assert set(metric.variables) <= set(VARIABLES)
     needed = {*metric.variables, "performed", "committed"}
     columns = {key: value for key, value in make_columns(3, 5, 6).items() if key in needed}
-    assert function(read_block(columns)).shape == (3, 5)
+    assert metric.function(read_block(columns)).shape == (3, 5)
+
+
+@pytest.mark.parametrize("name", registry.FINDINGS)
+def test_finding(name: str) -> None:
+    finding = registry.FINDINGS.load(name)
+    assert isinstance(finding, Finding) and finding.names
 
 
 @pytest.mark.parametrize(
-    "function",
-    [*registry.DERIVED.values(), *registry.SPIKE_RULES.values(), *registry.CURVE_MODELS.values()],
+    "table", [registry.SPIKE_RULES, registry.CURVE_MODELS, registry.EXIT_RULES]
 )
-def test_functions_exist_and_are_documented(function: str) -> None:
-    found = registry.resolve(function)
-    assert callable(found) and found.__doc__
+def test_functions_exist_and_are_documented(table: registry.Registry) -> None:
+    for name in table:
+        function = table.load(name)
+        assert callable(function) and function.__doc__
 
 
 @pytest.mark.parametrize("name", registry.CURVE_MODELS)
 def test_curve_models_return_fits(name: str) -> None:
     x = np.linspace(0, 1, 12)
-    fit = registry.resolve(registry.CURVE_MODELS[name])(x, x**2)
+    fit = registry.CURVE_MODELS.load(name)(x, x**2)
     assert isinstance(fit, Fit) and fit.model == name and fit.curve.shape == (12,)
 
 
-def test_an_analysis_has_exactly_the_registered_quantities(make_run: Callable[..., Any]) -> None:
+def test_an_analysis_has_exactly_the_named_quantities(make_run: Callable[..., Any]) -> None:
     found = analyze_run(make_run())
-    assert (
-        set(found.quantities) == (set(registry.METRICS) | set(registry.DERIVED)) - registry.OPTIONAL
-    )
+    assert list(found.quantities) == [
+        name for name in quantity_names() if name not in asked_names()
+    ]
     assert set(found.spikes) == set(registry.SPIKE_RULES)
+
+
+def test_no_name_is_given_twice() -> None:
+    names = quantity_names()
+    assert len(set(names)) == len(names)
 
 
 def test_a_wrong_name_is_answered_with_a_guess() -> None:
     with pytest.raises(
-        ValueError, match="unknown curve model 'logistc', did you mean 'logistic'.; known: constant"
+        SettingError,
+        match="no curve model is called 'logistc'; there are: constant.* Did you mean 'logistic'",
     ):
-        registry.find(registry.CURVE_MODELS, "logistc", kind="curve model")
-    with pytest.raises(ValueError, match="unknown curve model 'zzz'; known"):
-        registry.find(registry.CURVE_MODELS, "zzz", kind="curve model")
+        load_named(registry.CURVE_MODELS, "logistc")
+    with pytest.raises(SettingError, match="no curve model is called 'zzz'; there are: constant"):
+        load_named(registry.CURVE_MODELS, "zzz")
 
 
-def test_the_seeds_methods_are_there() -> None:
+def test_the_original_suites_methods_are_there() -> None:
     assert {"softmax_sum", "max_prob", "mean_prob"} < set(registry.confidence_methods())
     assert registry.confidence_methods()[0] == "answer_slot"

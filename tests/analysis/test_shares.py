@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import binomtest
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.shares import Z, share, share_of, wilson
+from diffengine.analysis.quantity import Quantity
+from diffengine.analysis.shares import Z, share_of, wilson
 from diffengine.analysis.show.summary import summarise
 from diffengine.analysis.wording import value_text
 
@@ -55,13 +56,16 @@ def test_all_of_the_whole_leaves_nothing_open() -> None:
 
 def test_a_share_leaves_out_what_has_no_value_and_has_no_standard_error() -> None:
     values = np.array([[1.0, np.nan, 0.0], [0.0, np.nan, 0.0], [np.nan, np.nan, 0.0]])
-    found = share(values, label="x", missing="nothing", dims=("step",))
+    found = Quantity.share_of_problems(values, label="x", missing="nothing")
     assert found.n.tolist() == [2, 0, 3] and found.stderr is None  # type: ignore[union-attr]
     np.testing.assert_array_equal(found.values, [0.5, np.nan, 0.0])
     np.testing.assert_allclose(found.interval[:, 2], wilson(0, 3))
     assert np.isnan(found.interval[:, 1]).all()
     assert value_text(found, 0) == "50 % (9.45 to 90.5)" and value_text(found, 1) == "no value"
-    assert share(np.full(4, np.nan), label="x", missing="nothing").status == "insufficient: nothing"
+    assert (
+        Quantity.share_of_problems(np.full(4, np.nan), label="x", missing="nothing").status
+        == "insufficient: nothing"
+    )
 
 
 def test_every_share_of_an_analysis_follows_the_rule(make_run: Callable[..., Any]) -> None:

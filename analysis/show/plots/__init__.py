@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from ...registry import find
+from ...errors import check_named
 
 PANELS: dict[str, str] = {
     "cka": "diffengine.analysis.show.plots.cka:draw_cka",
@@ -36,5 +36,6 @@ BY_METHOD = frozenset({"confidence", "information_gain"})
 
 def load_panel(name: str) -> Callable[..., Any]:
     """The drawing function called `name`; ValueError with the known names and the nearest one."""
-    module, _, attribute = find(PANELS, name, kind="panel").partition(":")
+    check_named("panel", PANELS, name)
+    module, _, attribute = PANELS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -69,8 +69,7 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
     yield "Problems", str(int(info.get("n_problems", 0)))
     yield (
         "Graded",
-        ", ".join(f"{int(info[key])} {word}" for key, word in graded.items() if info.get(key))
-        or "none",
+        ", ".join(f"{n} {word}" for key, word in graded.items() if (n := info.get(key))) or "none",
     )
     yield "Accuracy", _accuracy(analysis)
     yield (

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffengine.analysis.findings.auroc import auroc, auroc_trajectories
-from diffengine.analysis.registry import SIGNALS
+from diffengine.analysis.findings.auroc import SIGNALS, auroc, auroc_trajectories
 
 
 def twin(score: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
@@ -50,8 +49,7 @@ def test_missing_scores_and_empty_classes() -> None:
 def test_trajectories_say_insufficient_and_turn_the_sign() -> None:
     verdict = np.repeat([0, 1, 3], [60, 60, 10])
     metrics = {
-        metric: np.where(verdict == 1, 1.0, 0.0)[:, None] * sign
-        for metric, sign in SIGNALS.values()
+        signal.metric: np.where(verdict == 1, 1.0, 0.0)[:, None] * signal.sign for signal in SIGNALS
     }
     found = auroc_trajectories(metrics, verdict)
     assert all(

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from diffengine.analysis.findings.s_curve import MIN_PROBLEMS, flatness_p, s_curve
+from diffengine.analysis.findings.s_curve import flatness_p, s_curve
+from diffengine.analysis.limits import MIN_CURVE_PROBLEMS
 
 STEPS = 64
 X = np.linspace(0, 1, STEPS)
@@ -84,7 +85,7 @@ def test_end_is_not_before_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(0, STEPS), (1, STEPS), (MIN_PROBLEMS - 1, STEPS), (200, 1), (200, 9)]
+    "shape", [(0, STEPS), (1, STEPS), (MIN_CURVE_PROBLEMS - 1, STEPS), (200, 1), (200, 9)]
 )
 def test_too_small_is_insufficient(shape: tuple[int, int]) -> None:
     found = s_curve(np.full(shape, 0.5))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.findings.gain import information_gain
-from diffengine.analysis.findings.spikes import MIN_PROBLEMS, find_spikes, spike_totals
+from diffengine.analysis.findings.spikes import find_spikes, spike_totals
+from diffengine.analysis.limits import MIN_GAINS
 from diffengine.analysis.registry import SPIKE_RULES
 
 STEPS = 64
@@ -99,7 +100,7 @@ def test_identical_problems() -> None:
 
 def test_too_few_problems_say_so() -> None:
     rng = np.random.default_rng(0)
-    found = find_spikes(information_gain(noisy(np.linspace(0, 1, 8), MIN_PROBLEMS - 1, rng)))
+    found = find_spikes(information_gain(noisy(np.linspace(0, 1, 8), MIN_GAINS - 1, rng)))
     assert found.spikes == []
     assert (
         found.status == "insufficient: 9 problems with a gain (at least 10; 1 more would suffice)"
@@ -116,5 +117,5 @@ def test_small_shapes(rule: str, shape: tuple[int, int]) -> None:
 
 
 def test_unknown_rule() -> None:
-    with pytest.raises(ValueError, match="unknown spike rule '2sdt', did you mean '2std'"):
+    with pytest.raises(ValueError, match="no spike rule is called '2sdt'.* Did you mean '2std'"):
         find_spikes(information_gain(np.ones((3, 4))), rule="2sdt")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.metrics import confidence
-from diffengine.analysis.metrics.block import Block, read_block
-from diffengine.analysis.metrics.slot import SLOT_STATUS
+from diffengine.analysis.metrics.block import SLOT_STATUS, Block, read_block
 
 Columns = dict[str, np.ndarray]
 ANSWERS = [[5], [5, 5], [7, 8, 9], [], [1, 2]]
@@ -61,7 +60,7 @@ def test_answer_slot_against_the_twin(columns: Columns) -> None:
     expected = [[slot_twin(columns, row, step) for step in range(6)] for row in range(5)]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert np.isnan(got[3]).all() and np.isnan(got[4]).all() and np.isnan(got[1, 3])
-    assert confidence.slot_status(read_block(columns)).tolist() == [0, 0, 0, 1, 3]
+    assert read_block(columns).slot_status.tolist() == [0, 0, 0, 1, 3]
 
 
 def test_per_token_is_the_geometric_mean(columns: Columns) -> None:
@@ -74,7 +73,7 @@ def test_per_token_is_the_geometric_mean(columns: Columns) -> None:
 def test_no_extracted_answer_is_undefined(columns: Columns) -> None:
     columns["answer_start"][0] = -1
     assert np.isnan(confidence.answer_slot(read_block(columns))[0]).all()
-    assert SLOT_STATUS[confidence.slot_status(read_block(columns))[0]] == "no_answer_extracted"
+    assert SLOT_STATUS[read_block(columns).slot_status[0]] == "no_answer_extracted"
 
 
 def test_what_the_model_says_after_the_commit_is_not_used(columns: Columns) -> None:

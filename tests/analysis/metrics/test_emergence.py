@@ -4,13 +4,15 @@ and slow twins."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from diffengine.analysis.metrics import emergence
+from diffengine.analysis.findings.emergence import emergence_table
+from diffengine.analysis.metrics import answer, emergence, events
 from diffengine.analysis.metrics.block import Block, read_block
 
 Columns = dict[str, np.ndarray]
@@ -45,7 +47,7 @@ def test_by_hand(block: Block) -> None:
     assert emergence.first_hit(block).tolist() == [[0, 1, 1, 1, 1], [1] * 5, [0] * 5]
     assert emergence.stable_hit(block).tolist() == [[0, 0, 0, 1, 1], [0] * 5, [0] * 5]
     assert emergence.settled(block).tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1], [1] * 5]
-    found = emergence.events(block, block_length=2)
+    found = events.events(block, block_length=2)
     assert found.first_hit_step.tolist() == [1, 0, -1] and found.stable_hit_step.tolist() == [
         3,
         -1,
@@ -63,7 +65,7 @@ def test_a_committed_token_is_the_guess(make_columns: Callable[..., Columns]) ->
 def test_steps_not_performed_stay_empty_and_lose_nothing(block: Block) -> None:
     performed = block.performed.copy()
     performed[:, 2] = False
-    block = block._replace(performed=performed)
+    block = replace(block, performed=performed)
     assert (
         np.isnan(emergence.hit(block)[:, 2]).all()
         and np.isnan(emergence.stable_hit(block)[:, 2]).all()
@@ -71,7 +73,7 @@ def test_steps_not_performed_stay_empty_and_lose_nothing(block: Block) -> None:
     assert (
         emergence.stable_hit(block)[0].tolist()[1] == 1
     )  # the step without a guess does not interrupt
-    assert emergence.events(block, block_length=2).hits_lost.tolist() == [0, 1, 0]
+    assert events.events(block, block_length=2).hits_lost.tolist() == [0, 1, 0]
 
 
 def test_without_gold_undefined_without_answer_never(make_columns: Callable[..., Columns]) -> None:
@@ -79,8 +81,8 @@ def test_without_gold_undefined_without_answer_never(make_columns: Callable[...,
     columns["answer_start"][:], columns["answer_end"][:] = -1, -1
     block = read_block(columns)
     assert np.isnan(emergence.hit(block)[0]).all() and (emergence.hit(block)[1] == 0).all()
-    assert np.isnan(emergence.settled(block)).all() and np.isnan(emergence.margin(block)).all()
-    found = emergence.events(block, block_length=2)
+    assert np.isnan(emergence.settled(block)).all() and np.isnan(answer.margin(block)).all()
+    found = events.events(block, block_length=2)
     assert (
         np.isnan(found.hits_lost[0])
         and found.hits_lost[1] == 0
@@ -91,7 +93,7 @@ def test_without_gold_undefined_without_answer_never(make_columns: Callable[...,
 @pytest.mark.parametrize("block_length", [4, 8])
 def test_commit_order_is_spearmans(make_columns: Callable[..., Columns], block_length: int) -> None:
     block = read_block(make_columns(5, 8, 8, seed=3))
-    found = emergence.events(block, block_length=block_length)
+    found = events.events(block, block_length=block_length)
     for row, steps in enumerate(block.commit_step):
         assert found.commit_order[row] == pytest.approx(spearmanr(steps, np.arange(8)).statistic)
         inner = [
@@ -108,27 +110,27 @@ def test_signals_at_the_answer_freeze_and_ignore_gold(make_columns: Callable[...
     block = read_block(columns)
     logprob, margin = columns["logprob"][0].astype(float), columns["margin"][0].astype(float)
     kept = [(step, min(step, 1), min(step, 2)) for step in range(4)]
-    np.testing.assert_allclose(emergence.confidence(block)[0], [np.exp(logprob[a, 1] + logprob[b, 2])
+    np.testing.assert_allclose(answer.confidence(block)[0], [np.exp(logprob[a, 1] + logprob[b, 2])
                                                                 for _, a, b in kept])  # fmt: skip
     np.testing.assert_allclose(
-        emergence.margin(block)[0], [(margin[a, 1] + margin[b, 2]) / 2 for _, a, b in kept]
+        answer.margin(block)[0], [(margin[a, 1] + margin[b, 2]) / 2 for _, a, b in kept]
     )
-    np.testing.assert_allclose(emergence.lowest_confidence(block)[0],
+    np.testing.assert_allclose(answer.lowest_confidence(block)[0],
                                [np.exp(min(logprob[a, 1], logprob[b, 2])) for _, a, b in kept])  # fmt: skip
-    before = emergence.confidence(block)
+    before = answer.confidence(block)
     columns["answer_logprob"][:] = -50
-    np.testing.assert_array_equal(emergence.confidence(read_block(columns)), before)
+    np.testing.assert_array_equal(answer.confidence(read_block(columns)), before)
     masked = [logprob[step, step:].min() for step in range(4)]
-    np.testing.assert_allclose(emergence.canvas_lowest_confidence(block)[0], np.exp(masked))
+    np.testing.assert_allclose(answer.canvas_lowest_confidence(block)[0], np.exp(masked))
 
 
 def test_table_by_hand(block: Block) -> None:
-    events = emergence.events(block, block_length=2)._asdict()
-    columns = events | {"verdict": np.array([1, 0, 2]), "answer_commit_step": np.array([4, 4, -1])}
-    found = {
-        name: (float(one.values), one.n)
-        for name, one in emergence.emergence_table(columns, 5).items()
+    happened = events.events(block, block_length=2)._asdict()
+    columns = happened | {
+        "verdict": np.array([1, 0, 2]),
+        "answer_commit_step": np.array([4, 4, -1]),
     }
+    found = {name: (float(one.values), one.n) for name, one in emergence_table(columns, 5).items()}
     assert found["emergence/ever_pass"] == (pytest.approx(2 / 3), 3)
     assert found["emergence/pass_lost"] == (pytest.approx(1 / 3), 3)
     assert found["emergence/first_hit_by_50"] == (pytest.approx(2 / 3), 3)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffengine.analysis.findings.facts import grade_rules, lm_eval_counts
+from diffengine.analysis.findings.about_run import grade_rules, lm_eval_counts
 from diffengine.analysis.metrics import confidence, emergence
 from diffengine.analysis.metrics.block import Block, digit_ids, read_block
 
@@ -165,5 +165,5 @@ def test_lm_eval_and_the_warnings_know_every_accepted_answer(make_run: Callable[
     assert said.startswith("4 problems") and "are those of the first" in said
 
 
-def test_block_is_a_plain_tuple(columns: Columns) -> None:
+def test_a_block_without_a_token_table_knows_no_digits(columns: Columns) -> None:
     assert isinstance(read_block(columns), Block) and len(read_block(columns).digits) == 0

@@ -77,7 +77,7 @@ def test_no_problem(make_run: Callable[..., Any]) -> None:
 
 
 def test_positions_missing(make_run: Callable[..., Any]) -> None:
-    every, masked = METRICS["entropy/all"], METRICS["entropy/masked"]
+    every, masked = METRICS.load("entropy/all"), METRICS.load("entropy/masked")
     assert not positions_missing(make_run(), every) and positions_missing(
         make_run(record="masked"), every
     )

@@ -152,7 +152,7 @@ def test_names_that_the_font_or_mathtext_would_trip_over(cases: dict[str, Analys
 
 
 def test_unknown_panel_gets_a_hint() -> None:
-    with pytest.raises(ValueError, match="did you mean 'confidence'"):
+    with pytest.raises(ValueError, match="Did you mean 'confidence'"):
         load_panel("confidense")
 
 

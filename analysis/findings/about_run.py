@@ -1,0 +1,110 @@
+"""What a run is, and what about it a reader of its analysis must know: counts, coverage, how its
+answers were graded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...engine.store.drawing import Coverage, coverage
+from ..info import Info
+from ..metrics.block import SLOT_STATUS
+from ..metrics.trajectories import Trajectories, steps_of
+from ..provenance import seen
+from ..shares import wilson
+from .accuracy import Counts
+from .warnings import warnings_of
+
+if TYPE_CHECKING:
+    from ...engine.store import Run
+
+
+def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
+    """The `info` of an analysis that does not depend on its settings."""
+    config = run.info["config"]
+    held = coverage(run)
+    rules = grade_rules(run)
+    status = trajectories.columns["slot_status"]
+    slots = {name: int((status == code).sum()) for code, name in enumerate(SLOT_STATUS)}
+    return {
+        "run": Path(run.path).name,
+        "run_id": str(run.info.get("run_id", "")),
+        "model": str(run.info["model"]["path"]),
+        "data": str(run.info.get("data", {}).get("source", "")),
+        "n_problems": len(run.ids),
+        "n_correct": counts.correct,
+        "n_wrong": counts.wrong,
+        "n_unextracted": counts.unextracted,
+        "n_no_gold": counts.no_gold,
+        "n_ambiguous": counts.ambiguous,
+        "steps": steps_of(run),
+        "gen_length": int(config["gen_length"]),
+        "block_length": int(config["block_length"]),
+        "block": block_of_step(run),
+        "accuracy_interval": list(wilson(counts.correct, counts.graded)),
+        "n_asked": held.asked,
+        "missing": [*held.pending, *held.given_up],
+        "unfinished": held.note,
+        "scope": held.scope,
+        "whole_interval": whole_interval(run, counts, held),
+        "seen": seen(run),
+        "slot_counts": slots,
+        "lm_eval": lm_eval_counts(run),
+        "grade_rules": rules,
+        "warnings": warnings_of(run, trajectories, held, rules),
+    }
+
+
+def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | None:
+    """95 % interval of the accuracy over all problems of an unfinished run, from the stored ones;
+    None where the run is finished, nothing is graded, or the stored problems are no random draw,
+    which no interval can mend."""
+    if not held.pending or not held.random or not counts.graded:
+        return None
+    pending = set(held.pending)
+    to_grade = sum(problem.id in pending and problem.answer is not None for problem in run.problems)
+    return list(wilson(counts.correct, counts.graded, whole=counts.graded + to_grade))
+
+
+def block_of_step(run: Run) -> np.ndarray:
+    """[step] the block that each step works on, as recorded, or from the run's configuration."""
+    steps = steps_of(run)
+    if "block" in run:
+        recorded = np.asarray(run["block"][...])
+        if recorded.size:
+            return recorded.reshape(-1, steps)[0].astype(np.int32)
+    config = run.info["config"]
+    blocks = max(1, config["gen_length"] // config["block_length"])
+    return (np.arange(steps) // max(1, steps // blocks)).astype(np.int32)
+
+
+def lm_eval_counts(run: Run) -> dict[str, int] | None:
+    """Problems that lm-eval's gsm8k filters call right (`strict`, `flexible`), of `n` with a gold
+    answer; None if the run has no text. Made from the recorded text: the filters look at nothing
+    else."""
+    if "generated_text" not in run:
+        return None
+    from ...engine.answers.grade import lm_eval_flexible, lm_eval_strict
+
+    accepted = {problem.id: problem.answers for problem in run.problems}
+    texts = np.asarray(run["generated_text"][...]).tolist()
+    counts = {"strict": 0, "flexible": 0, "n": 0}
+    for name, text in zip(run.ids, texts, strict=True):
+        answers = accepted[name]
+        if answers:
+            counts["n"] += 1
+            counts["strict"] += any(lm_eval_strict(text, answer) for answer in answers)
+            counts["flexible"] += any(lm_eval_flexible(text, answer) for answer in answers)
+    return counts
+
+
+def grade_rules(run: Run) -> dict[str, int]:
+    """How often each grading rule decided, most frequent first; empty if the run has none
+    recorded."""
+    if "grade_rule" not in run:
+        return {}
+    rules, counts = np.unique(np.asarray(run["grade_rule"][...]).astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {str(rules[place]) or "none found": int(counts[place]) for place in order}

@@ -1,0 +1,24 @@
+"""How alike the logits of any two steps are: the mean over problems of each one's CKA matrix."""
+
+from __future__ import annotations
+
+from ..quantity import Quantity
+from .finding import Finding, Material
+
+NAME = "cka/matrix"
+
+
+def cka_matrix(material: Material) -> dict[str, Quantity]:
+    """`cka/matrix` [step, other_step], over all positions."""
+    quantity = Quantity.of_mean(
+        material.trajectories.cka_matrix,
+        units="1",
+        label="debiased CKA of the logits of two steps, all positions",
+        missing="no recorded value",
+    )
+    if "cka/consecutive" in material.trajectories.incomplete:
+        quantity = quantity.insufficient("the run recorded masked positions only")
+    return {NAME: quantity}
+
+
+FINDING = Finding((NAME,), cka_matrix)

@@ -1,0 +1,64 @@
+"""What a finding is: quantities of a whole run, made from what one pass over it has left.
+
+A finding is one object in one file and one row of `FINDINGS` (analysis/registry.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ...engine.store import Run
+    from ..metrics.trajectories import Trajectories
+    from ..quantity import Quantity
+    from ..settings import Settings
+    from .s_curve import SCurveResult
+
+
+@dataclass(frozen=True)
+class Material:
+    """What findings are made from.
+
+    `metrics`: the mean over problems of every metric. `curve`: the S-curve of the confidence that
+    the settings name. `exits`: what each early-exit rule would have done, [problem].
+    """
+
+    run: Run
+    settings: Settings
+    trajectories: Trajectories
+    metrics: Mapping[str, Quantity]
+    curve: SCurveResult
+    exits: Mapping[str, np.ndarray]
+
+    def recorded(self, metric: str) -> np.ndarray:
+        """[problem, step] of a metric, all NaN where the run did not record the positions that it
+        needs."""
+        return self.trajectories.recorded(metric)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the run."""
+        return len(self.trajectories.cka_matrix.mean)
+
+    @property
+    def verdict(self) -> np.ndarray:
+        """[problem] code of the verdict."""
+        return self.trajectories.columns["verdict"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`names`: exactly the quantities that `make` returns, in their order. `asked`: whether the
+    settings ask for it; without it, always."""
+
+    names: tuple[str, ...]
+    make: Callable[[Material], dict[str, Quantity]]
+    asked: Callable[[Settings], bool] | None = None
+
+    def is_asked(self, settings: Settings) -> bool:
+        """Whether an analysis with these settings holds it."""
+        return self.asked is None or self.asked(settings)

@@ -1,0 +1,122 @@
+"""What a reader of an analysis must be told before the numbers: problems that count in some of them
+only, answers that could not be compared, and a run that is not finished.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...engine.store.drawing import DRAWING, Coverage
+from ...engine.store.format.verdicts import AMBIGUOUS, CORRECT
+from ..metrics.block import SLOT_STATUS
+from ..metrics.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from ...engine.store import Run
+
+UNCOMPARED = {
+    "math_verify_absent": "Math-Verify was not installed or did not import (extra `math`)",
+    "math_verify_timeout": "Math-Verify took too long",
+    "math_verify_failed": "Math-Verify could not read them",
+}
+"""End of a grading rule by which an expression was compared as text, and why it was."""
+
+RECORDED_MASKED = (
+    "recorded with --record masked: quantities over all or committed positions are not available"
+)
+
+
+def warnings_of(
+    run: Run, trajectories: Trajectories, held: Coverage, rules: dict[str, int]
+) -> list[str]:
+    """Every warning that does not depend on settings; `held` and `rules` are what the run holds and
+    how often each rule graded."""
+    warnings = _of_coverage(run, held)
+    for problems, text in _counts(run, trajectories):
+        if problems:
+            warnings.append(f"{problems} {text}")
+    warnings += _uncompared(rules)
+    if run.info["config"].get("record", "all") != "all":
+        warnings.append(RECORDED_MASKED)
+    return warnings
+
+
+def _of_coverage(run: Run, held: Coverage) -> list[str]:
+    warnings = []
+    if held.note:
+        warnings.append(
+            f"{held.note}: every figure here is over the {held.stored} stored ones alone"
+        )
+    if held.pending and not held.random:
+        warnings.append(
+            f"no interval here holds for all {held.whole} problems: {_why_not_random(run)}"
+        )
+    return warnings
+
+
+def _why_not_random(run: Run) -> str:
+    if run.info.get("drawing") != DRAWING:
+        return (
+            "run.json names no drawing order, so it was decoded shortest prompt first, and "
+            "those are easier"
+        )
+    return (
+        "those stored are not the first in drawing order (--ids, --limit, or problems added to "
+        "the run later)"
+    )
+
+
+def _counts(run: Run, trajectories: Trajectories) -> list[tuple[int, str]]:
+    """How many problems a warning is about, and what it says of them."""
+    columns = trajectories.columns
+    status = columns["slot_status"]
+    verdict = columns["verdict"]
+    too_long = status == SLOT_STATUS.index("does_not_fit")
+    length = columns["answer_end"] - columns["answer_start"]
+    other_length = (status == 0) & (length != columns["gold_length"])
+    unseen = (verdict == CORRECT) & (columns["stable_hit_step"] < 0)
+    stored = set(run.ids)
+    several = sum(bool(problem.accepted) for problem in run.problems if problem.id in stored)
+    return [
+        (
+            int(too_long.sum()),
+            "problems: the gold answer does not fit between its start and the end of the canvas; "
+            "no slot",
+        ),
+        (
+            int(other_length.sum()),
+            "problems: gold and extracted answer differ in length; the slot is as long as gold",
+        ),
+        (
+            int(unseen.sum()),
+            "problems are correct, but not in gold's own tokens at the slot: never hit in the "
+            "emergence numbers",
+        ),
+        (
+            int((verdict == AMBIGUOUS).sum()),
+            "problems: the answer is a number that two conventions read differently (`12,5`), "
+            "right in one of them; counted as not correct, the verdict is `ambiguous`",
+        ),
+        (
+            trajectories.mismatched_masks,
+            "problems: n_masked contradicts the recorded commits; run `diffengine verify`",
+        ),
+        (
+            several,
+            "problems have several accepted answers: any counts as correct, but confidence, "
+            "emergence and information are those of the first",
+        ),
+    ]
+
+
+def _uncompared(rules: dict[str, int]) -> list[str]:
+    """Answers that were to be compared as expressions and were compared as text."""
+    warnings = []
+    for ending, why in UNCOMPARED.items():
+        answers = sum(count for rule, count in rules.items() if rule.endswith(ending))
+        if answers:
+            warnings.append(
+                f"{answers} answers that are no numbers were compared as text and may be right "
+                f"where they count as wrong: {why}"
+            )
+    return warnings

@@ -1,0 +1,78 @@
+"""What an analysis says of its run beside the quantities: counts, settings, coverage, warnings.
+
+The keys of `Analysis.info`. They are stored as JSON in `analysis.h5` (`records`), the arrays as
+data sets of the group `info`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+
+
+class Plugin(TypedDict):
+    """A thing that is not ours: which, where it was found, and whose it is, in which version."""
+
+    kind: str
+    name: str
+    target: str
+    package: str
+    version: str
+
+
+class Seen(TypedDict):
+    """What an analysis was made from: number of problems, and a digest of ids and shards."""
+
+    n_problems: int
+    digest: str
+
+
+class Info(TypedDict, total=False):
+    """`block` [step]; `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come`
+    names what was still to be computed when this was saved; `stale` says how the run has changed
+    since; `plugins` is there only where code that is not ours took part."""
+
+    run: str
+    run_id: str
+    model: str
+    data: str
+    steps: int
+    gen_length: int
+    block_length: int
+    block: np.ndarray
+
+    n_problems: int
+    n_correct: int
+    n_wrong: int
+    n_unextracted: int
+    n_no_gold: int
+    n_ambiguous: int
+    accuracy_interval: list[float]
+    slot_counts: dict[str, int]
+    lm_eval: dict[str, int] | None
+    grade_rules: dict[str, int]
+
+    n_asked: int
+    missing: list[str]
+    unfinished: str
+    scope: str
+    whole_interval: list[float] | None
+    seen: Seen
+
+    settings: dict[str, Any]
+    spike_status: dict[str, str]
+    spike_totals: dict[str, dict[str, Any]]
+    s_curve_aicc: dict[str, float]
+    plugins: list[Plugin]
+    warnings: list[str]
+
+    mutual_information: dict[str, Any]
+    tsne: dict[str, Any]
+    tsne_points: np.ndarray
+    tsne_step: np.ndarray
+    tsne_problem: np.ndarray
+    tsne_centroid: np.ndarray
+
+    to_come: list[str]
+    stale: str

@@ -1,0 +1,61 @@
+"""How many problems a result needs before it is shown as one, and the sentence that says how many
+lack.
+
+Every threshold on a number of problems stands here, so that one run is not called large enough by
+one analysis and too small by another.
+"""
+
+from __future__ import annotations
+
+MIN_PROBLEMS = 100
+"""Problems below which no estimate over problems is made and no verdict is given."""
+
+MIN_CLASS = 20
+"""Problems that the smaller of two outcomes needs."""
+
+MIN_CURVE_PROBLEMS = 20
+MIN_CURVE_STEPS = 10
+"""Problems and steps that a mean trajectory needs before shapes are fitted to it."""
+
+MIN_GAINS = 10
+"""Problems that a test of one step's gain needs: below, the t distribution leans on normality too
+much."""
+
+MIN_STATES = 32
+"""Problems with a hidden state that a similarity over problems needs."""
+
+MIN_MAP_ROWS = 100
+"""Rows (problem, step) that a t-SNE map needs."""
+
+OK = "ok"
+INSUFFICIENT = "insufficient: "
+"""What the status of a quantity begins with whose values may not be shown as a result."""
+
+
+def status_of(reason: str) -> str:
+    """The status of a quantity that has no result for this `reason`; "ok" without one."""
+    return INSUFFICIENT + reason if reason else OK
+
+
+def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:
+    """What is there and what would suffice: "96 problems (at least 100; 4 more would suffice)".
+
+    `rest` says where the others went.
+    """
+    more = f"; {need - have} more would suffice" if need > have else ""
+    where = f"; {rest}" if rest else ""
+    return f"{have} {what} (at least {need}{more}{where})"
+
+
+def too_few_problems(n: int, *, what: str = "problems", rest: str = "") -> str:
+    """Why `n` problems are not enough, or nothing; `rest` as in `lacking`."""
+    if n >= MIN_PROBLEMS:
+        return ""
+    return lacking(n, MIN_PROBLEMS, what, rest=rest)
+
+
+def too_few_in_class(n: int, *, what: str = "problems in the smaller class") -> str:
+    """Why `n` problems of the rarest outcome are not enough, or nothing."""
+    if n >= MIN_CLASS:
+        return ""
+    return lacking(n, MIN_CLASS, what)

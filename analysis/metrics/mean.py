@@ -1,0 +1,46 @@
+"""The mean over problems of every metric, and why a run may have none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..quantity import Quantity
+from .loading import Metrics
+from .metric import Metric
+from .trajectories import Trajectories, unrecorded
+
+if TYPE_CHECKING:
+    from ...engine.store import Run
+
+MASKED_ONLY = "needs all positions, the run recorded masked ones (--record masked)"
+
+
+def metric_quantities(
+    run: Run, metrics: Metrics, trajectories: Trajectories
+) -> dict[str, Quantity]:
+    """The quantity of every metric [step], by its name."""
+    quantities = {}
+    for name, metric in metrics.by_name.items():
+        quantity = _mean(metric, trajectories.metrics[name])
+        quantities[name] = quantity.insufficient(_why_none(run, name, metric, trajectories))
+    return quantities
+
+
+def _mean(metric: Metric, values: np.ndarray) -> Quantity:
+    if metric.share:
+        return Quantity.share_of_problems(values, label=metric.label, missing=metric.missing)
+    return Quantity.over_problems(
+        values, units=metric.units, label=metric.label, missing=metric.missing
+    )
+
+
+def _why_none(run: Run, name: str, metric: Metric, trajectories: Trajectories) -> str:
+    """Why the run can have no such quantity, or nothing."""
+    if name in trajectories.failures:
+        return trajectories.failures[name]
+    if name in trajectories.incomplete:
+        return MASKED_ONLY
+    lacking = unrecorded(run, metric) if run.ids else ""
+    return f"the run did not store {lacking}" if lacking else ""
