@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..results import Analysis, Quantity
-from .plots import style
+from .values import band_of, count, method_of, usable, why_not
 
 CHARTS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
@@ -76,10 +76,10 @@ def charts(analysis: Analysis) -> Iterator[dict[str, Any]]:
         lines = [
             _line(analysis[name], label, role)
             for name, label, role in rows
-            if style.usable(analysis, name)
+            if usable(analysis, name)
         ]
-        why = "" if lines else style.why_not(analysis, rows[0][0])
-        gain = title == "Information gain" and style.method_of(analysis) == "answer_slot"
+        why = "" if lines else why_not(analysis, rows[0][0])
+        gain = title == "Information gain" and method_of(analysis) == "answer_slot"
         rule = analysis.info.get("settings", {}).get("spike_rule", "z")
         spikes = [spike.step for spike in analysis.spikes.get(rule, [])] if gain else []
         yield {
@@ -93,12 +93,12 @@ def charts(analysis: Analysis) -> Iterator[dict[str, Any]]:
 
 
 def _line(quantity: Quantity, label: str, role: str) -> dict[str, Any]:
-    ends = style.band_of(quantity)
+    ends = band_of(quantity)
     values, low, high = ([rounded(value) for value in part] for part in (quantity.values, *ends))
     return {
         "label": label,
         "role": role,
-        "n": style.count(quantity),
+        "n": count(quantity),
         "values": values,
         "low": low,
         "high": high,

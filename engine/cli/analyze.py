@@ -118,7 +118,8 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     from ...analysis.analyze import analyze_run
     from ...analysis.original.results_pt import write_seed_results
     from ...analysis.results import save_analysis, save_unfinished
-    from ...analysis.show.dashboard import draw_all, draw_dashboard
+    from ...analysis.show.dashboard import draw_dashboard
+    from ...analysis.show.pages import draw_all
     from ...analysis.show.summary import write_summary
     from ..store import open_run
 

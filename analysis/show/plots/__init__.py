@@ -1,41 +1,47 @@
-"""The panels of the dashboard, one file each, and the table that names them.
+"""The panels, one file each, and the table that names them.
 
-Adding a panel is one file and one row. A panel is a function `draw(ax, analysis)` that fills one
-matplotlib axes; those in `BY_METHOD` also take `method=`, the confidence they show. Nothing is
-imported until a panel is asked for.
+Adding one of ours is one file and one row: the dashboard draws them in the order of the table and
+finds its rows and its height from what they say of themselves. `Panel` tells how a package of
+somebody else's adds one. Nothing is imported until a panel is asked for.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from typing import Any
+from ....engine.registry import PluginError, Registry
+from .panel import Panel
 
-from ...errors import check_named
+PANELS = Registry(
+    "panel",
+    {
+        "cka": "diffengine.analysis.show.plots.cka:PANEL",
+        "kl": "diffengine.analysis.show.plots.kl:PANEL",
+        "confidence": "diffengine.analysis.show.plots.confidence:PANEL",
+        "entropy": "diffengine.analysis.show.plots.entropy:PANEL",
+        "information_gain": "diffengine.analysis.show.plots.information_gain:PANEL",
+        "mutual_information": "diffengine.analysis.show.plots.mutual_information:PANEL",
+        "pvi": "diffengine.analysis.show.plots.pvi:PANEL",
+        "tsne": "diffengine.analysis.show.plots.tsne:PANEL",
+        "trajectories": "diffengine.analysis.show.plots.trajectories:PANEL",
+        "statistics": "diffengine.analysis.show.plots.statistics:PANEL",
+        "insights": "diffengine.analysis.show.plots.insights:PANEL",
+        "emergence": "diffengine.analysis.show.plots.emergence:PANEL",
+        "signals": "diffengine.analysis.show.plots.signals:PANEL",
+        "exits": "diffengine.analysis.show.plots.exits:PANEL",
+        "states": "diffengine.analysis.show.plots.states:PANEL",
+    },
+    group="diffengine.panels",
+)
 
-PANELS: dict[str, str] = {
-    "cka": "diffengine.analysis.show.plots.cka:draw_cka",
-    "kl": "diffengine.analysis.show.plots.kl:draw_kl",
-    "confidence": "diffengine.analysis.show.plots.confidence:draw_confidence",
-    "entropy": "diffengine.analysis.show.plots.entropy:draw_entropy",
-    "information_gain": "diffengine.analysis.show.plots.information_gain:draw_information_gain",
-    "mutual_information": "diffengine.analysis.show.plots.mutual_information:draw_mutual_information",
-    "pvi": "diffengine.analysis.show.plots.pvi:draw_pvi",
-    "tsne": "diffengine.analysis.show.plots.tsne:draw_tsne",
-    "trajectories": "diffengine.analysis.show.plots.trajectories:draw_trajectories",
-    "statistics": "diffengine.analysis.show.plots.statistics:draw_statistics",
-    "insights": "diffengine.analysis.show.plots.insights:draw_insights",
-    "emergence": "diffengine.analysis.show.plots.emergence:draw_emergence",
-    "signals": "diffengine.analysis.show.plots.emergence:draw_signals",
-    "exits": "diffengine.analysis.show.plots.emergence:draw_exits",
-    "states": "diffengine.analysis.show.plots.emergence:draw_states",
-}
 
-BY_METHOD = frozenset({"confidence", "information_gain"})
+def load_panel(name: str) -> Panel:
+    """The panel called `name`, or that a `module:attribute` names outright.
 
-
-def load_panel(name: str) -> Callable[..., Any]:
-    """The drawing function called `name`; ValueError with the known names and the nearest one."""
-    check_named("panel", PANELS, name)
-    module, _, attribute = PANELS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    Raises UnknownNameError, and PluginError for what is no `Panel` or cannot be imported.
+    """
+    panel = PANELS.load(name)
+    if not isinstance(panel, Panel):
+        raise PluginError(
+            f"panel {name!r} is a {type(panel).__name__}, not a Panel; make it one with "
+            "diffengine.analysis.show.plots.panel.Panel(title, draw)"
+        )
+    return panel

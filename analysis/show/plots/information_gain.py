@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...results import Analysis, Spike
+from ...results import Analysis, Quantity, Spike
+from ..values import count, finite, half_width, spike_rule, spikes_of
 from . import style
+from .frame import heading, steps
+from .panel import Panel
+from .text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,33 +25,44 @@ TITLE = "Information gain"
 LABELLED = 6  # spikes whose step is written beside the mark
 
 
-def draw_information_gain(ax: Axes, analysis: Analysis, *, method: str | None = None) -> None:
-    """Bars of `gain/<method>` with 95 % error bars, spikes marked. `method` None: the one the
-    analysis used."""
-    method = method or style.method_of(analysis)
-    name = f"gain/{method}"
-    if not style.usable(analysis, name):
-        style.explain(ax, TITLE, style.why_not(analysis, name))
-        return
-    quantity = analysis[name]
-    at = style.finite(quantity)
-    known = spikes(analysis, method)
-    marked = known or []
-    colours = [
-        style.WRONG if step in {spike.step for spike in marked} else "#8fa3b5" for step in at
-    ]
-    ax.bar(
-        at,
-        quantity.values[at],
-        width=0.78 * (np.diff(at).min() if at.size > 1 else 1),
-        color=colours,
-        zorder=2,
-    )
-    half = style.half_width(quantity)[at]
+def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
+    """Bars of `gain/<method>` with 95 % error bars, spikes marked."""
+    quantity = analysis[f"gain/{method}"]
+    spikes = spikes_of(analysis, method)
+    _bars(ax, quantity, spikes or [])
+    steps(ax, analysis)
+    ax.set_ylabel("gain of mean confidence")
+    _mark(ax, spikes or [], half=half_width(quantity))
+    detail = f"gain of mean {method} per step ± 95 % · n = {count(quantity)}"
+    heading(ax, finding(analysis, spikes), detail)
+
+
+def finding(analysis: Analysis, spikes: list[Spike] | None) -> str:
+    """What the panel shows: how many spikes, and the largest; or why none could be told."""
+    if spikes is None:
+        return TITLE
+    if analysis.info.get("spike_status", {}).get(spike_rule(analysis), "ok") != "ok":
+        return f"{TITLE}; too few data to tell spikes"
+    if not spikes:
+        return "No spike stands out from the noise"
+    largest = max(spikes, key=lambda spike: spike.gain)
+    number_of = f"{len(spikes)} spikes, largest" if len(spikes) > 1 else "One spike"
+    return f"{number_of} at step {largest.step}: +{number(largest.gain, 2)}"
+
+
+def _bars(ax: Axes, quantity: Quantity, spikes: list[Spike]) -> None:
+    shown = finite(quantity)
+    values = quantity.values[shown]
+    marked = {spike.step for spike in spikes}
+    colours = [style.WRONG if step in marked else "#8fa3b5" for step in shown]
+    pitch = np.diff(shown).min() if shown.size > 1 else 1
+    ax.bar(shown, values, width=0.78 * pitch, color=colours, zorder=2)
+
+    half = half_width(quantity)[shown]
     if np.isfinite(half).any():
         ax.errorbar(
-            at,
-            quantity.values[at],
+            shown,
+            values,
             yerr=np.nan_to_num(half),
             fmt="none",
             ecolor=style.INK,
@@ -55,83 +70,57 @@ def draw_information_gain(ax: Axes, analysis: Analysis, *, method: str | None = 
             zorder=3,
         )
     ax.axhline(0, color=style.QUIET, lw=0.9)
-    style.steps(ax, analysis)
-    ax.set_ylabel("gain of mean confidence")
-    _mark(ax, marked, half=style.half_width(quantity))
-    n = style.count(quantity)
-    style.heading(
-        ax, finding(analysis, known), f"gain of mean {method} per step ± 95 % · n = {n}", columns=3
-    )
 
 
-def spikes(analysis: Analysis, method: str) -> list[Spike] | None:
-    """The spikes by the analysis's rule, in order of step; None for a method in which it did not
-    look for any."""
-    if method != style.method_of(analysis):
-        return None
-    return sorted(analysis.spikes.get(_rule(analysis), []), key=lambda spike: spike.step)
-
-
-def finding(analysis: Analysis, marked: list[Spike] | None) -> str:
-    """What the panel shows: how many spikes, and the largest; or why none could be told."""
-    if marked is None:
-        return TITLE
-    if analysis.info.get("spike_status", {}).get(_rule(analysis), "ok") != "ok":
-        return f"{TITLE}; too few data to tell spikes"
-    if not marked:
-        return "No spike stands out from the noise"
-    largest = max(marked, key=lambda spike: spike.gain)
-    count = f"{len(marked)} spikes, largest" if len(marked) > 1 else "One spike"
-    return f"{count} at step {largest.step}: +{style.number(largest.gain, 2)}"
-
-
-def _rule(analysis: Analysis) -> str:
-    return str(analysis.info.get("settings", {}).get("spike_rule", "z"))
-
-
-def _mark(ax: Axes, marked: list[Spike], *, half: np.ndarray) -> None:
+def _mark(ax: Axes, spikes: list[Spike], *, half: np.ndarray) -> None:
+    """A triangle above the error bar of each spike, the step beside the largest."""
+    if not spikes:
+        return
     height = np.diff(ax.get_ylim())[0]
-    for spike, fill, name in _kinds(marked):
-        if spike:
-            tops = [one.gain + np.nan_to_num(half[one.step]) + 0.05 * height for one in spike]
-            face = style.WRONG if fill else "white"
-            ax.plot(
-                [one.step for one in spike],
-                tops,
-                "v",
-                ms=8,
-                mfc=face,
-                mec=style.WRONG,
-                mew=1.6,
-                ls="none",
-                label=name,
-                zorder=4,
-            )
-    for one in _labelled(marked, steps=len(half)):
-        y = one.gain + np.nan_to_num(half[one.step]) + 0.05 * height
+    tops = {
+        spike.step: spike.gain + np.nan_to_num(half[spike.step]) + 0.05 * height for spike in spikes
+    }
+    boundary = [spike.step for spike in spikes if spike.at_block_boundary]
+    inside = [spike.step for spike in spikes if not spike.at_block_boundary]
+    _triangles(ax, boundary, tops, style.WRONG, "spike at a block boundary")
+    _triangles(ax, inside, tops, "white", "spike inside a block")
+
+    for spike in _labelled(spikes, steps=len(half)):
         ax.annotate(
-            str(one.step),
-            (one.step, y),
+            str(spike.step),
+            (spike.step, tops[spike.step]),
             (0, 7),
             textcoords="offset points",
             ha="center",
             fontsize=style.SMALL,
             color=style.WRONG,
         )
-    if marked:
-        ax.set_ylim(top=ax.get_ylim()[1] + 0.12 * height)
+    ax.set_ylim(top=ax.get_ylim()[1] + 0.12 * height)
 
 
-def _labelled(marked: list[Spike], *, steps: int) -> list[Spike]:
+def _triangles(ax: Axes, steps: list[int], tops: dict[int, float], face: str, name: str) -> None:
+    if steps:
+        ax.plot(
+            steps,
+            [tops[step] for step in steps],
+            "v",
+            ms=8,
+            mfc=face,
+            mec=style.WRONG,
+            mew=1.6,
+            ls="none",
+            label=name,
+            zorder=4,
+        )
+
+
+def _labelled(spikes: list[Spike], *, steps: int) -> list[Spike]:
     """The largest spikes, those left out whose label would touch that of a larger one."""
     chosen: list[Spike] = []
-    for spike in sorted(marked, key=lambda spike: -spike.gain):
+    for spike in sorted(spikes, key=lambda spike: -spike.gain):
         if all(abs(spike.step - other.step) >= 0.06 * steps for other in chosen):
             chosen.append(spike)
     return chosen[:LABELLED]
 
 
-def _kinds(marked: list[Spike]) -> tuple[tuple[list[Spike], bool, str], ...]:
-    inside = [spike for spike in marked if not spike.at_block_boundary]
-    boundary = [spike for spike in marked if spike.at_block_boundary]
-    return (boundary, True, "spike at a block boundary"), (inside, False, "spike inside a block")
+PANEL = Panel(TITLE, draw, needs=("gain/{method}",), by_method=True)

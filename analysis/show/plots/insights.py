@@ -8,118 +8,111 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...results import Analysis, Pattern
 from . import style
+from .frame import clear, heading
+from .panel import Panel
+from .text import figure_of, plain, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GOOD = ("✔", style.COMMITTED)
-BAD = ("✘", style.WRONG)
-OPEN = ("?", style.QUIET)
-
-
+TITLE = "Key insights"
+SIGNS = "✔ healthy sign   ✘ problematic sign   ? no verdict from these data"
+REST = "… the rest stands in analysis_summary.txt"
 COLUMNS = 2
+SIZES = (style.BODY + 1, style.BODY, style.SMALL, 10.0, 9.0)  # the largest that fits is taken
 PITCH = 1.5  # line height in font sizes
 
 
-class Line(NamedTuple):
-    """One printed line; `sign` is empty on continuation lines."""
+class Sign(NamedTuple):
+    """The mark before a statement, and its colour."""
 
-    sign: str
-    text: str
+    mark: str
     colour: str
-    bold: bool
+
+
+GOOD = Sign("✔", style.COMMITTED)
+BAD = Sign("✘", style.WRONG)
+OPEN = Sign("?", style.QUIET)
+WARNING = Sign("!", style.EXTRA)
 
 
 class Insight(NamedTuple):
-    """One line: its sign and colour, what is claimed, and on what evidence."""
+    """One statement: its sign, what is claimed, and on what evidence."""
 
-    sign: str
-    colour: str
+    sign: Sign
     claim: str
     evidence: str
 
 
-def draw_insights(ax: Axes, analysis: Analysis) -> None:
-    """S-curve verdict, the seed's healthy and problematic signs, and the warnings, as a list that
-    fits the axes."""
-    style.clear(ax)
-    style.heading(
-        ax, "Key insights", "✔ healthy sign   ✘ problematic sign   ? no verdict from these data"
-    )
-    found = list(insights(analysis))
-    for size in (style.BODY + 1, style.BODY, style.SMALL, 10.0, 9.0):
-        columns = _columns([list(_lines(ax, insight, size)) for insight in found], _room(ax, size))
+class Line(NamedTuple):
+    """One printed line; only the first of a claim has a sign."""
+
+    text: str
+    bold: bool
+    sign: Sign | None = None
+
+
+def draw(ax: Axes, analysis: Analysis) -> None:
+    """S-curve verdict, the original suite's healthy and problematic signs, and the warnings, as a
+    list that fits the axes."""
+    clear(ax)
+    heading(ax, TITLE, SIGNS)
+    statements = list(insights(analysis))
+    for size in SIZES:
+        blocks = [_lines(ax, statement, size) for statement in statements]
+        columns = _columns(blocks, _room(ax, size))
         if len(columns) <= COLUMNS:
             break
-    left_out = len(columns) > COLUMNS
+
     for index, lines in enumerate(columns[:COLUMNS]):
         _write(ax, lines, size, left=index / COLUMNS)
-    if left_out:
-        ax.annotate(
-            "… the rest stands in analysis_summary.txt",
-            (1, 0),
-            (0, -size),
-            xycoords="axes fraction",
-            ha="right",
-            va="top",
-            textcoords="offset points",
-            fontsize=size,
-            color=style.QUIET,
-            annotation_clip=False,
-        )
+    if len(columns) > COLUMNS:
+        _say_rest(ax, size)
 
 
 def insights(analysis: Analysis) -> Iterator[Insight]:
     """Every statement of the analysis, most important first."""
     curve = analysis.s_curve
-    yield Insight(
-        *_sign_of_curve(curve.verdict),
-        f"Shape of the confidence curve: {curve.verdict}",
-        curve.reason,
-    )
+    shape = f"Shape of the confidence curve: {curve.verdict}"
+    yield Insight(_sign_of_curve(curve.verdict), shape, curve.reason)
     for pattern in analysis.patterns:
-        yield Insight(
-            *_sign(pattern),
-            f"{pattern.name[:1].upper()}{pattern.name[1:]}: {pattern.verdict.partition(':')[0]}",
-            _evidence(pattern),
-        )
+        name = f"{pattern.name[:1].upper()}{pattern.name[1:]}"
+        verdict, _, reason = pattern.verdict.partition(":")
+        evidence = [part for part in (pattern.evidence, reason.strip()) if part]
+        yield Insight(_sign(pattern), f"{name}: {verdict}", "; ".join(evidence))
     for warning in analysis.info.get("warnings", ()):
-        yield Insight("!", style.EXTRA, "Warning", str(warning))
+        yield Insight(WARNING, "Warning", str(warning))
 
 
-def _sign(pattern: Pattern) -> tuple[str, str]:
+def _sign(pattern: Pattern) -> Sign:
     if pattern.verdict not in ("seen", "not seen"):
         return OPEN
     return GOOD if (pattern.verdict == "seen") == (pattern.kind == "healthy") else BAD
 
 
-def _sign_of_curve(verdict: str) -> tuple[str, str]:
+def _sign_of_curve(verdict: str) -> Sign:
     words = verdict.lower()
     if words.startswith(("insufficient", "no verdict", "undecided")):
         return OPEN
     return BAD if words.startswith(("no", "not")) else GOOD
 
 
-def _evidence(pattern: Pattern) -> str:
-    reason = pattern.verdict.partition(":")[2].strip()
-    return "; ".join(part for part in (pattern.evidence, reason) if part)
-
-
 def _room(ax: Axes, size: float) -> int:
-    height = ax.get_window_extent().height / style.figure_of(ax).dpi * 72  # points
+    """How many lines of that size the axes hold."""
+    height = ax.get_window_extent().height / figure_of(ax).dpi * 72  # points
     return max(int(height / (size * PITCH)), 2)
 
 
-def _lines(ax: Axes, insight: Insight, size: float) -> Iterator[Line]:
+def _lines(ax: Axes, insight: Insight, size: float) -> list[Line]:
     share = 0.9 / COLUMNS
-    for index, part in enumerate(
-        style.wrap(ax, style.plain(insight.claim), size, weight="bold", share=share)
-    ):
-        yield Line(insight.sign if index == 0 else "", part, insight.colour, True)
-    for part in (
-        style.wrap(ax, style.plain(insight.evidence), size, share=share) if insight.evidence else ()
-    ):
-        yield Line("", part, style.QUIET, False)
+    claim = wrap(ax, plain(insight.claim), size, weight="bold", share=share)
+    lines = [Line(claim[0], True, insight.sign)]
+    lines += [Line(text, True) for text in claim[1:]]
+    if insight.evidence:
+        lines += [
+            Line(text, False) for text in wrap(ax, plain(insight.evidence), size, share=share)
+        ]
+    return lines
 
 
 def _columns(blocks: list[list[Line]], room: int) -> list[list[Line]]:
@@ -135,23 +128,53 @@ def _columns(blocks: list[list[Line]], room: int) -> list[list[Line]]:
 
 def _write(ax: Axes, lines: list[Line], size: float, *, left: float) -> None:
     for index, line in enumerate(lines):
-        weight = "bold" if line.bold else "normal"
-        words = (
-            (0.0, line.sign, line.colour, "bold"),
-            (1.9 * size, line.text, style.INK if line.bold else style.QUIET, weight),
+        y = -(index + 0.2) * size * PITCH
+        if line.sign is not None:
+            _put(ax, line.sign.mark, left, (0.0, y), size, line.sign.colour, bold=True)
+        colour = style.INK if line.bold else style.QUIET
+        _put(ax, line.text, left, (1.9 * size, y), size, colour, bold=line.bold)
+
+
+def _put(
+    ax: Axes,
+    text: str,
+    left: float,
+    offset: tuple[float, float],
+    size: float,
+    colour: str,
+    *,
+    bold: bool,
+) -> None:
+    """Write `text` at `offset` points from the upper edge, `left` of the width to the right."""
+    if text:
+        ax.annotate(
+            text,
+            (left, 1),
+            offset,
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=size,
+            color=colour,
+            fontweight="bold" if bold else "normal",
+            va="top",
+            parse_math=False,
+            annotation_clip=False,
         )
-        for x, string, shade, heavy in words:
-            if string:
-                ax.annotate(
-                    string,
-                    (left, 1),
-                    (x, -(index + 0.2) * size * PITCH),
-                    xycoords="axes fraction",
-                    fontsize=size,
-                    textcoords="offset points",
-                    color=shade,
-                    fontweight=heavy,
-                    va="top",
-                    parse_math=False,
-                    annotation_clip=False,
-                )
+
+
+def _say_rest(ax: Axes, size: float) -> None:
+    ax.annotate(
+        REST,
+        (1, 0),
+        (0, -size),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=size,
+        color=style.QUIET,
+        ha="right",
+        va="top",
+        annotation_clip=False,
+    )
+
+
+PANEL = Panel(TITLE, draw, width=2, height=1.15)

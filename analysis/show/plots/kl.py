@@ -7,41 +7,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity
+from ..values import block_starts, count, finite
 from . import style
+from .frame import heading
+from .lines import Line, from_zero, lines_panel
+from .panel import Panel
+from .style import Look
+from .text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TITLE = "KL divergence between steps"
-LINES = {
-    "kl/all": style.Look("all positions (95 % band)", style.INK),
-    "kl/masked": style.Look("masked", style.MASKED, "--", 1.8),
-    "kl/committed": style.Look("committed", style.COMMITTED, "-.", 1.8),
-}
+LINES = (
+    Line("kl/all", Look("all positions (95 % band)", style.INK), band=True),
+    Line("kl/masked", Look("masked", style.MASKED, "--", 1.8)),
+    Line("kl/committed", Look("committed", style.COMMITTED, "-.", 1.8)),
+)
 
 
-def draw_kl(ax: Axes, analysis: Analysis) -> None:
+def draw(ax: Axes, analysis: Analysis) -> None:
     """KL(p_t || p_t-1) over steps, mean over positions and problems, in bits."""
-    if not style.usable(analysis, "kl/all"):
-        style.explain(ax, TITLE, style.why_not(analysis, "kl/all"))
-        return
-    for name, look in LINES.items():
-        if style.usable(analysis, name):
-            style.line(ax, analysis[name], look, band=name == "kl/all")
-    style.steps(ax, analysis)
-    ax.set_ylabel("bits per position")
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-    n = style.count(analysis["kl/all"])
-    style.heading(
-        ax,
-        finding(analysis["kl/all"], style.block_starts(analysis)),
-        f"KL(p_t ‖ p_t−1), mean over positions · bits · n = {n}",
-    )
+    lines_panel(ax, analysis, LINES, label="bits per position")
+    from_zero(ax)
+    quantity = analysis["kl/all"]
+    detail = f"KL(p_t ‖ p_t−1), mean over positions · bits · n = {count(quantity)}"
+    heading(ax, finding(quantity, block_starts(analysis)), detail)
 
 
 def finding(quantity: Quantity, starts: np.ndarray) -> str:
     """What the panel shows: the largest move, and whether it is where a block begins."""
-    at = style.finite(quantity)
-    largest = int(at[np.argmax(quantity.values[at])])
+    steps = finite(quantity)
+    largest = int(steps[np.argmax(quantity.values[steps])])
     where = " (block start)" if largest in starts else ""
-    return f"KL peaks at step {largest}{where}: {style.number(quantity.values[largest], 2)} bits"
+    return f"KL peaks at step {largest}{where}: {number(quantity.values[largest], 2)} bits"
+
+
+PANEL = Panel("KL divergence between steps", draw, needs=("kl/all",))

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis
+from ..values import count, finite, usable
 from . import style
+from .frame import heading, steps
+from .lines import line
+from .panel import Panel
+from .style import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,109 +26,118 @@ if TYPE_CHECKING:
 TITLE = "Mutual information I(State; Correct)"
 LEVEL = 0.05
 BEYOND = "mi_beyond/logistic"
-LOOKS = (
-    (style.INK, "-", 2.6),
-    (style.CORRECT, "--", 2.0),
-    (style.COMMITTED, "-.", 2.0),
-    ("#9a7b2f", ":", 2.2),
-    (style.MASKED, "-", 1.8),
-    (style.EXTRA, "--", 1.8),
-    ("#56B4E9", "-.", 1.8),
-    ("#7a858f", ":", 1.8),
+BANDS = 2  # curves with a band; more of them would hide each other
+
+COLOURS = (
+    style.INK,
+    style.CORRECT,
+    style.COMMITTED,
+    style.OCHRE,
+    style.MASKED,
+    style.EXTRA,
+    style.SKY,
+    style.GREY,
 )
+DASHES = ("-", "--", "-.", ":")
+WIDTHS = (2.6, 2.0, 2.0, 2.2)
+THIN = 1.8
 
 
-def draw_mutual_information(ax: Axes, analysis: Analysis) -> None:
-    """Lines of the estimators, a band around the first, a rug of dots where each is significant."""
-    names = [
-        name
-        for name, quantity in analysis.quantities.items()
-        if name.startswith("mi/") and _over_steps(quantity)
-    ]
-    shown = [name for name in names if style.usable(analysis, name)]
-    if not shown:
-        style.explain(ax, TITLE, _why(analysis, names))
-        return
-    for name, (colour, dash, width) in zip(shown, LOOKS, strict=False):
-        look = style.Look(name.removeprefix("mi/"), colour, dash, width)
-        style.line(ax, analysis[name], look, band=name in shown[:2])
-    if style.usable(analysis, BEYOND):
-        _area(ax, analysis)
-        shown = [*shown, BEYOND]
+def draw(ax: Axes, analysis: Analysis) -> None:
+    """Lines of the estimators, bands around the first, a rug of dots where each is significant."""
+    names = _curves(analysis)
+    shown = [name for name in names if usable(analysis, name)]
+    looks = {name: look_of(place, _estimator(name)) for place, name in enumerate(shown)}
+    for place, name in enumerate(shown):
+        line(ax, analysis[name], looks[name], band=place < BANDS)
+    if usable(analysis, BEYOND):
+        looks[BEYOND] = Look(f"beyond step {_first_step(analysis)}", style.WRONG, "-", 2.8)
+        _area(ax, analysis, looks[BEYOND])
     ax.axhline(0, color=style.QUIET, lw=0.9)
-    style.steps(ax, analysis)
+    steps(ax, analysis)
     ax.set_ylabel("bits")
-    rows = _significance(ax, analysis, shown)
-    first = analysis[shown[0]]
-    dots = f" · dots: p ≤ {LEVEL:g}, max-T over steps" if rows else ""
-    left = [name.removeprefix("mi/") for name in names if name not in shown]
-    without = f" · insufficient: {', '.join(left)}" if left else ""
-    detail = f"bits · band 95 % · n = {style.count(first)}{dots}{without}"
-    style.heading(ax, finding(analysis, shown), detail, columns=4)
+
+    tested = _significance(ax, analysis, looks)
+    dots = f" · dots: p ≤ {LEVEL:g}, max-T over steps" if tested else ""
+    missing = [_estimator(name) for name in names if name not in shown]
+    without = f" · insufficient: {', '.join(missing)}" if missing else ""
+    detail = f"bits · band 95 % · n = {count(analysis[shown[0]])}{dots}{without}"
+    heading(ax, finding(analysis, shown[0]), detail, columns=4)
 
 
-def finding(analysis: Analysis, shown: list[str]) -> str:
-    """From which step on the first estimator is significant, in one line."""
-    name = shown[0].removeprefix("mi/")
-    if not style.usable(analysis, f"mi_p/{name}"):
-        return TITLE
-    at = np.flatnonzero(analysis[f"mi_p/{name}"].values <= LEVEL)
-    if not at.size:
-        return f"I(State; Correct): nowhere significant ({name})"
-    found = f"I(State; Correct) significant from step {at[0]} ({name})"
-    if not style.usable(analysis, _p_of(BEYOND)):
-        return found
-    added = np.flatnonzero(analysis[_p_of(BEYOND)].values <= LEVEL)
-    more = f"from step {added[0]}" if added.size else "at no step"
-    return f"{found}; beyond step {_first(analysis)} {more}"
-
-
-def _area(ax: Axes, analysis: Analysis) -> None:
-    quantity = analysis[BEYOND]
-    at = style.finite(quantity)
-    ax.fill_between(at, 0, quantity.values[at], color=style.WRONG, alpha=0.35, lw=0, zorder=1)
-    style.line(ax, quantity, style.Look(f"beyond step {_first(analysis)}", style.WRONG, "-", 2.8))
-
-
-def _first(analysis: Analysis) -> int:
-    return int(
-        analysis.info.get("mutual_information", {})
-        .get("beyond_first_step", {})
-        .get("first_step", 0)
+def look_of(place: int, name: str) -> Look:
+    """The look of the curve at `place`: another colour for each of the first, then the same colours
+    in another dash."""
+    rounds = place // len(COLOURS)
+    return Look(
+        name,
+        COLOURS[place % len(COLOURS)],
+        DASHES[(place + rounds) % len(DASHES)],
+        WIDTHS[place] if place < len(WIDTHS) else THIN,
     )
+
+
+def finding(analysis: Analysis, name: str) -> str:
+    """From which step on curve `name` is significant, and what is so beyond the first step, in one
+    line."""
+    if not usable(analysis, _p_of(name)):
+        return TITLE
+    significant = _significant_steps(analysis, name)
+    if not significant.size:
+        return f"I(State; Correct): nowhere significant ({_estimator(name)})"
+    sentence = f"I(State; Correct) significant from step {significant[0]} ({_estimator(name)})"
+    if not usable(analysis, _p_of(BEYOND)):
+        return sentence
+    added = _significant_steps(analysis, BEYOND)
+    where = f"from step {added[0]}" if added.size else "at no step"
+    return f"{sentence}; beyond step {_first_step(analysis)} {where}"
+
+
+def _curves(analysis: Analysis) -> list[str]:
+    """The curves of the analysis, the one shown first in front."""
+    return [name for name in analysis.quantities if name.startswith("mi/")]
+
+
+def _estimator(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def _p_of(name: str) -> str:
     return name.replace("/", "_p/", 1)
 
 
-def _over_steps(quantity: object) -> bool:
-    return getattr(quantity, "dims", ()) == ("step",)
+def _significant_steps(analysis: Analysis, name: str) -> np.ndarray:
+    return np.flatnonzero(analysis[_p_of(name)].values <= LEVEL)
 
 
-def _why(analysis: Analysis, names: list[str]) -> str:
-    if not names:
-        return "Not computed: asked for without it (--no-mi)"
-    return style.why_not(analysis, names[0])
+def _first_step(analysis: Analysis) -> int:
+    facts = analysis.info.get("mutual_information", {}).get("beyond_first_step", {})
+    return int(facts.get("first_step", 0))
 
 
-def _significance(ax: Axes, analysis: Analysis, shown: list[str]) -> int:
-    """Rows of dots below the curves, one for each estimator that has p-values; returns how many."""
-    tested = [name for name in shown if style.usable(analysis, _p_of(name))]
+def _area(ax: Axes, analysis: Analysis, look: Look) -> None:
+    quantity = analysis[BEYOND]
+    shown = finite(quantity)
+    values = quantity.values[shown]
+    ax.fill_between(shown, 0, values, color=look.colour, alpha=0.35, lw=0, zorder=1)
+    line(ax, quantity, look)
+
+
+def _significance(ax: Axes, analysis: Analysis, looks: dict[str, Look]) -> bool:
+    """A row of dots below the curves for each that has p-values; returns whether any has."""
+    tested = [name for name in looks if usable(analysis, _p_of(name))]
     low, high = ax.get_ylim()
     pitch = 0.045 * (high - low)
     for row, name in enumerate(tested):
-        at = np.flatnonzero(analysis[_p_of(name)].values <= LEVEL)
-        colour = style.WRONG if name == BEYOND else LOOKS[shown.index(name) % len(LOOKS)][0]
-        if at.size:  # an empty line without clipping would count as a mark at the picture's corner
-            ax.plot(
-                at,
-                np.full(len(at), low - (row + 0.7) * pitch),
-                "o",
-                ms=3.6,
-                color=colour,
-                clip_on=False,
-            )
+        dots = _significant_steps(analysis, name)
+        if not dots.size:  # an empty line without clipping would mark the picture's corner
+            continue
+        y = np.full(len(dots), low - (row + 0.7) * pitch)
+        ax.plot(dots, y, "o", ms=3.6, color=looks[name].colour, clip_on=False)
+
     ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= high])
     ax.set_ylim(low - (len(tested) + 0.5) * pitch if tested else low, high)
-    return len(tested)
+    return bool(tested)
+
+
+PANEL = Panel(TITLE, draw, needs=("mi/*",), absent="Not computed: asked for without it (--no-mi)")

@@ -8,43 +8,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ...results import Analysis
+from ...results import Analysis, Quantity
+from ..values import count, finite
 from . import style
+from .frame import heading
+from .lines import Line, lines_panel
+from .panel import Panel
+from .style import Look
+from .text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAME = "pvi/gold_answer"
-TITLE = "Information about the gold answer (PVI)"
-LOOKS = {
-    NAME: style.Look("all problems", style.INK, "-", 2.8),
-    "pvi_correct/gold_answer": style.Look("correct in the end", style.CORRECT, "--", 2.2),
-    "pvi_wrong/gold_answer": style.Look("wrong in the end", style.WRONG, ":", 2.6),
-}
+LINES = (
+    Line(NAME, Look("all problems", style.INK, "-", 2.8), band=True),
+    Line("pvi_correct/gold_answer", Look("correct in the end", style.CORRECT, "--"), band=True),
+    Line("pvi_wrong/gold_answer", Look("wrong in the end", style.WRONG, ":", 2.6), band=True),
+)
 
 
-def draw_pvi(ax: Axes, analysis: Analysis) -> None:
+def draw(ax: Axes, analysis: Analysis) -> None:
     """Lines with 95 % bands; 0 is what the model believes without the question, below it knows
     worse than that."""
-    if not style.usable(analysis, NAME):
-        style.explain(ax, TITLE, style.why_not(analysis, NAME))
-        return
-    for name, look in LOOKS.items():
-        if style.usable(analysis, name):
-            style.line(ax, analysis[name], look, band=True)
+    lines_panel(ax, analysis, LINES, label="bits more than without the question")
     ax.axhline(0, color=style.QUIET, lw=0.9)
-    style.steps(ax, analysis)
-    ax.set_ylabel("bits more than without the question")
-    detail = f"bits, the model's own beliefs · band 95 % · n = {style.count(analysis[NAME])}"
-    style.heading(ax, finding(analysis), detail)
-
-
-def finding(analysis: Analysis) -> str:
-    """The mean at the first and the last step, in one line."""
     quantity = analysis[NAME]
-    first, last = style.finite(quantity)[[0, -1]]
-    before, after = (style.number(float(quantity.values[step]), 2) for step in (first, last))
-    rises = "rise from" if np.greater(quantity.values[last], quantity.values[first]) else "go from"
-    return f"Bits about the gold answer {rises} {before} to {after}"
+    detail = f"bits, the model's own beliefs · band 95 % · n = {count(quantity)}"
+    heading(ax, finding(quantity), detail)
+
+
+def finding(quantity: Quantity) -> str:
+    """The mean at the first and the last step, in one line."""
+    first, last = finite(quantity)[[0, -1]]
+    before = float(quantity.values[first])
+    after = float(quantity.values[last])
+    word = "rise" if after > before else "go"
+    return f"Bits about the gold answer {word} from {number(before, 2)} to {number(after, 2)}"
+
+
+PANEL = Panel("Information about the gold answer (PVI)", draw, needs=(NAME,), on_dashboard=False)

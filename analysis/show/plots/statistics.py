@@ -3,137 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...results import Analysis, Quantity
 from ...shares import share_of
+from ..values import count, method_of, spikes_of, usable, why_not
 from . import style
-from .information_gain import spikes
+from .frame import clear, heading
+from .panel import Panel
+from .text import change, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TITLE = "Summary statistics"
+GRADED = {
+    "n_correct": "correct",
+    "n_wrong": "wrong",
+    "n_unextracted": "no answer found",
+    "n_no_gold": "no gold answer",
+    "n_ambiguous": "ambiguous number",
+}
 FIRST_TO_LAST = {
+    "confidence/{method}": "Confidence",
     "entropy/all": "Entropy, all positions",
     "entropy/masked": "Entropy, masked positions",
     "kl/all": "KL to the step before",
     "cka/consecutive": "CKA to the step before",
 }
+SPIKES_NAMED = 8
+ROW = 0.085  # share of the axes, at most
 
 
-def draw_statistics(ax: Axes, analysis: Analysis) -> None:
+def draw(ax: Axes, analysis: Analysis) -> None:
     """Figures of the run, left the name, right the value with its unit."""
-    style.clear(ax)
-    pairs = list(rows(analysis))
+    clear(ax)
     n = int(analysis.info.get("n_problems", 0))
-    style.heading(ax, "Summary statistics", f"first → last step, mean over problems · n = {n}")
-    pitch = min(1.0 / max(len(pairs), 1), 0.085)
+    heading(ax, TITLE, f"first → last step, mean over problems · n = {n}")
+
+    pairs = list(rows(analysis))
+    pitch = min(1.0 / len(pairs), ROW)
     for index, (name, value) in enumerate(pairs):
         y = 1.0 - (index + 0.5) * pitch
         if index % 2 == 0:
             ax.axhspan(y - pitch / 2, y + pitch / 2, color=style.PAPER, zorder=0)
-        ax.text(
-            0.012,
-            y,
-            name,
-            fontsize=style.SMALL,
-            va="center",
-            color=style.QUIET,
-            transform=ax.transAxes,
-        )
-        ax.text(
-            0.988,
-            y,
-            style.plain(value),
-            fontsize=style.SMALL,
-            va="center",
-            ha="right",
-            transform=ax.transAxes,
-            parse_math=False,
-        )
+        _write(ax, 0.012, y, name, color=style.QUIET)
+        _write(ax, 0.988, y, plain(value), ha="right")
     ax.set_ylim(0, 1)
+
+
+def _write(ax: Axes, x: float, y: float, text: str, **look: Any) -> None:
+    ax.text(
+        x,
+        y,
+        text,
+        fontsize=style.SMALL,
+        va="center",
+        transform=ax.transAxes,
+        parse_math=False,
+        **look,
+    )
 
 
 def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
     """(name, value) of each figure, in reading order."""
     info = analysis.info
-    graded = {
-        "n_correct": "correct",
-        "n_wrong": "wrong",
-        "n_unextracted": "no answer found",
-        "n_no_gold": "no gold answer",
-        "n_ambiguous": "ambiguous number",
-    }
     yield "Problems", str(int(info.get("n_problems", 0)))
-    yield (
-        "Graded",
-        ", ".join(f"{n} {word}" for key, word in graded.items() if (n := info.get(key))) or "none",
-    )
+    yield "Graded", _graded(analysis)
     yield "Accuracy", _accuracy(analysis)
-    yield (
-        "Steps × positions",
-        f"{int(info.get('steps', 0))} × {int(info.get('gen_length', 0))}, blocks of "
-        f"{info.get('block_length', '–')}",
-    )
-    confidence = {f"confidence/{style.method_of(analysis)}": "Confidence"}
-    for name, label in (confidence | FIRST_TO_LAST).items():
-        if style.usable(analysis, name):
-            unit = analysis[name].units
-            yield (
-                label,
-                style.change(analysis[name]) + (f" {unit}" if unit not in ("1", "") else ""),
-            )
+    size = f"{int(info.get('steps', 0))} × {int(info.get('gen_length', 0))}"
+    yield "Steps × positions", f"{size}, blocks of {info.get('block_length', '–')}"
+    yield from _first_to_last(analysis)
     yield from _curve(analysis)
     yield from _emergence(analysis)
-    found = spikes(analysis, style.method_of(analysis)) or []
-    yield (
-        "Spikes at steps",
-        ", ".join(str(spike.step) for spike in found[:8]) + (" …" if len(found) > 8 else "")
-        if found
-        else "none",
-    )
+    yield "Spikes at steps", _spikes(analysis)
+
+
+def _graded(analysis: Analysis) -> str:
+    info = analysis.info
+    parts = [f"{int(info[key])} {word}" for key, word in GRADED.items() if info.get(key)]
+    return ", ".join(parts) or "none"
 
 
 def _accuracy(analysis: Analysis) -> str:
-    if not style.usable(analysis, "accuracy"):
-        return style.why_not(analysis, "accuracy") if "accuracy" in analysis else "not graded"
-    return _share(analysis["accuracy"])
+    if usable(analysis, "accuracy"):
+        return _share(analysis["accuracy"])
+    return why_not(analysis, "accuracy") if "accuracy" in analysis else "not graded"
 
 
 def _share(quantity: Quantity) -> str:
     rate = float(quantity.values)
-    n = style.count(quantity)
+    n = count(quantity)
     if quantity.interval is None:
         return f"{100 * rate:.1f} % (n = {n})"
     low, high = (float(end) for end in quantity.interval)
     return f"{100 * rate:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}, n = {n})"
 
 
-def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
-    if style.usable(analysis, "emergence/ever_pass"):
-        yield "EverPass", _share(analysis["emergence/ever_pass"])
-    lm_eval = analysis.info.get("lm_eval")
-    if lm_eval:
-        for name in ("strict", "flexible"):
-            yield f"lm-eval {name}", f"{share_of(lm_eval[name], lm_eval['n'])}, n = {lm_eval['n']}"
+def _first_to_last(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    for pattern, label in FIRST_TO_LAST.items():
+        name = pattern.format(method=method_of(analysis))
+        if usable(analysis, name):
+            unit = analysis[name].units
+            yield label, change(analysis[name]) + (f" {unit}" if unit not in ("1", "") else "")
 
 
 def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:
     curve = analysis.s_curve
-    start, end = (
-        f"{step}" if step is not None else "never"
-        for step in (curve.transition_start, curve.transition_end)
-    )
-    yield (
-        f"Confidence above {curve.threshold_low:g} / {curve.threshold_high:g}",
-        f"from step {start} / {end}",
-    )
+    start = "never" if curve.transition_start is None else curve.transition_start
+    end = "never" if curve.transition_end is None else curve.transition_end
+    above = f"Confidence above {curve.threshold_low:g} / {curve.threshold_high:g}"
+    yield above, f"from step {start} / {end}"
+
+    name = "Logistic midpoint, 10–90 % length"
     if curve.model == "constant":
-        yield "Logistic midpoint, 10–90 % length", "none (best model constant)"
+        yield name, "none (best model constant)"
     elif np.isfinite(curve.midpoint):
-        yield (
-            "Logistic midpoint, 10–90 % length",
-            f"step {curve.midpoint:.1f}, {curve.length_10_90:.1f} steps",
-        )
+        yield name, f"step {curve.midpoint:.1f}, {curve.length_10_90:.1f} steps"
+
+
+def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    if usable(analysis, "emergence/ever_pass"):
+        yield "EverPass", _share(analysis["emergence/ever_pass"])
+    lm_eval = analysis.info.get("lm_eval")
+    if lm_eval:
+        n = lm_eval["n"]
+        for name in ("strict", "flexible"):
+            yield f"lm-eval {name}", f"{share_of(lm_eval[name], n)}, n = {n}"
+
+
+def _spikes(analysis: Analysis) -> str:
+    spikes = spikes_of(analysis, method_of(analysis)) or []
+    if not spikes:
+        return "none"
+    steps = ", ".join(str(spike.step) for spike in spikes[:SPIKES_NAMED])
+    return steps + (" …" if len(spikes) > SPIKES_NAMED else "")
+
+
+PANEL = Panel(TITLE, draw, height=1.15)

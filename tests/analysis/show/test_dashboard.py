@@ -1,5 +1,5 @@
-"""The dashboard has the seed's rows, nothing on it overlaps or is cut off, and a failure leaves the
-old picture."""
+"""The dashboard has every panel that asks for it, nothing on it overlaps or is cut off, and a failure
+leaves the old picture."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from matplotlib.transforms import Bbox
 
-from diffengine.analysis.show import dashboard
+from diffengine.analysis.show import dashboard, figure, layout
 from diffengine.analysis.show.dashboard import (
-    ROWS,
-    draw_all,
+    dashboard_panels,
     draw_dashboard,
     lay_out_dashboard,
-    render_page,
 )
-from diffengine.analysis.show.plots import PANELS, style
+from diffengine.analysis.show.layout import rows_of
+from diffengine.analysis.show.plots import PANELS, load_panel, style
+from diffengine.analysis.show.plots.chosen import Chosen
+from diffengine.analysis.show.plots.panel import COLUMNS, Panel
 
 _spec = importlib.util.spec_from_file_location(
     "synthetic_analysis", Path(__file__).parents[1].joinpath("synthetic_analysis.py")
@@ -53,10 +54,10 @@ def _boxes(figure: Any) -> list[tuple[str, Any]]:
 def _panels(figure: Any) -> list[tuple[str, Any]]:
     """Each panel with the box of all that belongs to it: axes, insets, headings, labels."""
     panels: dict[Any, list[Any]] = {}
+    renderer = figure.canvas.get_renderer()
     for ax in figure.axes:
-        panels.setdefault(ax.get_subplotspec(), []).append(
-            ax.get_tightbbox(figure.canvas.get_renderer())
-        )
+        corner = tuple(ax.get_window_extent(renderer).min.round(3))  # that of a twin is the same
+        panels.setdefault(corner, []).append(ax.get_tightbbox(renderer))
     return [(str(place), Bbox.union(boxes)) for place, boxes in panels.items()]
 
 
@@ -85,52 +86,102 @@ def _overlap(one: Any, other: Any) -> bool:
     return wide > SLACK and high > SLACK
 
 
-@pytest.mark.parametrize("case", synthetic.EDGE_CASES)
-def test_no_text_overlaps_another_or_leaves_the_picture(case: str) -> None:
+def _drawn(analysis: Any, **choices: Any) -> Any:
     from matplotlib import rc_context
 
-    with warnings.catch_warnings(), rc_context(style.RC):
-        warnings.simplefilter("error")
-        figure = lay_out_dashboard(synthetic.analysis(**synthetic.EDGE_CASES[case]))
-        figure.draw_without_rendering()
-    boxes = _boxes(figure)
-    assert len(boxes) > 40
-    assert [
-        pair for pair in itertools.combinations(boxes, 2) if _overlap(pair[0][1], pair[1][1])
-    ] == []
-    panels = _panels(figure)
-    assert len(panels) == 13
-    assert [
-        pair for pair in itertools.combinations(panels, 2) if _overlap(pair[0][1], pair[1][1])
-    ] == []
-    width, height = figure.bbox.width, figure.bbox.height
+    with rc_context(style.RC):
+        drawn = lay_out_dashboard(analysis, **choices)
+        drawn.draw_without_rendering()
+    return drawn
+
+
+def _check_room(drawn: Any) -> None:
+    """No text and no panel overlaps another, and nothing leaves the picture."""
+    boxes = _boxes(drawn)
+    for parts in (boxes, _panels(drawn)):
+        pairs = itertools.combinations(parts, 2)
+        assert [pair for pair in pairs if _overlap(pair[0][1], pair[1][1])] == []
+    width, height = drawn.bbox.width, drawn.bbox.height
     assert [
         text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height
     ] == []
 
 
-def test_the_first_four_rows_are_the_seeds_and_the_fifth_is_emergence() -> None:
-    assert [[name for name, _ in row] for row in ROWS] == [
-        ["cka", "kl", "confidence"],
-        ["entropy", "information_gain", "mutual_information"],
-        ["tsne", "trajectories"],
-        ["statistics", "insights"],
-        ["emergence", "signals", "exits"],
+@pytest.mark.parametrize("case", synthetic.EDGE_CASES)
+def test_no_text_overlaps_another_or_leaves_the_picture(case: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = _drawn(synthetic.analysis(**synthetic.EDGE_CASES[case]))
+    assert len(_boxes(drawn)) > 40
+    assert len(_panels(drawn)) == len(dashboard_panels())
+    _check_room(drawn)
+
+
+def test_the_dashboard_has_the_panels_that_ask_for_it_in_the_order_of_the_table() -> None:
+    names = [chosen.name for chosen in dashboard_panels()]
+    assert names == [name for name in PANELS if load_panel(name).on_dashboard]
+    # the original suite's
+    assert {"cka", "kl", "confidence", "entropy", "information_gain"} < set(names)
+    assert {"mutual_information", "tsne", "trajectories", "statistics", "insights"} < set(names)
+
+
+def test_rows_are_filled_in_order_and_never_too_wide() -> None:
+    widths = (1, 1, 1, 2, 2, 1, 3, 1)
+    panels = [Chosen(str(i), Panel("p", print, width=w)) for i, w in enumerate(widths)]
+    rows = rows_of(panels)
+    places = [[(place.chosen.name, place.column) for place in row.places] for row in rows]
+    assert places == [
+        [("0", 0), ("1", 1), ("2", 2)],
+        [("3", 0)],
+        [("4", 0), ("5", 2)],
+        [("6", 0)],
+        [("7", 0)],
     ]
-    assert [sum(width for _, width in row) for row in ROWS] == [3, 3, 3, 3, 3]
-    assert dict(ROWS[2])["tsne"] == 2
-    assert {name for row in ROWS for name, _ in row} == set(PANELS) - {
-        "states",
-        "pvi",
-    }  # these come with --plots all
+    for row in rows_of(dashboard_panels()):
+        assert sum(place.chosen.panel.width for place in row.places) <= COLUMNS
 
 
-def test_the_picture_is_large_enough_to_read(tmp_path: Path) -> None:
-    out = draw_dashboard(synthetic.analysis(), tmp_path / "comprehensive_dashboard.png")
-    header = out.read_bytes()[:24]
-    assert header[:8] == b"\x89PNG\r\n\x1a\n"
-    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (2200, 3135)
-    assert [path.name for path in tmp_path.iterdir()] == ["comprehensive_dashboard.png"]
+def test_a_row_is_as_high_as_its_highest_panel() -> None:
+    panels = [Chosen("a", Panel("a", print, height=1.5)), Chosen("b", Panel("b", print))]
+    (row,) = rows_of(panels)
+    assert row.height == 1.5 * layout.PANEL_HEIGHT
+
+
+def test_the_picture_is_large_enough_to_read_and_grows_with_its_panels(tmp_path: Path) -> None:
+    analysis = synthetic.analysis()
+    out = draw_dashboard(analysis, tmp_path / "comprehensive_dashboard.png")
+    higher = draw_dashboard(analysis, tmp_path / "more.png", more=["pvi"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, higher.name]
+    sizes = []
+    for path in (out, higher):
+        header = path.read_bytes()[:24]
+        assert header[:8] == b"\x89PNG\r\n\x1a\n"
+        sizes.append((int.from_bytes(header[16:20]), int.from_bytes(header[20:24])))
+    (width, height), (same, more) = sizes
+    assert width == same == layout.WIDTH * figure.DPI
+    row = (layout.ABOVE + layout.PANEL_HEIGHT + layout.BELOW) * figure.DPI
+    assert more - height == pytest.approx(row, abs=1)
+    assert height > row * len(rows_of(dashboard_panels()))
+
+
+def test_the_figure_grows_where_headings_need_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "ABOVE", 0.1)
+    monkeypatch.setattr(layout, "BELOW", 0.1)
+    drawn = _drawn(synthetic.analysis())
+    _check_room(drawn)
+    sizes = {round(ax.get_window_extent().width / figure.DPI, 3) for ax in drawn.axes}
+    assert min(sizes) == pytest.approx(layout.COLUMN_WIDTH, abs=1e-3)  # panels keep their size
+    heights = {round(ax.get_window_extent().height / figure.DPI, 3) for ax in drawn.axes}
+    assert min(heights) == pytest.approx(layout.PANEL_HEIGHT, abs=1e-3)
+
+
+def test_caveats_stand_above_everything_else() -> None:
+    analysis = synthetic.analysis()
+    analysis.info.update(unfinished="unfinished: 3 of 203 problems missing", stale="older than it")
+    drawn = _drawn(analysis)
+    _check_room(drawn)
+    texts = [text for text, _ in _boxes(drawn)]
+    assert "Unfinished: 3 of 203 problems missing" in texts and "STALE: older than it" in texts
 
 
 def test_a_failure_leaves_the_old_picture_and_no_rubbish(
@@ -142,50 +193,9 @@ def test_a_failure_leaves_the_old_picture_and_no_rubbish(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(dashboard, "render_dashboard", lambda _: b"new")
+    monkeypatch.setattr(dashboard, "render_dashboard", lambda *_, **__: b"new")
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="No space"):
         draw_dashboard(synthetic.analysis(), out)
     assert out.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [out]
-
-
-def test_all_plots_include_the_seeds_file_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[tuple[tuple[str, str], ...]] = []
-    monkeypatch.setattr(
-        dashboard, "render_page", lambda _, panels: drawn.append(panels) or b"picture"
-    )
-    written = draw_all(synthetic.analysis(), tmp_path / "plots")
-    names = {path.name for path in written}
-    assert {
-        "averaged_diffusion_analysis.png",
-        "averaged_cka_similarity.png",
-        "averaged_kl_divergence.png",
-    } <= names
-    for method in ("softmax_sum", "max_prob", "mean_prob", "answer_slot"):
-        assert {
-            f"information_gain_analysis_{method}.png",
-            f"comprehensive_mi_analysis_{method}.png",
-        } <= names
-    assert {f"panel_{name}.png" for name in PANELS} <= names
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == names
-    assert {name for panels in drawn for name, _ in panels} == set(PANELS)
-
-
-@pytest.mark.parametrize(
-    "panels",
-    [
-        (("cka", ""),),
-        (("confidence", "max_prob"), ("information_gain", "max_prob")),
-        tuple((name, "") for name in PANELS),
-    ],
-)
-def test_pages_of_any_number_of_panels(
-    panels: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dashboard, "DPI", 40)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert render_page(synthetic.analysis(), panels)[:4] == b"\x89PNG"

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.results import Analysis, Quantity
-from diffengine.analysis.show.plots import BY_METHOD, PANELS, load_panel, style
+from diffengine.analysis.show.plots import PANELS, load_panel
 from diffengine.analysis.show.plots.cka import settled
-from diffengine.analysis.show.plots.information_gain import spikes
+from diffengine.analysis.show.plots.text import number
 from diffengine.analysis.show.plots.trajectories import normalised
+from diffengine.analysis.show.values import half_width, spikes_of
+from diffengine.engine.registry import UnknownNameError
 
 
 def _load(name: str) -> ModuleType:
@@ -32,7 +34,7 @@ def _load(name: str) -> ModuleType:
 synthetic = _load("synthetic_analysis")
 
 
-def _draw(name: str, analysis: Analysis, **choice: str) -> tuple[object, list[str]]:
+def _draw(name: str, analysis: Analysis, method: str = "") -> tuple[object, list[str]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -42,7 +44,7 @@ def _draw(name: str, analysis: Analysis, **choice: str) -> tuple[object, list[st
         figure = Figure(figsize=(7, 5.5), dpi=50)
         FigureCanvasAgg(figure)
         ax = figure.add_axes((0.12, 0.14, 0.78, 0.6))
-        load_panel(name)(ax, analysis, **choice)
+        load_panel(name).show(ax, analysis, method)
         figure.draw_without_rendering()
     texts = (text.get_text() for text in figure.findobj(Text))
     return ax, [" ".join(text.split()) for text in texts if text.strip()]
@@ -62,7 +64,7 @@ def test_every_panel_draws_every_case(panel: str, case: str, cases: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "panel", [name for name in PANELS if name not in ("statistics", "insights")]
+    "panel", [name for name in PANELS if load_panel(name).needs] + ["tsne", "trajectories"]
 )
 def test_a_panel_without_its_quantities_says_so(panel: str, cases: dict[str, Analysis]) -> None:
     whole = cases["healthy"]
@@ -81,10 +83,10 @@ def test_an_insufficient_quantity_is_not_drawn_but_explained(cases: dict[str, An
     assert any("no problem has a gold answer" in text for text in texts)
 
 
-@pytest.mark.parametrize("panel", sorted(BY_METHOD))
+@pytest.mark.parametrize("panel", [name for name in PANELS if load_panel(name).by_method])
 @pytest.mark.parametrize("method", synthetic.METHODS)
 def test_methods(panel: str, method: str, cases: dict[str, Analysis]) -> None:
-    ax, texts = _draw(panel, cases["healthy"], method=method)
+    ax, texts = _draw(panel, cases["healthy"], method)
     assert any(method in text for text in texts) or method == "answer_slot"
     if (panel, method) == ("confidence", "softmax_sum"):
         assert "expected count" in ax.get_ylabel()
@@ -114,10 +116,10 @@ def test_spikes_are_those_of_the_rule_and_only_of_the_analysed_method(
     cases: dict[str, Analysis],
 ) -> None:
     healthy = cases["healthy"]
-    assert spikes(healthy, "answer_slot") == sorted(
+    assert spikes_of(healthy, "answer_slot") == sorted(
         healthy.spikes["z"], key=lambda spike: spike.step
     )
-    assert spikes(healthy, "max_prob") is None
+    assert spikes_of(healthy, "max_prob") is None
     ax, texts = _draw("information_gain", healthy)
     marked = [line for line in ax.lines if line.get_marker() == "v"]
     assert sorted(step for line in marked for step in line.get_xdata()) == [
@@ -152,7 +154,7 @@ def test_names_that_the_font_or_mathtext_would_trip_over(cases: dict[str, Analys
 
 
 def test_unknown_panel_gets_a_hint() -> None:
-    with pytest.raises(ValueError, match="Did you mean 'confidence'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'confidence'"):
         load_panel("confidense")
 
 
@@ -170,14 +172,10 @@ def _over_steps(values: list[float], *, stderr: list[float] | None = None, n: in
 
 def test_half_width_is_students_t() -> None:
     # t quantile at .975 for 4 degrees of freedom, from the tables: 2.776; for 1: 12.706
-    assert style.half_width(_over_steps([1.0], stderr=[2.0]))[0] == pytest.approx(
-        2 * 2.776445, rel=1e-6
-    )
-    assert style.half_width(_over_steps([1.0], stderr=[1.0], n=2))[0] == pytest.approx(
-        12.7062, rel=1e-5
-    )
-    assert np.isnan(style.half_width(_over_steps([1.0], stderr=[1.0], n=1))).all()
-    assert np.isnan(style.half_width(_over_steps([1.0]))).all()
+    assert half_width(_over_steps([1.0], stderr=[2.0]))[0] == pytest.approx(2 * 2.776445, rel=1e-6)
+    assert half_width(_over_steps([1.0], stderr=[1.0], n=2))[0] == pytest.approx(12.7062, rel=1e-5)
+    assert np.isnan(half_width(_over_steps([1.0], stderr=[1.0], n=1))).all()
+    assert np.isnan(half_width(_over_steps([1.0]))).all()
 
 
 def test_normalised_runs_from_0_to_1_and_needs_a_range() -> None:
@@ -210,7 +208,7 @@ def test_settled_is_the_first_step_after_the_last_one_below() -> None:
     ],
 )
 def test_number(value: float, text: str) -> None:
-    assert style.number(value) == text
+    assert number(value) == text
 
 
 def test_no_midpoint_is_shown_where_the_best_model_is_constant(cases: dict[str, Analysis]) -> None:

@@ -1,0 +1,74 @@
+"""Lines over steps with their 95 % bands: one line, and a whole panel of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ...results import Analysis, Quantity
+from ..values import band_of, finite, usable
+from .frame import steps
+from .style import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Line(NamedTuple):
+    """One line of a panel: the quantity over steps, how it is drawn, and whether with its band."""
+
+    quantity: str
+    look: Look
+    band: bool = False
+
+
+def lines_panel(
+    ax: Axes,
+    analysis: Analysis,
+    lines: Sequence[Line],
+    *,
+    label: str,
+    ticks: int = 9,
+) -> list[str]:
+    """Draw those of `lines` that have a value over the step axis, `label` at the y axis; returns
+    the names of their quantities."""
+    drawn = []
+    for quantity, look, band in lines:
+        if usable(analysis, quantity):
+            line(ax, analysis[quantity], look, band=band)
+            drawn.append(quantity)
+    steps(ax, analysis, ticks=ticks)
+    ax.set_ylabel(label)
+    return drawn
+
+
+def line(ax: Axes, quantity: Quantity, look: Look, *, band: bool = False) -> None:
+    """Draw a quantity over steps; dots where steps were skipped, so that no lone value
+    disappears."""
+    shown = finite(quantity)
+    if not shown.size:
+        return
+    skipped = bool((np.diff(shown) > 1).any())
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3.2}
+    ax.plot(
+        shown,
+        quantity.values[shown],
+        look.dash,
+        color=look.colour,
+        lw=look.width,
+        alpha=look.alpha,
+        label=look.name,
+        zorder=2 + look.width / 10,  # thin lines never hide the main one
+        **(marker if skipped or shown.size < 3 else {}),
+    )
+
+    low, high = band_of(quantity)
+    if band and np.isfinite(low[shown]).any():
+        ax.fill_between(shown, low[shown], high[shown], color=look.colour, alpha=0.16, lw=0)
+
+
+def from_zero(ax: Axes) -> None:
+    """Let the y axis begin at 0, or below where values do."""
+    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))

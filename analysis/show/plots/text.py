@@ -1,0 +1,96 @@
+"""Text in pictures: numbers as words, text from outside made harmless, lines broken to fit.
+
+Names of models and warnings of a run go through `plain`: a missing glyph or a stray `$` must not
+spoil a picture.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+from ...results import Quantity
+from ..values import finite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+FONT = "DejaVu Sans"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`value` with `digits` significant digits, without an exponent where it can be helped; "–" for
+    NaN."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return str(value)
+    if value != 0 and not 1e-4 <= abs(value) < 1e5:
+        return f"{value:.{digits - 1}e}"
+    decimals = digits
+    if value != 0:
+        decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:.{min(decimals, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def change(quantity: Quantity, digits: int = 3) -> str:
+    """First and last finite value of a quantity over steps: "0.02 → 0.81"; "–" without one."""
+    steps = finite(quantity)
+    if not steps.size:
+        return "–"
+    before = number(quantity.values[steps[0]], digits)
+    after = number(quantity.values[steps[-1]], digits)
+    return f"{before} → {after}"
+
+
+def plain(text: str) -> str:
+    """`text` on one line, control characters and those without a glyph replaced by a question
+    mark."""
+    words = " ".join(text.split())
+    return "".join(character if character in _glyphs() else "?" for character in words)
+
+
+def wrap(
+    ax: Axes, text: str, size: float, *, weight: str = "normal", share: float = 1.0
+) -> list[str]:
+    """Lines of `text` that, set at `size` points, are no wider than `share` of the axes; words are
+    kept whole."""
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(family=FONT, size=size, weight=weight)
+    limit = ax.get_window_extent().width * share  # pixels
+    renderer = cast("FigureCanvasAgg", figure_of(ax).canvas).get_renderer()
+    lines = []
+    current = ""
+    for word in text.split(" "):
+        longer = f"{current} {word}" if current else word
+        width = renderer.get_text_width_height_descent(longer, font, False)[0]
+        if current and width > limit:
+            lines.append(current)
+            longer = word
+        current = longer
+    return [*lines, current]
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that the axes, or the axes they are inset in, stand in. ValueError for axes
+    without one."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("these axes belong to no figure; make them with figure.add_subplot")
+    return figure
+
+
+@cache
+def _glyphs() -> frozenset[str]:
+    from unicodedata import category
+
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties(family=FONT)))
+    characters = map(chr, font.get_charmap())
+    return frozenset(character for character in characters if category(character)[0] != "C")
