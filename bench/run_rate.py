@@ -23,17 +23,19 @@ from typing import Any
 import torch
 
 from ..engine.config import RunConfig, resolve
-from ..engine.decoding.loop import decode
+from ..engine.decoding.setup import Setup
 from ..engine.decoding.shapes import shapes_of
 from ..engine.models.attention import packing_of
 from ..engine.models.compiled import compiled
 from ..engine.models.loading import MaskedDiffusionModel, load_model
 from ..engine.policies.llada import transfer_counts
+from ..engine.policies.llada_options import LLaDAOptions
 from ..engine.problems.read import read_problems
 from ..engine.prompts.prompt import Prompt, build_prompt
-from ..engine.runs.device import by_length, in_drawing_order, set_up, token_budget
+from ..engine.runs.device import by_length, in_drawing_order
+from ..engine.runs.execution import Execution, token_budget
 from ..engine.runs.plan import prompts_of
-from ..engine.runs.run import BUNDLED, Execution, run
+from ..engine.runs.run import BUNDLED, run
 from ..engine.runs.session import read_sessions
 from ..engine.store import open_run
 
@@ -44,14 +46,16 @@ RESULTS = Path(__file__).parent / "results"
 def published_loop(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) -> list[int]:
     """Nie et al. 2025, Algorithm 5, greedy, batch 1, logits of the whole canvas each step: the
     generated tokens."""
+    options = config.sampler
+    assert isinstance(options, LLaDAOptions)
     mask = model.token_ids.mask
     start = len(prompt.token_ids)
     x = torch.tensor([*prompt.token_ids, *[mask] * config.gen_length], device=model.device)
     positions = torch.arange(len(x), device=model.device)
     packing = packing_of([len(x)], model.device)
-    for block in range(config.n_blocks):
-        end = start + (block + 1) * config.block_length
-        for count in transfer_counts(config.block_length, config.steps_per_block):
+    for block in range(options.n_blocks):
+        end = start + (block + 1) * options.block_length
+        for count in transfer_counts(options.block_length, options.steps_per_block):
             logits = (model.hidden(x, positions, packing) @ model.head_weight.T).float()
             logits[:, mask] = -torch.inf
             proposed = logits.argmax(-1)
@@ -94,7 +98,7 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
         "shape": {
             "steps": config.steps,
             "gen_length": config.gen_length,
-            "block_length": config.block_length,
+            "block_length": config.as_dict()["block_length"],
         },
         "published_loop_batch_1": _rate(len(prompts), reference),
         "decoding_alone": decoding_alone(model, config, in_drawing_order(prompts)),
@@ -140,12 +144,11 @@ def decoding_alone(
         tokens = {prompt.problem.id: published_loop(model, config, prompt) for prompt in prompts}
         loop.append(time.perf_counter() - started)
         started = time.perf_counter()
-        desk = set_up(
-            prompts, model, config, budget=token_budget(model.device.type, config, Execution())
-        )
+        budget = token_budget(model.device.type, config, Execution())
+        decoder = Setup(model, config).decoder(prompts, budget=budget)
         done = {
-            one.problem.id: one.columns["token"][-1].tolist()
-            for one in decode(model, *desk, iter(prompts))
+            finished.problem.id: finished.columns["token"][-1].tolist()
+            for finished in decoder.decode(iter(prompts))
         }
         ours.append(time.perf_counter() - started)
         same = same and done == tokens
@@ -198,7 +201,7 @@ def _full_canvas(
         if static
         else None
     )
-    canvas = set_up(prompts, model, config, budget=budget, shapes=shapes).canvas
+    canvas = Setup(model, config).decoder(prompts, budget=budget, shapes=shapes).canvas
     canvas.fill(iter(prompts))
     return canvas.pack()
 

@@ -1,7 +1,7 @@
 """What a run is: every choice that changes its results, checked once, with a fingerprint.
 
-`RunConfig` is frozen and complete: defaults are resolved when it is built, never later. Knows no
-model and no file.
+`RunConfig` is frozen and complete: defaults are resolved when it is built, never later. What
+belongs to the policy is in the policy's own options.
 """
 
 from __future__ import annotations
@@ -13,105 +13,110 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SEED_SAMPLER = {"steps": 128, "gen_length": 128, "temperature": 0.0}
-"""Defaults where neither the command line nor the checkpoint's generation_config.json says
-anything."""
+from .decoding.policy import PolicyOptions
+from .options import (
+    AT_LEAST_ONE,
+    ConfigError,
+    Rule,
+    check_options,
+    option,
+    options_of,
+    refuse_unknown,
+)
+from .policies import DEFAULT, options_class
 
-CHOICES = {
-    "remasking": ("low_confidence", "random"),
-    "numerics": ("default", "reference"),
-    "prompt_style": ("chat", "raw"),
-    "record": ("all", "masked"),
-    "save_logits": ("none", "topk", "hidden", "full"),
-    "dtype": ("float32", "bfloat16"),
-    "logits_dtype": ("model", "float32", "bfloat16"),
-}
+__all__ = ["ConfigError", "RunConfig", "fingerprint", "resolve"]
+
 ADDED_LATER = {"logits_dtype": "model"}
 """Settings that older runs do not name, with what those runs did; at that value they change no
 fingerprint."""
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be; the message says what, got, expected and what to do."""
+TOPK = Rule(AT_LEAST_ONE.holds, "it must be at least 1 (--save-logits none keeps no logits)")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Settings that decide a run's results. Lengths in tokens; `temperature` in nats of logit noise
-    scale."""
+    """Settings that decide a run's results: those of the run here, those of the policy in
+    `sampler`. `RunConfig.of` makes one from flat settings."""
 
     model: str
-    policy: str = "llada"
-    steps: int = 128
-    gen_length: int = 128
-    block_length: int = 128
-    temperature: float = 0.0
-    cfg_scale: float = 0.0
-    remasking: str = "low_confidence"
-    logits_eos_inf: bool = False
-    confidence_eos_eot_inf: bool = False
-    seed: int = 0
-    numerics: str = "default"
-    dtype: str = "float32"
-    logits_dtype: str = "model"
-    prompt_style: str = "chat"
-    record: str = "all"
-    save_logits: str = "topk"
-    topk: int = 16
-    mean_hidden: bool = True
+    sampler: PolicyOptions
+    policy: str = option(DEFAULT, "Sampler family; see `diffengine list`.", default_text=DEFAULT)
+    dtype: str = option(
+        "float32",
+        "",
+        choices=("float32", "bfloat16"),
+        default_text="bfloat16 on a GPU, float32 on a CPU",
+    )
+    logits_dtype: str = option(
+        "model",
+        "Logits of which the statistics are taken; `float32` for exact KL of a bfloat16 model.",
+        choices=("model", "float32", "bfloat16"),
+        default_text="model",
+    )
+    prompt_style: str = option(
+        "chat",
+        "Chat template, or question + ' Answer:'.",
+        choices=("chat", "raw"),
+        default_text="chat",
+    )
+    record: str = option(
+        "all",
+        "Positions whose statistics are kept.",
+        choices=("all", "masked"),
+        default_text="all",
+    )
+    save_logits: str = option(
+        "topk",
+        "`hidden` is lossless and 31 times smaller than `full` for LLaDA-8B.",
+        choices=("none", "topk", "hidden", "full"),
+        default_text="topk",
+    )
+    topk: int = option(
+        16,
+        "Logits kept per position with --save-logits topk.",
+        rule=TOPK,
+        default_text="16",
+    )
+    mean_hidden: bool = option(True, "Keep the mean hidden trajectory.", default_text="keep")
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
-                )
-        if self.numerics == "reference" and self.logits_dtype != "model":
+        check_options(RunConfig, vars(self))
+        if self.sampler.published_numerics and self.logits_dtype != "model":
             raise ConfigError(
                 f"logits_dtype is {self.logits_dtype!r}, but numerics 'reference' is the "
                 "published code, with the "
                 "model's own logits; use logits_dtype model or numerics default"
             )
-        for name in ("steps", "gen_length", "block_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.topk < 1:
-            raise ConfigError(
-                f"topk is {self.topk}; it must be at least 1 (--save-logits none keeps no logits)"
-            )
-        for name in ("temperature", "cfg_scale"):
-            if not getattr(self, name) >= 0 or getattr(self, name) == float("inf"):
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}; it must be finite and not negative"
-                )
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
-        if self.gen_length % self.block_length:
-            near = [d for d in range(1, self.gen_length + 1) if self.gen_length % d == 0]
-            close = sorted(near, key=lambda d: abs(d - self.block_length))[:2]
-            raise ConfigError(
-                f"block_length {self.block_length} does not divide gen_length {self.gen_length}; "
-                f"use {' or '.join(map(str, sorted(close)))}"
-            )
-        if self.steps % self.n_blocks:
-            lower = self.steps - self.steps % self.n_blocks
-            raise ConfigError(
-                f"steps {self.steps} is not a multiple of the {self.n_blocks} blocks "
-                f"(gen_length {self.gen_length} / block_length {self.block_length}); use "
-                f"{' or '.join(str(s) for s in (lower, lower + self.n_blocks) if s)}"
-            )
+
+    @classmethod
+    def of(cls, *, model: str, dtype: str = "float32", **settings: Any) -> RunConfig:
+        """A RunConfig from settings of the run and of its policy alike; raises ConfigError."""
+        return resolve(settings, checkpoint={}, model=model, dtype=dtype)
+
+    def changed(self, **settings: Any) -> RunConfig:
+        """The same but for these settings, of the run or of its policy."""
+        return RunConfig.of(**(self.as_dict() | settings))
 
     @property
-    def n_blocks(self) -> int:
-        return self.gen_length // self.block_length
+    def steps(self) -> int:
+        return self.sampler.steps
 
     @property
-    def steps_per_block(self) -> int:
-        return self.steps // self.n_blocks
+    def gen_length(self) -> int:
+        return self.sampler.gen_length
+
+    @property
+    def guided(self) -> bool:
+        """Whether each row goes through the network twice."""
+        return self.sampler.guidance > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as run.json has them."""
-        return dataclasses.asdict(self)
+        """Plain values, as run.json has them: the policy's options are not apart."""
+        values = dict(vars(self))
+        sampler = values.pop("sampler")
+        first = {"model": values.pop("model"), "policy": values.pop("policy")}
+        return {**first, **dataclasses.asdict(sampler), **values}
 
 
 def fingerprint(config: Mapping[str, Any], *, model: str, problems: str) -> str:
@@ -133,30 +138,30 @@ def fingerprint(config: Mapping[str, Any], *, model: str, problems: str) -> str:
 def resolve(
     given: Mapping[str, Any], *, checkpoint: Mapping[str, Any], model: str, dtype: str
 ) -> RunConfig:
-    """A RunConfig from the options somebody gave, then the checkpoint's own sampler defaults, then
-    the seed's.
+    """A RunConfig from the settings somebody gave, then the checkpoint's own sampler defaults, then
+    the defaults of the options.
 
-    None in `given` means not given. `block_length` defaults to one block.
+    None in `given` means not given. Raises ConfigError, UnknownNameError (no such policy),
+    PluginError.
     """
-    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"model", "dtype"}
-    own = {
-        k: v
-        for k, v in checkpoint.items()
-        if k in ("steps", "gen_length", "block_length", "temperature")
-    }
-    # A length given by hand unties the checkpoint's other lengths only where they cannot hold.
-    merged = {**SEED_SAMPLER, **own, **{k: v for k, v in given.items() if v is not None}}
-    unknown = set(merged) - fields
-    if unknown:
+    settings = {name: value for name, value in given.items() if value is not None}
+    policy = str(settings.get("policy", DEFAULT))
+    kind = options_class(policy)
+    of_policy = _names_of(kind, policy)
+    of_run = set(options_of(RunConfig)) - {"dtype"}
+    refuse_unknown(settings, of_run | of_policy, policy=policy)
+
+    sampler = kind.resolved({k: v for k, v in settings.items() if k in of_policy}, checkpoint)
+    of_the_run = {k: v for k, v in settings.items() if k in of_run}
+    return RunConfig(model=model, sampler=sampler, dtype=dtype, **of_the_run)
+
+
+def _names_of(kind: type[PolicyOptions], policy: str) -> set[str]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    shared = sorted(names & {field.name for field in dataclasses.fields(RunConfig)})
+    if shared:
         raise ConfigError(
-            f"unknown setting {', '.join(sorted(unknown))}; there are: {', '.join(sorted(fields))}"
+            f"policy {policy}: its options {', '.join(shared)} are the run's own names; "
+            "the policy must call them otherwise"
         )
-    if given.get("gen_length") is not None:
-        if given.get("steps") is None:
-            merged["steps"] = merged["gen_length"]
-        if given.get("block_length") is None and merged["gen_length"] % merged.get(
-            "block_length", 1
-        ):
-            merged.pop("block_length", None)
-    merged.setdefault("block_length", merged["gen_length"])
-    return RunConfig(model=model, dtype=dtype, **merged)
+    return names

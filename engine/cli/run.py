@@ -1,5 +1,5 @@
-"""`diffengine run`: from options to `runner.run`. Imports torch only once the options are known to
-be sane."""
+"""`diffengine run`: from options to `run`. Imports torch only once the options are known to be
+sane."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from ..config import RunConfig
+from ..options import options_of
+from ..policies import DEFAULT
+from .options import click_options, names_of_policies, options_of_policies, typed_options
+
+if TYPE_CHECKING:
+    from ..problems.read import ProblemSet
+    from ..runs.execution import Execution
+    from ..runs.run import RunResult
 
 WHAT = [
     click.option(
@@ -55,17 +66,7 @@ HOW = [
         help="Use this Ray cluster (`auto`: the one here), not this machine.",
     ),
     click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "bfloat16"]),
-        help="[default: bfloat16 on a GPU, float32 on a CPU]",
-    ),
-    click.option(
-        "--logits-dtype",
-        type=click.Choice(["model", "float32", "bfloat16"]),
-        help="Logits of which the statistics are taken; `float32` for exact KL of a bfloat16 "
-        "model.  [default: model]",
-    ),
+    *click_options(RunConfig, ["dtype", "logits_dtype"]),
     click.option(
         "--token-budget",
         type=click.IntRange(1),
@@ -91,71 +92,19 @@ HOW = [
     ),
 ]
 SAMPLER = [
+    *click_options(RunConfig, ["policy"]),
+    *options_of_policies(),
     click.option(
-        "--steps", type=int, help="Denoising steps.  [default: the checkpoint's own, else 128]"
+        "--option",
+        "texts",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the policy, such as one that has no name of its own here. May be given "
+        "several times.",
     ),
-    click.option(
-        "--gen-length",
-        type=int,
-        help="Generated tokens.  [default: the checkpoint's own, else 128]",
-    ),
-    click.option(
-        "--block-length",
-        type=int,
-        help="Block length.  [default: the checkpoint's own, else one block]",
-    ),
-    click.option(
-        "--temperature", type=float, help="Gumbel noise temperature; 0 is greedy.  [default: 0]"
-    ),
-    click.option("--cfg-scale", type=float, help="Classifier-free guidance.  [default: 0]"),
-    click.option(
-        "--remasking",
-        type=click.Choice(["low_confidence", "random"]),
-        help="Commit rule.  [default: low_confidence]",
-    ),
-    click.option(
-        "--logits-eos-inf", is_flag=True, default=None, help="Never predict <|endoftext|>."
-    ),
-    click.option(
-        "--confidence-eos-eot-inf",
-        is_flag=True,
-        default=None,
-        help="Commit <|endoftext|>, <|eot_id|> last.",
-    ),
-    click.option("--policy", help="Sampler family; see `diffengine list`.  [default: llada]"),
-    click.option("--seed", type=int, help="Key of the counter-based noise.  [default: 0]"),
-    click.option(
-        "--numerics",
-        type=click.Choice(["default", "reference"]),
-        help="`reference` reproduces the published code's dtypes and tie rules.  [default: "
-        "default]",
-    ),
-    click.option(
-        "--prompt-style",
-        type=click.Choice(["chat", "raw"]),
-        help="Chat template, or question + ' Answer:'.  [default: chat]",
-    ),
+    *click_options(RunConfig, ["prompt_style"]),
 ]
-RECORDING = [
-    click.option(
-        "--record",
-        type=click.Choice(["all", "masked"]),
-        help="Positions whose statistics are kept.  [default: all]",
-    ),
-    click.option(
-        "--save-logits",
-        type=click.Choice(["none", "topk", "hidden", "full"]),
-        help="`hidden` is lossless and 31 times smaller than `full` for LLaDA-8B.  [default: topk]",
-    ),
-    click.option(
-        "--topk", type=int, help="Logits kept per position with --save-logits topk.  [default: 16]"
-    ),
-    click.option(
-        "--mean-hidden/--no-mean-hidden",
-        default=None,
-        help="Keep the mean hidden trajectory.  [default: keep]",
-    ),
-]
+RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
 
 
 def _run_options(command: Any) -> Any:
@@ -177,14 +126,15 @@ def run(context: click.Context, /, **options: Any) -> None:
     """Decode problems and record how the answer emerges. The same command resumes."""
     as_json = options.pop("as_json")
     dry_run = options.pop("dry_run")
-    problems, model, execution, settings = _asked(options)
+    asked = _asked(options)
     if dry_run:
-        return _say_estimate(problems, model, execution, settings, as_json=as_json)
+        return _say_estimate(asked, as_json=as_json)
+
     from ..runs.run import run as run_problems
     from .progress import ProgressPrinter
 
-    what = f"{len(problems.problems)} problems from {problems.source}"
-    click.echo(f"model {_called(model)}; {what}", err=as_json)
+    what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
+    click.echo(f"model {_called(asked.model)}; {what}", err=as_json)
     on_stderr = logging.StreamHandler()
     on_stderr.setLevel(logging.WARNING)  # the run's logs/ have more
     logging.basicConfig(format="%(message)s", handlers=[on_stderr])
@@ -193,7 +143,11 @@ def run(context: click.Context, /, **options: Any) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ProgressPrinter() as progress:
         result = run_problems(
-            problems, model=model, execution=execution, on_progress=progress, **settings
+            asked.problems,
+            model=asked.model,
+            execution=asked.execution,
+            on_progress=progress,
+            **asked.settings,
         )
     _say_result(result, as_json=as_json)
     context.exit(3 if result.failed else 0)
@@ -206,16 +160,68 @@ def estimate(**options: Any) -> None:
     """Say what a run would need: disk, memory and time, factor by factor. Takes the options of
     `run`."""
     as_json = options.pop("as_json")
-    _say_estimate(*_asked(options), as_json=as_json)
+    _say_estimate(_asked(options), as_json=as_json)
 
 
-def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
-    """Problems, model, execution and settings that the options ask for."""
+class Asked(NamedTuple):
+    """What the options ask for."""
+
+    problems: ProblemSet
+    model: Path
+    execution: Execution
+    settings: dict[str, Any]
+
+
+def _asked(options: dict[str, Any]) -> Asked:
+    """Problems, model, execution and settings of the options; raises click.UsageError, ConfigError
+    and what reading the problems raises."""
     from ..problems.read import read_problems
 
-    gpus = options.pop("gpus")
-    workers = options.pop("workers")
-    cluster = options.pop("cluster")
+    device = _device_of(options)
+    settings = _settings(options)
+    ids = options["ids"]
+    problems = read_problems(
+        list(options["sources"]) or ["samples"],
+        skip_bad=options["skip_bad"],
+        limit=options["limit"],
+        ids=[i.strip() for i in ids.split(",") if i.strip()] if ids is not None else None,
+    )
+    for bad in problems.skipped:
+        click.echo(f"skipped {bad}", err=True)
+
+    from ..runs.execution import Execution
+    from ..runs.plan import default_model
+
+    execution = Execution(
+        device=device,
+        workers=options["workers"] or max(options["gpus"] or 1, 1),
+        cluster=options["cluster"],
+        token_budget=options["token_budget"],
+        refill=options["refill"],
+        compile=options["compile_"],
+        fused=options["fused"],
+    )
+    return Asked(problems, options["model"] or default_model(), execution, settings)
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the run and of its policy that were given; raises ConfigError for `--option` that
+    cannot be."""
+    names = [*options_of(RunConfig), *names_of_policies(), "out"]
+    settings = {name: options[name] for name in names if options[name] is not None}
+    typed = typed_options(options["texts"], settings.get("policy", DEFAULT))
+    twice = [name for name in typed if name in settings]
+    if twice:
+        plain = twice[0].replace("_", "-")
+        raise click.UsageError(f"--{plain} and --option {twice[0]}: give one of them")
+    return settings | typed
+
+
+def _device_of(options: Mapping[str, Any]) -> str | None:
+    """The device that is asked for, None for the best there is; raises click.UsageError."""
+    gpus = options["gpus"]
+    workers = options["workers"]
+    cluster = options["cluster"]
     if gpus is not None and workers is not None:
         raise click.UsageError(
             f"--gpus {gpus} and --workers {workers}: give one; --gpus N is one worker on each GPU"
@@ -226,41 +232,20 @@ def _asked(options: dict[str, Any]) -> tuple[Any, Path, Any, dict[str, Any]]:
         )
     if (gpus or 1) > 1 and options["device"] is not None:
         raise click.UsageError(f"--gpus {gpus} and --device {options['device']}: give one of them")
-    device = _device(options.pop("device"), gpus, elsewhere=cluster is not None)
-    device = (
-        "cpu" if device is None and workers is not None and (workers > 1 or cluster) else device
-    )
-    ids = options.pop("ids")
-    problems = read_problems(
-        list(options.pop("sources")) or ["samples"],
-        skip_bad=options.pop("skip_bad"),
-        limit=options.pop("limit"),
-        ids=[i.strip() for i in ids.split(",") if i.strip()] if ids is not None else None,
-    )
-    for bad in problems.skipped:
-        click.echo(f"skipped {bad}", err=True)
-    from ..runs.run import Execution, default_model
 
-    execution = Execution(
-        device=device,
-        workers=workers or max(gpus or 1, 1),
-        cluster=cluster,
-        token_budget=options.pop("token_budget"),
-        refill=options.pop("refill"),
-        compile=options.pop("compile_"),
-        fused=options.pop("fused"),
-    )
-    return problems, options.pop("model") or default_model(), execution, options
+    device = _device(options["device"], gpus, elsewhere=cluster is not None)
+    on_cpus = workers is not None and (workers > 1 or cluster)
+    return "cpu" if device is None and on_cpus else device
 
 
-def _say_estimate(
-    problems: Any, model: Path, execution: Any, settings: dict[str, Any], *, as_json: bool
-) -> None:
+def _say_estimate(asked: Asked, *, as_json: bool) -> None:
     from ..runs.estimate import refuse_short_disk
     from ..runs.run import estimate_run
     from .progress import estimate_lines
 
-    need = estimate_run(problems, model=model, execution=execution, **settings)
+    need = estimate_run(
+        asked.problems, model=asked.model, execution=asked.execution, **asked.settings
+    )
     if as_json:
         parts = {
             kind: [f._asdict() for f in getattr(need, kind)]
@@ -278,7 +263,7 @@ def _say_estimate(
 
 
 def _called(model: Path) -> str:
-    from ..runs.run import BUNDLED
+    from ..models.bundled import BUNDLED
 
     return (
         "bundled (the small model that comes with diffengine: there is no ./llada-8b here)"
@@ -294,29 +279,25 @@ def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | N
         return "cuda"
     import torch
 
-    found = torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    there = f"this machine has {count} usable GPU{'s' * (count != 1)}"
     if device is not None:
         kind, _, number = device.partition(":")
         if kind not in ("cpu", "cuda") or not (number == "" or number.isdigit()):
             raise click.UsageError(f"--device {device}: use cpu, cuda or cuda:N")
-        if kind == "cuda" and int(number or 0) >= found:
-            raise click.UsageError(
-                f"--device {device}: this machine has {found} usable GPU{'s' * (found != 1)}"
-            )
+        if kind == "cuda" and int(number or 0) >= count:
+            raise click.UsageError(f"--device {device}: {there}")
     if gpus is None:
         return device
-    if gpus > found:
-        instead = f"--gpus {found}" if found else "no --gpus (the CPU is used then)"
-        raise click.UsageError(
-            f"--gpus {gpus}: this machine has {found} usable GPU{'s' * (found != 1)}; type "
-            f"{instead}"
-        )
+    if gpus > count:
+        instead = f"--gpus {count}" if count else "no --gpus (the CPU is used then)"
+        raise click.UsageError(f"--gpus {gpus}: {there}; type {instead}")
     if gpus < 0:
         raise click.UsageError(f"--gpus {gpus}: must not be negative")
     return "cpu" if gpus == 0 else device or "cuda"
 
 
-def _say_result(result: Any, *, as_json: bool) -> None:
+def _say_result(result: RunResult, *, as_json: bool) -> None:
     if as_json:
         fields = {
             "run": str(result.path),

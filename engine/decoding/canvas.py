@@ -2,15 +2,15 @@
 is at.
 
 Rows of any length lie end to end without padding. A row enters when there is room, moves through
-its steps, and leaves when they are done; its neighbours never notice. Knows nothing of policies,
-statistics or files. Shapes: B rows, G generated positions, T packed tokens.
+its steps, and leaves when they are done; its neighbours never notice. Shapes: B rows, G generated
+positions, T packed tokens.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,24 +18,12 @@ import torch
 from torch import Tensor
 
 from ...kernels.blas import safe_rows
-from ...kernels.transfer import on_device
+from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
 from ..models.reading import Reads, reads_of
 from ..prompts.prompt import Prompt
+from .policy import Update
 from .shapes import Shapes
-
-
-class Update(NamedTuple):
-    """What a policy decided: the token proposed at each position [B, G] and which of them to commit
-    [B, G].
-
-    `counts` says how many positions each row commits, where the host can know it; None where it
-    cannot.
-    """
-
-    token: Tensor
-    commit: Tensor
-    counts: list[int] | None = None
 
 
 @dataclass(eq=False)
@@ -78,6 +66,8 @@ class Canvas:
     over.
 
     With `shapes` the packed batch is padded to one of few sizes, as a compiled network needs it.
+    With `free_schedule` a row leaves when it has no mask left or its policy stops it, which the
+    host learns from the device once a step.
     """
 
     def __init__(
@@ -85,13 +75,14 @@ class Canvas:
         *,
         gen_length: int,
         mask_id: int,
-        performed: list[bool],
+        performed: Sequence[bool],
         capacity: int,
         token_budget: int,
         device: torch.device,
         guided: bool = False,
         refill: bool = True,
         shapes: Shapes | None = None,
+        free_schedule: bool = False,
     ) -> None:
         self.gen_length = gen_length
         self.mask_id = mask_id
@@ -100,6 +91,7 @@ class Canvas:
         self.token_budget = token_budget
         self.guided = guided
         self.refill_enabled = refill
+        self.free_schedule = free_schedule
         self._shapes = shapes or Shapes(bucket=1, rows=0, longest=0, padding_row=safe_rows())
         self.rows: list[Row] = []
         self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
@@ -107,6 +99,7 @@ class Canvas:
         self._free = list(range(capacity))[::-1]
         self._waiting: Prompt | None = None
         self._packed: Packed | None = None
+        self._copies = HostCopies(device) if free_schedule else None
 
     @property
     def steps(self) -> list[int]:
@@ -226,25 +219,58 @@ class Canvas:
             self.gen_length
         )
 
+    def allowed(self, update: Update) -> Update:
+        """The update less the commits that cannot be: of positions that are not masked, and of the
+        mask token itself."""
+        masked = self.generated == self.mask_id
+        commit = update.commit & masked & (update.token != self.mask_id)
+        return update._replace(commit=commit)
+
     def apply(self, update: Update) -> list[Row]:
         """Write the commits, move every row to its next step, and let finished rows leave; returns
         those."""
         self.generated = torch.where(update.commit, update.token, self.generated)
-        for i, row in enumerate(self.rows):
-            row.n_masked = (
-                None
-                if row.n_masked is None or update.counts is None
-                else row.n_masked - update.counts[i]
-            )
+        ended = self._count(update)
+        for row in self.rows:
             row.n_forwards += 2 if self.guided else 1
             row.step = self._next_performed(row.step + 1)
-        done = [row.step >= len(self.performed) for row in self.rows]
-        left = [row for row, over in zip(self.rows, done, strict=True) if over]
-        if left:
-            stay = [i for i, over in enumerate(done) if not over]
-            self._free.extend(row.slot for row in left)
+
+        leave = [
+            over or row.step >= len(self.performed)
+            for row, over in zip(self.rows, ended, strict=True)
+        ]
+        leaving = [row for row, over in zip(self.rows, leave, strict=True) if over]
+        if leaving:
+            stay = [i for i, over in enumerate(leave) if not over]
+            self._free.extend(row.slot for row in leaving)
             self._arrange([self.rows[i] for i in stay], self.generated[self.on_device(stay)])
-        return left
+        return leaving
+
+    def _count(self, update: Update) -> list[bool]:
+        """Note how many positions of each row are masked now; returns which rows a free schedule
+        ends."""
+        if self._copies is not None:
+            return self._count_on_device(update, self._copies)
+        for i, row in enumerate(self.rows):
+            if row.n_masked is None or update.counts is None:
+                row.n_masked = None
+            else:
+                row.n_masked -= update.counts[i]
+        return [False] * len(self.rows)
+
+    def _count_on_device(self, update: Update, copies: HostCopies) -> list[bool]:
+        """The same of a free schedule: the one place where decoding waits for the device."""
+        masked = (self.generated == self.mask_id).sum(-1)
+        ended = masked == 0
+        if update.stopped is not None:
+            ended = ended | update.stopped
+        counted = copies.array(torch.stack([masked, ended.to(masked.dtype)]))
+        copies.ready()()
+
+        n_masked, over = counted.tolist()
+        for row, count in zip(self.rows, n_masked, strict=True):
+            row.n_masked = count
+        return [bool(end) for end in over]
 
     def _next_performed(self, step: int) -> int:
         while step < len(self.performed) and not self.performed[step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,46 +21,155 @@ from ..store.drawing import draw_key
 from ..store.format.schema import missing
 from .canvas import Canvas, Packed, Row
 from .phases import Phases
+from .policy import Policy
 from .recorder import Finished, Leaving, Recorder
-
-if TYPE_CHECKING:
-    from ..policies.llada import LLaDAPolicy
 
 ROWS_AHEAD = 2
 """`rows_ahead` on a GPU: enough that it has work while the host grades, few enough for its memory.
 """
 
 
-@torch.inference_mode()
-def decode(
-    model: MaskedDiffusionModel,
-    canvas: Canvas,
-    head: Head,
-    policy: LLaDAPolicy,
-    recorder: Recorder,
-    prompts: Iterator[Prompt],
-    phases: Phases | None = None,
-    stop: Stop | None = None,
-    between_steps: Callable[[], None] = lambda: None,
-) -> Iterator[Finished]:
-    """Denoise every prompt; yields each problem as it finishes, those of one step in drawing order:
-    on the canvas they lie by length, and a shard may end between two of them.
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """A model at work on one canvas, with all that a step needs; `phases` says where the time went.
 
-    `between_steps` is called before each step, when every finished problem has been passed on.
-    Raises KeyboardInterrupt between two steps once `stop` is asked.
+    `decode` is the whole of it; `step` is one forward pass.
     """
-    phases = phases or Phases(model.device)
-    stop = stop or Stop()
-    while canvas.fill(prompts):
-        stop.end_if_asked()
-        between_steps()
-        phases.mark("between")
-        left = decode_step(model, canvas, head, policy, recorder, phases)
-        # Rows that leave together leave in drawing order: a shard may end between two of them.
-        left.sort(key=lambda row: draw_key(row.prompt.problem.id))
-        for finished in _finished(left, recorder, model.device):
-            phases.mark("finish")
-            phases.settle()
+
+    model: MaskedDiffusionModel
+    canvas: Canvas
+    head: Head
+    policy: Policy
+    recorder: Recorder
+    phases: Phases
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        prompts: Iterator[Prompt],
+        *,
+        stop: Stop | None = None,
+        between_steps: Callable[[], None] = lambda: None,
+    ) -> Iterator[Finished]:
+        """Denoise every prompt; yields each problem as it finishes, those of one step in drawing
+        order: on the canvas they lie by length, and a shard may end between two of them.
+
+        `between_steps` is called before each step, when every finished problem has been passed on.
+        Raises KeyboardInterrupt between two steps once `stop` is asked.
+        """
+        stop = stop or Stop()
+        while self.canvas.fill(prompts):
+            stop.end_if_asked()
+            between_steps()
+            self.phases.mark("between")
+
+            leaving = self.step()
+            leaving.sort(key=lambda row: draw_key(row.prompt.problem.id))
+            for finished in self._finished(leaving):
+                self.phases.mark("finish")
+                self.phases.settle()
+                yield finished
+
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """One forward pass over a canvas that is not empty, and all that follows from it; returns
+        the rows that left."""
+        canvas = self.canvas
+        phases = self.phases
+        with current(self.model.device):
+            self.recorder.admit(canvas)
+            packed = canvas.pack()
+            conditional, unconditional = self._hidden(packed)
+            phases.mark("forward")
+
+            stats, proposal, n_rows = self._read(conditional, unconditional)
+            phases.mark("head_and_statistics")
+
+            update = canvas.allowed(self.policy.step(canvas, proposal, stats))
+            phases.mark("policy")
+
+            hidden = self.head.guide(conditional, unconditional)
+            self.recorder.step(canvas, hidden, stats, update)
+            phases.mark("record")
+
+            flops = self._flops(packed, n_rows)
+            phases.count(tokens=len(packed.token_ids), rows=n_rows, flops=flops)
+            leaving = canvas.apply(update)
+            phases.mark("policy")
+            return leaving
+
+    def _hidden(self, packed: Packed) -> tuple[Tensor, Tensor | None]:
+        hidden = self.model.hidden_read(
+            packed.token_ids, packed.positions, packed.packing, packed.reads
+        )
+        if packed.unconditional_at is None:
+            return hidden, None
+        conditional, unconditional = hidden.chunk(2)
+        return conditional, unconditional
+
+    def _read(
+        self, conditional: Tensor, unconditional: Tensor | None
+    ) -> tuple[LogitStats, Proposal, int]:
+        """Statistics of the rows that somebody reads, laid out over all [B * G] generated
+        positions; and their number."""
+        rows = self._rows(conditional, unconditional)
+        topk = self.recorder.topk
+        n = len(conditional)
+        if not self.recorder.masked_only:
+            stats, proposal = self.head.step(rows, topk=topk)
+            return stats, proposal, n
+
+        masked_at = self.canvas.masked_at()
+        if masked_at is None:
+            stats, proposal = self.head.step(rows, topk=topk)
+            masked = self.canvas.masked
+            return LogitStats(*(_only(column, masked) for column in stats)), proposal, n
+
+        stats, proposal = self.head.step(rows.select(masked_at), topk=topk)
+        all_stats = LogitStats(*(_spread(column, masked_at, n) for column in stats))
+        all_proposals = Proposal(*(_spread(column, masked_at, n) for column in proposal))
+        return all_stats, all_proposals, len(masked_at)
+
+    def _rows(self, conditional: Tensor, unconditional: Tensor | None) -> Rows:
+        canvas = self.canvas
+        counter = canvas.noise_counter() if self.head.sampling.temperature > 0 else None
+        targets = self.recorder.targets(canvas)
+        if self.head.ring is None:
+            previous = self.recorder.previous_hidden(canvas)
+            return Rows(conditional, unconditional, previous, targets, counter)
+        place, first = canvas.places()
+        return Rows(conditional, unconditional, None, targets, counter, place, first)
+
+    def _flops(self, packed: Packed, n_rows: int) -> int:
+        vocabulary, width = self.head.weight.shape
+        copies = 2 if self.canvas.guided else 1
+        # Without a ring the step before is projected again, once: its guidance was applied to its
+        # hidden states.
+        again = 1 if self.head.ring is None else 0
+        projected = (copies + again) * n_rows
+        of_head = head_flops(projected, width=width, vocabulary=vocabulary)
+        return self.model.flops_read(packed.reads) + of_head
+
+    def _finished(self, leaving: list[Row]) -> Iterator[Finished]:
+        """The rows that left, reduced and graded, in order.
+
+        On CUDA a row is graded while the device reduces the next ones, so that it does not wait for
+        the grade.
+        """
+        device = self.model.device
+        recorder = self.recorder
+        ahead = rows_ahead(device)
+        begun: deque[Leaving] = deque()
+        for row in leaving:
+            with current(device):
+                begun.append(recorder.begin(row))
+            if len(begun) > ahead:
+                with current(device):
+                    finished = recorder.complete(begun.popleft())
+                yield finished
+        while begun:
+            with current(device):
+                finished = recorder.complete(begun.popleft())
             yield finished
 
 
@@ -68,106 +177,6 @@ def rows_ahead(device: torch.device) -> int:
     """How many rows that left are being reduced while an earlier one is graded; on a CPU nothing
     overlaps."""
     return ROWS_AHEAD if device.type == "cuda" else 0
-
-
-def _finished(left: list[Row], recorder: Recorder, device: torch.device) -> Iterator[Finished]:
-    """The rows that left, reduced and graded, in order.
-
-    On CUDA a row is graded while the device reduces the next ones, so that it does not wait for the
-    grade.
-    """
-    ahead = rows_ahead(device)
-    begun: deque[Leaving] = deque()
-    for row in left:
-        with current(device):
-            begun.append(recorder.begin(row))
-        if len(begun) > ahead:
-            with current(device):
-                finished = recorder.complete(begun.popleft())
-            yield finished
-    while begun:
-        with current(device):
-            finished = recorder.complete(begun.popleft())
-        yield finished
-
-
-@torch.inference_mode()
-def decode_step(
-    model: MaskedDiffusionModel,
-    canvas: Canvas,
-    head: Head,
-    policy: LLaDAPolicy,
-    recorder: Recorder,
-    phases: Phases,
-) -> list[Row]:
-    """One forward pass over a canvas that is not empty, and all that follows from it; returns the
-    rows that left."""
-    with current(model.device):
-        recorder.admit(canvas)
-        packed = canvas.pack()
-        conditional, unconditional = _hidden(model, packed)
-        phases.mark("forward")
-        stats, proposal, rows = _read(head, canvas, recorder, conditional, unconditional)
-        phases.mark("head_and_statistics")
-        update = policy.step(canvas, proposal)
-        phases.mark("policy")
-        recorder.step(canvas, head.guide(conditional, unconditional), stats, update)
-        phases.mark("record")
-        phases.count(
-            tokens=len(packed.token_ids), rows=rows, flops=_flops(model, canvas, packed, head, rows)
-        )
-        left = canvas.apply(update)
-        phases.mark("policy")
-        return left
-
-
-def _flops(
-    model: MaskedDiffusionModel, canvas: Canvas, packed: Packed, head: Head, rows: int
-) -> int:
-    vocabulary, width = head.weight.shape
-    copies = 2 if canvas.guided else 1
-    projected = 2 if head.ring is None else 1
-    # Without a ring the step before is projected again, once: its guidance was applied to its
-    # hidden states.
-    of_head = head_flops((copies + projected - 1) * rows, width=width, vocabulary=vocabulary)
-    return model.flops_read(packed.reads) + of_head
-
-
-def _hidden(model: MaskedDiffusionModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
-    hidden = model.hidden_read(packed.token_ids, packed.positions, packed.packing, packed.reads)
-    if packed.unconditional_at is None:
-        return hidden, None
-    conditional, unconditional = hidden.chunk(2)
-    return conditional, unconditional
-
-
-def _read(
-    head: Head,
-    canvas: Canvas,
-    recorder: Recorder,
-    conditional: Tensor,
-    unconditional: Tensor | None,
-) -> tuple[LogitStats, Proposal, int]:
-    """Statistics of the rows that somebody reads, laid out over all [B * G] generated positions;
-    and their number."""
-    counter = canvas.noise_counter() if head.sampling.temperature > 0 else None
-    targets = recorder.targets(canvas)
-    if head.ring is None:
-        rows = Rows(conditional, unconditional, recorder.previous_hidden(canvas), targets, counter)
-    else:
-        place, first = canvas.places()
-        rows = Rows(conditional, unconditional, None, targets, counter, place, first)
-    n = len(conditional)
-    if not recorder.masked_only:
-        return *head.step(rows, topk=recorder.topk), n
-    read = canvas.masked_at()
-    if read is None:
-        stats, proposal = head.step(rows, topk=recorder.topk)
-        masked = canvas.masked
-        return LogitStats(*(_only(column, masked) for column in stats)), proposal, n
-    stats, proposal = head.step(rows.select(read), topk=recorder.topk)
-    spread = LogitStats(*(_spread(column, read, n) for column in stats))
-    return spread, Proposal(*(_spread(column, read, n) for column in proposal)), len(read)
 
 
 def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:

@@ -3,14 +3,12 @@ pointwise V-information.
 
 One forward pass over the prompt with an empty question and a canvas of masks, the same for all
 problems of a run, in the distribution of the recorded `answer_logprob`: the same head, guidance and
-suppressed tokens. Knows nothing of what is made of it. Shapes: G positions, V vocabulary, A answer
-tokens.
+suppressed tokens. Shapes: G positions, V vocabulary, A answer tokens.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,9 +21,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..prompts.prompt import PromptError, build_prompt
 from .canvas import Canvas
-
-if TYPE_CHECKING:
-    from ..policies.llada import LLaDAPolicy
+from .policy import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +30,13 @@ class NullBeliefs:
     """The logits [G, V] of the null input, computed when first asked for and kept on the device."""
 
     def __init__(
-        self, model: MaskedDiffusionModel, config: RunConfig, policy: LLaDAPolicy, head: Head
+        self, model: MaskedDiffusionModel, config: RunConfig, policy: Policy, head: Head
     ) -> None:
         self._model = model
         self._config = config
         self._policy = policy
         self._head = head
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._computed: tuple[Tensor, Tensor] | None = None
 
     @torch.inference_mode()
     def of(self, answer: Tensor) -> Tensor:
@@ -50,18 +46,18 @@ class NullBeliefs:
         All NaN, with one warning, where the chat template cannot make a prompt of an empty
         question.
         """
-        if self._known is None:
-            self._known = self._computed()
-        logits, lse = self._known
-        found = widen(logits[:, answer.clamp_min(0)]) - lse[:, None]
-        return torch.where(answer >= 0, found, torch.nan).float()
+        if self._computed is None:
+            self._computed = self._compute()
+        logits, lse = self._computed
+        logprob = widen(logits[:, answer.clamp_min(0)]) - lse[:, None]
+        return torch.where(answer >= 0, logprob, torch.nan).float()
 
-    def _computed(self) -> tuple[Tensor, Tensor]:
+    def _compute(self) -> tuple[Tensor, Tensor]:
         """(logits [G, V] in the head's dtype, their logsumexp [G])."""
         logits = self._logits()
-        return logits, logit_stats(
-            logits, exclude_id=None, n_candidates=self._policy.sampling.n_candidates
-        ).lse
+        n_candidates = self._policy.sampling.n_candidates
+        stats = logit_stats(logits, exclude_id=None, n_candidates=n_candidates)
+        return logits, stats.lse
 
     def _logits(self) -> Tensor:
         model = self._model
@@ -69,15 +65,16 @@ class NullBeliefs:
         head = self._head
         canvas = self._canvas()
         if canvas is None:
-            return model.head_weight.new_full(
-                (config.gen_length, len(model.head_weight)), torch.nan
-            )
+            shape = (config.gen_length, len(model.head_weight))
+            return model.head_weight.new_full(shape, torch.nan)
+
         packed = canvas.pack()
         # By the class's own pass: a `CompiledModel` would compile this one batch, of a shape that
         # never comes again.
         hidden = MaskedDiffusionModel.hidden(
             model, packed.token_ids, packed.positions, packed.packing
         )
+
         logits = head.logits(hidden[packed.generated_at])
         if packed.unconditional_at is not None:
             logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))
@@ -107,7 +104,7 @@ class NullBeliefs:
             capacity=1,
             token_budget=1,
             device=self._model.device,
-            guided=config.cfg_scale > 0,
+            guided=config.guided,
         )
         canvas.fill(iter([prompt]))
         return canvas

@@ -26,8 +26,9 @@ from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..store.format.schema import VARIABLES, variables_in_flight
 from ..store.format.verdicts import VERDICTS
-from .canvas import Canvas, Row, Update
+from .canvas import Canvas, Row
 from .null_beliefs import NullBeliefs
+from .policy import Update
 from .slots import SEEN_MASKED, Slots
 from .trajectory import all_logits, answer_states, cka_of, masked_states
 

@@ -1,9 +1,21 @@
-"""Samplers: which positions commit at which step, and to which token. One file per family, one row
-here."""
+"""Policies: which positions commit at which step, and to which token. One file each, one row here.
+
+`engine/decoding/policy.py` says what a policy is. Strangers need no row: an entry point of the
+group, or `module:Class` given outright.
+"""
 
 from __future__ import annotations
 
-from ..registry import Registry
+import inspect
+from typing import TYPE_CHECKING, Any, cast
+
+from ..decoding.policy import Policy, PolicyOptions
+from ..registry import PluginError, Registry
+
+if TYPE_CHECKING:
+    from ..models.family import TokenIds
+
+DEFAULT = "llada"
 
 POLICIES = Registry(
     "policy",
@@ -12,3 +24,77 @@ POLICIES = Registry(
     },
     group="diffengine.policies",
 )
+
+OPTIONS = Registry(
+    "table of options",
+    {
+        "llada": "diffengine.engine.policies.llada_options:LLaDAOptions",
+    },
+)
+"""Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that
+imports no torch. A policy without a row here takes its options by `--option`."""
+
+METHODS = ("block_of", "step")
+PARTS = ("sampling", "performed", "free_schedule")
+
+
+def options_class(name: str) -> type[PolicyOptions]:
+    """The options that policy `name` has; imports the policy only if they are not known without
+    it. Raises UnknownNameError, PluginError."""
+    if name in OPTIONS:
+        kind: type[PolicyOptions] = OPTIONS.load(name)
+        return kind
+    return policy_class(name).Options
+
+
+def policy_class(name: str) -> type[Policy]:
+    """The policy of this name or `module:Class`. Raises UnknownNameError, and PluginError where
+    that is no policy, saying what it lacks."""
+    kind: Any = POLICIES.load(name)
+    if not inspect.isclass(kind):
+        raise PluginError(f"policy {name!r} is {_what(kind)}; expected a class, see {_contract()}")
+    lacking = [part for part in METHODS if not callable(getattr(kind, part, None))]
+    options: Any = getattr(kind, "Options", None)
+    if not (inspect.isclass(options) and issubclass(options, PolicyOptions)):
+        lacking.insert(0, "Options, a dataclass that inherits from PolicyOptions,")
+    if lacking:
+        raise PluginError(
+            f"policy {name!r}: the class {kind.__qualname__} lacks {' and '.join(lacking)}; "
+            f"see {_contract()}"
+        )
+    return cast("type[Policy]", kind)
+
+
+def make_policy(
+    name: str, options: PolicyOptions, token_ids: TokenIds, *, n_candidates: int
+) -> Policy:
+    """The policy `name` with these options. Raises ConfigError where it refuses them, and
+    PluginError where what it makes is no policy."""
+    kind = policy_class(name)
+    try:
+        policy = kind(options, token_ids, n_candidates=n_candidates)
+    except TypeError as error:
+        if POLICIES.row(name).package == "diffengine":
+            raise
+        raise PluginError(
+            f"policy {name!r} cannot be made: {error}; it is called as "
+            f"{kind.__qualname__}(options, token_ids, n_candidates=N)"
+        ) from error
+    lacking = [part for part in PARTS if not hasattr(policy, part)]
+    if lacking:
+        raise PluginError(f"policy {name!r} lacks {' and '.join(lacking)}; see {_contract()}")
+    if len(policy.performed) != options.steps or not any(policy.performed):
+        raise PluginError(
+            f"policy {name!r}: performed has {len(policy.performed)} steps, "
+            f"{sum(policy.performed)} of them true; expected one for each of the "
+            f"{options.steps} steps, and at least one of them true"
+        )
+    return policy
+
+
+def _what(thing: Any) -> str:
+    return f"a {type(thing).__name__}"
+
+
+def _contract() -> str:
+    return "Policy in diffengine.engine.decoding.policy"

@@ -2,8 +2,7 @@
 first.
 
 Nie et al. 2025, "Large Language Diffusion Models", Algorithms 4 and 5, with the options of the
-published generate.py. Knows nothing of the network or of what is recorded. Shapes: B rows, G
-generated positions.
+published generate.py. Shapes: B rows, G generated positions.
 """
 
 from __future__ import annotations
@@ -13,59 +12,59 @@ from torch import Tensor
 
 from ...kernels.head import Proposal, Sampling
 from ...kernels.noise import position_noise
-from ..config import RunConfig
-from ..decoding.canvas import Canvas, Update
+from ...kernels.reference import LogitStats
+from ..decoding.canvas import Canvas
+from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
+from .llada_options import LLaDAOptions
 
 
-class LLaDAPolicy:
+class LLaDAPolicy(Policy):
     """Schedule x score x commit rule for one run. The schedule is known on the host: no step asks
     the device."""
 
-    def __init__(self, config: RunConfig, token_ids: TokenIds, *, n_candidates: int) -> None:
-        self.config = config
-        self.mask_id = token_ids.mask
-        self.literal = config.numerics == "reference"
-        self.sampling = _sampling(config, token_ids, n_candidates)
-        self.commits_per_step = (
-            transfer_counts(config.block_length, config.steps_per_block) * config.n_blocks
-        )
+    Options = LLaDAOptions
 
-    @property
-    def performed(self) -> list[bool]:
-        """For each step, whether it commits anything. A step that does not needs no forward pass:
-        its canvas is the next one's, and the noise is counted by step, so nothing downstream moves.
-        """
-        return [count > 0 for count in self.commits_per_step]
+    def __init__(self, options: LLaDAOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
+        self.options = options
+        self.mask_id = token_ids.mask
+        self.literal = options.published_numerics
+        self.sampling = _sampling(options, token_ids, n_candidates)
+        self.commits_per_step = (
+            transfer_counts(options.block_length, options.steps_per_block) * options.n_blocks
+        )
+        self.performed = [count > 0 for count in self.commits_per_step]
 
     def block_of(self, step: int) -> int:
         """The block, from 0, that a step works on."""
-        return step // self.config.steps_per_block
+        return step // self.options.steps_per_block
 
-    def step(self, canvas: Canvas, proposal: Proposal) -> Update:
+    def step(self, canvas: Canvas, proposal: Proposal, stats: LogitStats) -> Update:
         """Choose this step's commits from proposals for all generated positions [B * G]."""
         shape = canvas.generated.shape
         token = proposal.token.view(shape)
         confidence = proposal.confidence.view(shape)
-        if self.config.remasking == "random":
-            confidence = position_noise(canvas.noise_counter(), seed=self.config.seed).view(shape)
-        steps = canvas.steps
-        ends = [self.config.block_length * (self.block_of(s) + 1) for s in steps]
-        counts = [self.commits_per_step[s] for s in steps]
+        if self.options.remasking == "random":
+            seed = self.options.seed
+            confidence = position_noise(canvas.noise_counter(), seed=seed).view(shape)
+
+        ends = [self.options.block_length * (self.block_of(step) + 1) for step in canvas.steps]
+        counts = [self.commits_per_step[step] for step in canvas.steps]
         masked = canvas.generated == self.mask_id
         # No lower bound: a position that an earlier block left masked stays eligible, as in the
         # reference.
         eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
         score = torch.where(eligible, confidence, -torch.inf)
-        chosen = (
-            self._topk_of_reference(canvas, score, counts)
-            if self.literal
-            else highest(score, counts, canvas)
-        )
+
+        if self.literal:
+            chosen = self._topk_of_reference(canvas, score, counts)
+        else:
+            chosen = highest(score, counts, canvas)
+
         # A transfer of the mask token itself (the reference allows it) leaves the position as it
         # was, and only the device knows it.
-        known = counts if self.sampling.exclude_id == self.mask_id else None
-        return Update(token, chosen & masked & (token != self.mask_id), known)
+        countable = self.sampling.exclude_id == self.mask_id
+        return Update(token, chosen, counts if countable else None)
 
     def _topk_of_reference(self, canvas: Canvas, score: Tensor, counts: list[int]) -> Tensor:
         # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row
@@ -97,18 +96,18 @@ def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
     return rank < canvas.on_device(counts)[:, None]
 
 
-def _sampling(config: RunConfig, token_ids: TokenIds, n_candidates: int) -> Sampling:
-    literal = config.numerics == "reference"
+def _sampling(options: LLaDAOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:
+    literal = options.published_numerics
     quiet: tuple[int, ...] = ()
-    if config.confidence_eos_eot_inf:
+    if options.confidence_eos_eot_inf:
         # At temperature 0 the reference's two names are one tensor, so both ids are silenced; above
         # 0, EoT alone.
-        both = (token_ids.eos, token_ids.eot) if config.temperature == 0 else (token_ids.eot,)
+        both = (token_ids.eos, token_ids.eot) if options.temperature == 0 else (token_ids.eot,)
         quiet = tuple(i for i in both if i is not None)
     return Sampling(
-        temperature=config.temperature,
-        seed=config.seed,
-        suppress=(token_ids.eos,) if config.logits_eos_inf else (),
+        temperature=options.temperature,
+        seed=options.seed,
+        suppress=(token_ids.eos,) if options.logits_eos_inf else (),
         confidence_suppress=quiet,
         exclude_id=None if literal else token_ids.mask,
         n_candidates=None if literal else n_candidates,

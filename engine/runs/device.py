@@ -1,8 +1,5 @@
 """What one device does with batches of prompts: pack, decode, gather; halve its token budget once
-if memory runs out.
-
-Knows a model and where shards go, not run directories, locks or other devices.
-"""
+if memory runs out."""
 
 from __future__ import annotations
 
@@ -10,98 +7,25 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from ...kernels.geometry import LogitGeometry
-from ...kernels.head import Head
-from ...kernels.ring import LogitRing
-from ..config import ConfigError, RunConfig
-from ..decoding.canvas import Canvas, capacity_for
-from ..decoding.loop import decode
-from ..decoding.null_beliefs import NullBeliefs
+from ..config import RunConfig
 from ..decoding.phases import Phases
-from ..decoding.recorder import Finished, Recorder
+from ..decoding.recorder import Finished
+from ..decoding.setup import Setup
 from ..decoding.shapes import Shapes, shapes_of
 from ..models.flops import gemm_rate
 from ..models.loading import MaskedDiffusionModel
-from ..policies import POLICIES
-from ..policies.llada import LLaDAPolicy
 from ..prompts.prompt import Prompt
 from ..signals import Stop
 from ..store.drawing import draw_key
-from .gather import Gathering, Limits
+from .execution import Execution, token_budget
+from .gather import Gathering
 from .memory import budget_that_fits, footprint
 
 logger = logging.getLogger(__name__)
-
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
-SHARD_PROBLEMS = 64
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is executed; nothing in here changes a result beyond the stated rounding.
-
-    More than one of `workers`, or the address of a `cluster`, means Ray; each worker has a device
-    of its own.
-    """
-
-    device: str | None = None
-    workers: int = 1
-    cluster: str | None = None
-    token_budget: int | None = None
-    refill: bool = True
-    compile: bool = False
-    fused: bool = False
-    shard_problems: int | None = None
-    shard_bytes: int = 128 << 20
-    flush_seconds: float = 60.0
-    longest_row: int | None = None
-    """Tokens of the longest row of the whole run, for `compile`; None: as long as the model takes.
-    """
-
-    def __post_init__(self) -> None:
-        if self.compile and self.fused:
-            raise ConfigError("--compile and --fused replace the same layers; give one of them")
-
-    @property
-    def distributed(self) -> bool:
-        return self.workers > 1 or self.cluster is not None
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(self.shard_problems or SHARD_PROBLEMS, self.shard_bytes, self.flush_seconds)
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.device is not None and self.device.startswith("cuda")
-
-
-class Desk(NamedTuple):
-    """All that a decoding step needs besides the model."""
-
-    canvas: Canvas
-    head: Head
-    policy: LLaDAPolicy
-    recorder: Recorder
-
-
-class Known(NamedTuple):
-    """What follows from model and settings alone, worked out once: the null pass, and the Gram
-    matrix of the head."""
-
-    null: NullBeliefs
-    geometry: LogitGeometry
-
-
-def token_budget(device_type: str, config: RunConfig, execution: Execution) -> int:
-    """Packed tokens of one forward pass that problems may fill; guidance sends every row through
-    twice."""
-    budget = execution.token_budget or TOKEN_BUDGET.get(device_type, TOKEN_BUDGET["cpu"])
-    return budget // 2 if config.cfg_scale > 0 else budget
 
 
 def room_for(
@@ -132,55 +56,6 @@ def free_cached_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def set_up(
-    prompts: Sequence[Prompt],
-    model: MaskedDiffusionModel,
-    config: RunConfig,
-    *,
-    budget: int,
-    refill: bool = True,
-    shapes: Shapes | None = None,
-    known: Known | None = None,
-) -> Desk:
-    """An empty canvas for these prompts, with head, policy and recorder to match. `shapes` for a
-    compiled network.
-
-    `known`: what an earlier desk of the same model and settings has worked out.
-    """
-    policy = POLICIES.load(config.policy)(config, model.token_ids, n_candidates=model.n_candidates)
-    capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
-    canvas = Canvas(
-        gen_length=config.gen_length,
-        mask_id=model.token_ids.mask,
-        performed=policy.performed,
-        capacity=capacity,
-        token_budget=budget,
-        device=model.device,
-        guided=config.cfg_scale > 0,
-        refill=refill,
-        shapes=shapes,
-    )
-    dtype = model.logits_dtype(config.logits_dtype)
-
-    def head_with(ring: LogitRing | None) -> Head:
-        sampling = policy.sampling
-        guidance = config.cfg_scale
-        return Head(
-            model.head_weight, sampling=sampling, guidance=guidance, ring=ring, logits_dtype=dtype
-        )
-
-    n_answer = max(len(p.answer_ids) for p in prompts)
-    null = known.null if known else NullBeliefs(model, config, policy, head_with(None))
-    geometry = known.geometry if known else None
-    recorder = Recorder(
-        model, config, capacity=capacity, n_answer=n_answer, null=null, geometry=geometry
-    )
-    head = head_with(
-        LogitRing.if_it_fits(capacity * config.gen_length, model.head_weight, dtype=dtype)
-    )
-    return Desk(canvas, head, policy, recorder)
-
-
 def in_drawing_order(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The order in which prompts are decoded: one that knows nothing of their length, so that
     whatever is finished when a run is cut short is a random sample of the whole. Rows of one length
@@ -209,36 +84,36 @@ class Device:
         put: Callable[[dict[str, Any]], None],
         stop: Stop | None = None,
     ) -> None:
-        self._model = (
-            _compiled(model) if execution.compile else _fused(model) if execution.fused else model
-        )
+        self._model = _prepared(model, execution)
         self._config = config
         self._execution = execution
         self._stop = stop
+        self._setup = Setup(self._model, config)
         self._phases = Phases(model.device)
         self._gemm_rate = gemm_rate(model.device, model.dtype)
-        self._gathering = Gathering(put, config, execution.limits)
-        self._budget = self._used = token_budget(model.device.type, config, execution)
+        blocks = [self._setup.policy.block_of(step) for step in range(config.steps)]
+        self._gathering = Gathering(put, execution.limits, blocks=blocks)
+        self._budget = token_budget(model.device.type, config, execution)
+        self._used = self._budget
         self._halved = False
-        self._known: Known | None = None
         self._shapes: Shapes | None = None
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or
         old, and at the end."""
-        left = in_drawing_order(prompts)
-        while left:
+        waiting = in_drawing_order(prompts)
+        while waiting:
             done: set[str] = set()
             try:
-                with contextlib.closing(self._attempt(left)) as stream:
-                    for one in stream:
-                        done.add(one.problem.id)
-                        yield one
+                with contextlib.closing(self._attempt(waiting)) as stream:
+                    for finished in stream:
+                        done.add(finished.problem.id)
+                        yield finished
                 self.flush()
                 return
             except torch.OutOfMemoryError as error:
-                left = [p for p in left if p.problem.id not in done]
-                if self._halved or not left:
+                waiting = [p for p in waiting if p.problem.id not in done]
+                if self._halved or not waiting:
                     raise
                 self._halve(str(error))
             free_cached_memory(self._model.device)
@@ -271,59 +146,55 @@ class Device:
         )
 
     def _attempt(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
-        room = (
-            sys.maxsize
-            if self._halved
-            else room_for(prompts, self._model, self._config, self._execution)
-        )
-        self._used = min(self._budget, room)
-        desk = set_up(
+        """Decode on one canvas, as large as settings and free memory allow."""
+        self._used = min(self._budget, self._room(prompts))
+        decoder = self._setup.decoder(
             prompts,
-            self._model,
-            self._config,
             budget=self._used,
             refill=self._execution.refill,
             shapes=self._shapes_of_the_run() if self._execution.compile else None,
-            known=self._known,
+            phases=self._phases,
         )
-        self._known = Known(desk.recorder.null, desk.recorder.geometry)
+        take_sum = decoder.recorder.take_hidden_sum
+        stream = decoder.decode(
+            iter(prompts),
+            stop=self._stop,
+            between_steps=lambda: self._gathering.publish_if_due(take_sum),
+        )
         try:
-            take_sum = desk.recorder.take_hidden_sum
-            stream = decode(
-                self._model,
-                *desk,
-                iter(prompts),
-                self._phases,
-                self._stop,
-                between_steps=lambda: self._gathering.publish_if_due(take_sum),
-            )
-            for one in stream:
-                self._gathering.add(one, take_sum)
-                yield one
+            for finished in stream:
+                self._gathering.add(finished, take_sum)
+                yield finished
         finally:
-            self._gathering.add_sum(desk.recorder.take_hidden_sum())
+            self._gathering.add_sum(take_sum())
+
+    def _room(self, prompts: Sequence[Prompt]) -> int:
+        if self._halved:
+            return sys.maxsize
+        return room_for(prompts, self._model, self._config, self._execution)
 
     def _shapes_of_the_run(self) -> Shapes:
         """What the first batch's budget and the run's longest row make; later batches get no larger
         a budget."""
         if self._shapes is None:
             self._budget = self._used
-            longest = self._execution.longest_row or self._model.max_length
-            gen_length = self._config.gen_length
-            copies = 2 if self._config.cfg_scale > 0 else 1
             self._shapes = shapes_of(
-                token_budget=self._used, longest=longest, gen_length=gen_length, copies=copies
+                token_budget=self._used,
+                longest=self._execution.longest_row or self._model.max_length,
+                gen_length=self._config.gen_length,
+                copies=2 if self._config.guided else 1,
             )
         return self._shapes
 
 
-def _compiled(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
-    from ..models.compiled import compiled
+def _prepared(model: MaskedDiffusionModel, execution: Execution) -> MaskedDiffusionModel:
+    """The model with compiled or fused layers, where these are asked for."""
+    if execution.compile:
+        from ..models.compiled import compiled
 
-    return compiled(model)
+        return compiled(model)
+    if execution.fused:
+        from ..models.fused import fused
 
-
-def _fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
-    from ..models.fused import fused
-
-    return fused(model)
+        return fused(model)
+    return model

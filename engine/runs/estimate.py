@@ -19,8 +19,9 @@ from ..prompts.prompt import Prompt
 from ..store.format.schema import VARIABLES
 from ..store.sizes import size_text
 from ..store.write.hidden_sums import SMALL_BYTES, SUM_RATIO
-from .device import Execution, room_for, token_budget
-from .gather import Limits, sum_bytes
+from .device import room_for
+from .execution import Execution, Limits, token_budget
+from .gather import sum_bytes
 from .memory import CHUNK_ROWS, footprint
 from .timing import Timing, timed_steps
 

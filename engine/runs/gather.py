@@ -1,61 +1,46 @@
 """Finished problems gather here until they make a shard: enough of them, or the first has waited
 long enough, so that what is finished is on the disk within about a minute at any shape.
 
-The sum of their hidden states goes with them; the writer keeps it in a file of its own. Knows
-columns and sizes, not files.
+The sum of their hidden states goes with them; the writer keeps it in a file of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..config import RunConfig
 from ..decoding.recorder import Finished
 from ..store.format.schema import VARIABLES, missing
-
-
-class Limits(NamedTuple):
-    """When a shard is full or old: problems, bytes before compression, seconds."""
-
-    problems: int
-    bytes: int
-    seconds: float
-
-    def reached(self, *, problems: int, size: int, age: float) -> bool:
-        """Whether `problems` problems of `size` bytes that began to gather `age` seconds ago fill a
-        shard."""
-        return problems >= self.problems or size >= self.bytes or age > self.seconds
-
-    def problems_per_shard(self, problem_bytes: float) -> float:
-        """How many problems a shard gets where they come fast enough never to be old."""
-        return max(1.0, min(float(self.problems), self.bytes / problem_bytes))
+from .execution import Limits
 
 
 class Gathering:
     """Takes finished problems and hands the columns of whole shards to `put`."""
 
     def __init__(
-        self, put: Callable[[dict[str, Any]], None], config: RunConfig, limits: Limits
+        self, put: Callable[[dict[str, Any]], None], limits: Limits, *, blocks: Sequence[int]
     ) -> None:
+        """`blocks`: the block that each step works on, as the policy says."""
         self._put = put
-        self._config = config
         self._limits = limits
+        self._blocks = np.array(blocks, np.int32)
         self._pending: list[Finished] = []
         self._size = 0
         self._since = time.monotonic()
         self._sum: np.ndarray | None = None
 
-    def add(self, one: Finished, take_sum: Callable[[], np.ndarray | None]) -> None:
+    def add(self, finished: Finished, take_sum: Callable[[], np.ndarray | None]) -> None:
         """One more problem; publishes when they make a shard. `take_sum` gives the sum since it was
         last called."""
         if not self._pending:
             self._since = time.monotonic()
-        self._pending.append(one)
-        self._size += sum(v.nbytes for v in one.columns.values() if isinstance(v, np.ndarray))
+        self._pending.append(finished)
+        arrays = [v for v in finished.columns.values() if isinstance(v, np.ndarray)]
+        self._size += sum(array.nbytes for array in arrays)
         self.publish_if_due(take_sum)
 
     def publish_if_due(self, take_sum: Callable[[], np.ndarray | None]) -> None:
@@ -76,14 +61,23 @@ class Gathering:
     def flush(self) -> None:
         """Publish what is pending, whatever its size."""
         pending = self._pending
-        taken = self._sum
+        hidden_sum = self._sum
         self._pending = []
         self._size = 0
         self._sum = None
-        for one in pending:
-            one.ready()
+        for finished in pending:
+            finished.ready()
         if pending:
-            self._put(_shard_columns(pending, taken, self._config))
+            self._put(self._shard_columns(pending, hidden_sum))
+
+    def _shard_columns(
+        self, pending: list[Finished], hidden_sum: np.ndarray | None
+    ) -> dict[str, Any]:
+        columns = _stacked(_answers_padded([finished.columns for finished in pending]))
+        columns["block"] = self._blocks
+        if hidden_sum is not None:
+            columns["hidden_sum"] = hidden_sum
+        return columns
 
 
 def sum_bytes(config: RunConfig, width: int) -> int:
@@ -106,20 +100,11 @@ def _padded(array: np.ndarray, length: int) -> np.ndarray:
     return np.pad(array, widths, constant_values=missing(array.dtype))
 
 
-def _shard_columns(
-    pending: list[Finished], hidden_sum: np.ndarray | None, config: RunConfig
-) -> dict[str, Any]:
-    columns = _stacked(_answers_padded([f.columns for f in pending]))
-    columns["block"] = (np.arange(config.steps) // config.steps_per_block).astype(np.int32)
-    if hidden_sum is not None:
-        columns["hidden_sum"] = hidden_sum
-    return columns
-
-
 def _stacked(finished: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        name: [f[name] for f in finished]
-        if VARIABLES[name].dtype == "str"
-        else np.stack([f[name] for f in finished])
-        for name in finished[0]
-    }
+    """One column for each variable: a list of texts, or an array with a problem dimension."""
+    columns: dict[str, Any] = {}
+    for name in finished[0]:
+        values = [problem[name] for problem in finished]
+        is_text = VARIABLES[name].dtype == "str"
+        columns[name] = values if is_text else np.stack(values)
+    return columns

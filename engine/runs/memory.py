@@ -113,7 +113,7 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         model.dtype.itemsize,
         model.logits_dtype(config.logits_dtype).itemsize,
         min(config.topk, vocabulary) if config.save_logits != "none" else 0,
-        config.cfg_scale > 0,
+        config.guided,
         config.mean_hidden,
         config.save_logits,
     )

@@ -1,25 +1,26 @@
-"""From what somebody asked for to a run that can start: problems, checkpoint, settings, directory.
-Writes nothing.
-
-Knows what belongs to a run, not how it is decoded or stored.
-"""
+"""From what somebody asked for to a run that can start: problems, checkpoint, settings, policy,
+directory. Writes nothing."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ..config import ConfigError, RunConfig, resolve
+from ..decoding.policy import Policy
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model
-from ..policies import POLICIES
+from ..policies import make_policy
 from ..problems.read import Problem, ProblemSet, read_problems
 from ..prompts.prompt import Prompt, PromptError, build_prompt
-from .device import Execution
+from .execution import Execution
 from .run_json import describe_run
 
 logger = logging.getLogger(__name__)
@@ -32,21 +33,94 @@ MOST_ALIKE = 3
 Source = str | Path | Sequence[str | Path] | ProblemSet
 
 
-class Plan(NamedTuple):
-    """A run that can start. `info` is its run.json if it is a new one; `model` may lack weights
-    that others load."""
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for: the arguments of `run`. Without `weights` the model has only its
+    shapes, where workers load theirs."""
+
+    problems: Source = "samples"
+    out: str | Path | None = None
+    model: str | Path | MaskedDiffusionModel | None = None
+    limit: int | None = None
+    ids: Collection[str] | None = None
+    skip_bad: bool = False
+    execution: Execution = field(default_factory=Execution)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: bool = True
+
+    def read_problems(self) -> ProblemSet:
+        """The problems, which may have been read already. Raises ProblemError."""
+        if isinstance(self.problems, ProblemSet):
+            return self.problems
+        return read_problems(self.problems, skip_bad=self.skip_bad, limit=self.limit, ids=self.ids)
+
+    def load_model(self) -> MaskedDiffusionModel:
+        """The model, which may have been loaded already. Raises CheckpointError.
+
+        A run that keeps hidden states keeps the head as well, and reads it in this process.
+        """
+        if isinstance(self.model, MaskedDiffusionModel):
+            return self.model
+        execution = self.execution
+        for_head = not self.weights and self.settings.get("save_logits") == "hidden"
+        device = "cpu" if for_head and execution.distributed else execution.device
+        dtype = self.settings.get("dtype")
+        if dtype is None and execution.distributed and execution.on_gpu:
+            dtype = "bfloat16"
+        path = checkpoint_path(self.model)
+        return load_model(path, device=device, dtype=dtype, weights=self.weights or for_head)
+
+
+class Prompts(NamedTuple):
+    """Problems on their way to a decoder, and the reasons of those that cannot be decoded."""
+
+    prompts: list[Prompt]
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can start. `info` is its run.json if it is a new one."""
 
     out: Path
     info: dict[str, Any]
     problems: list[Problem]
     model: MaskedDiffusionModel
     config: RunConfig
+    policy: Policy
     execution: Execution
 
 
+def plan_run(request: Request) -> Plan:
+    """Read the problems, load the model, settle every setting, make the policy, name the directory.
+
+    Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy
+    that is none, ProblemError, CheckpointError.
+    """
+    problems = request.read_problems()
+    execution = request.execution
+    model = request.load_model()
+    config = resolve(
+        {name: value for name, value in request.settings.items() if name != "dtype"},
+        checkpoint=model.sampler_defaults,
+        model="bundled" if model.path == BUNDLED else str(model.path),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+    policy = make_policy(
+        config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
+    )
+    info = describe_run(config, model, problems, devices=_device_names(model, execution))
+
+    default = default_out(problems, info["fingerprint"])
+    out = default if request.out is None else Path(request.out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; give --out a directory")
+    return Plan(out, info, problems.problems, model, config, policy, execution)
+
+
 def default_model() -> Path:
-    """The seed's `./llada-8b` if it is there, else the bundled model, which is also called
-    `bundled`."""
+    """The original suite's `./llada-8b` if it is there, else the bundled model, which is also
+    called `bundled`."""
     return SEED_CHECKPOINT if SEED_CHECKPOINT.is_dir() else BUNDLED
 
 
@@ -64,80 +138,34 @@ def default_out(problems: ProblemSet, fingerprint: str) -> Path:
     return Path("runs") / f"{stem[:40]}-{fingerprint[:8]}"
 
 
-def chosen_problems(problems: Source, **choice: Any) -> ProblemSet:
-    """The problems themselves, read if they are not given as such; `choice` is
-    `read_problems`'s."""
-    return problems if isinstance(problems, ProblemSet) else read_problems(problems, **choice)
-
-
-def plan_run(
-    chosen: ProblemSet,
-    *,
-    out: str | Path | None,
-    model: str | Path | MaskedDiffusionModel | None,
-    execution: Execution,
-    settings: dict[str, Any],
-    weights: bool = True,
-) -> Plan:
-    """Load the model (without `weights` only its shapes, where workers load theirs), settle every
-    setting and the name.
-
-    A run that keeps hidden states keeps the head as well, and reads it in this process. Raises
-    ConfigError for settings that cannot be, CheckpointError.
-    """
-    head_alone = not weights and settings.get("save_logits") == "hidden"
-    device = "cpu" if head_alone and execution.distributed else execution.device
-    weights = weights or head_alone
-    dtype = settings.pop("dtype", None) or (
-        "bfloat16" if execution.distributed and execution.on_gpu else None
-    )
-    loaded = _loaded(model, device=device, dtype=dtype, weights=weights)
-    dtype = str(loaded.dtype).removeprefix("torch.")
-    name = "bundled" if loaded.path == BUNDLED else str(loaded.path)
-    config = resolve(settings, checkpoint=loaded.sampler_defaults, model=name, dtype=dtype)
-    info = describe_run(config, loaded, chosen, devices=_device_names(loaded, execution))
-    path = Path(out) if out is not None else default_out(chosen, info["fingerprint"])
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path}: is a file; give --out a directory")
-    _ = POLICIES[config.policy]  # a wrong name is refused before anything is made
-    return Plan(path, info, chosen.problems, loaded, config, execution)
-
-
 def prompts_of(
     todo: list[tuple[int, Problem]], model: MaskedDiffusionModel, config: RunConfig
-) -> tuple[list[Prompt], dict[str, str]]:
-    """Prompts of problems with their places, and the reasons of those that cannot be decoded."""
+) -> Prompts:
+    """Prompts of problems with their places; those that cannot be decoded are logged."""
     prompts = []
     failed = {}
-    reasons: Counter[str] = Counter()
-    for index, problem in todo:
+    for place, problem in todo:
         try:
-            prompts.append(
-                build_prompt(
-                    problem, index, model, style=config.prompt_style, gen_length=config.gen_length
-                )
+            prompt = build_prompt(
+                problem, place, model, style=config.prompt_style, gen_length=config.gen_length
             )
+            prompts.append(prompt)
         except PromptError as error:
             failed[problem.id] = str(error)
-            reasons[str(error)] += 1
-            if reasons[str(error)] <= MOST_ALIKE:
-                logger.warning("problem %s: %s", problem.id, error)
+    _warn_of(failed)
+    return Prompts(prompts, failed)
+
+
+def _warn_of(failed: Mapping[str, str]) -> None:
+    """Log the reasons, each by the first few problems that have it."""
+    reasons: Counter[str] = Counter()
+    for problem_id, reason in failed.items():
+        reasons[reason] += 1
+        if reasons[reason] <= MOST_ALIKE:
+            logger.warning("problem %s: %s", problem_id, reason)
     for reason, count in reasons.items():
         if count > MOST_ALIKE:
             logger.warning("and %d more problems: %s", count - MOST_ALIKE, reason)
-    return prompts, failed
-
-
-def _loaded(
-    model: str | Path | MaskedDiffusionModel | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    weights: bool,
-) -> MaskedDiffusionModel:
-    if isinstance(model, MaskedDiffusionModel):
-        return model
-    return load_model(checkpoint_path(model), device=device, dtype=dtype, weights=weights)
 
 
 def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
@@ -145,6 +173,4 @@ def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str
         return ["cuda" if execution.on_gpu else "cpu"] * execution.workers
     if model.device.type != "cuda":
         return [model.device.type]
-    import torch
-
     return [torch.cuda.get_device_name(model.device)]

@@ -1,8 +1,7 @@
 """A run from lock to last shard, on one device or several: resume, decode, publish, stop cleanly at
 any moment.
 
-`run` is the whole product behind `diffengine run`. Knows the order of things; the parts know the
-things.
+`run` is the whole product behind `diffengine run`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import torch
 
 from ...kernels.transfer import host_array
 from ..answers.gold import gold_warnings
+from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..prompts.prompt import Prompt
@@ -31,19 +31,11 @@ from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
 from .cluster.worker import Job
-from .device import Device, Execution, token_budget
+from .device import Device
 from .estimate import Estimate, estimate, refuse_if_too_large
+from .execution import Execution, token_budget
 from .memory import footprint
-from .plan import (
-    BUNDLED,
-    Plan,
-    Source,
-    chosen_problems,
-    default_model,
-    default_out,
-    plan_run,
-    prompts_of,
-)
+from .plan import Plan, Request, Source, default_model, default_out, plan_run, prompts_of
 from .run_json import enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
@@ -108,17 +100,25 @@ def run(
     Without `out` the directory is named after the problems and the settings, so the same call still
     finds it.
 
-    `settings` are RunConfig's fields; those not given come from the checkpoint, then from the seed.
-    Raises ConfigError for settings that cannot be or that differ from the run in `out`,
+    `settings` are RunConfig's fields and the options of the policy; those not given come from the
+    checkpoint, then from their defaults. Raises ConfigError for settings that cannot be or that
+    differ from the run in `out`, UnknownNameError and PluginError for a policy that is none,
     ProblemError for bad problems, CheckpointError, StorageError; nothing that was published is ever
     lost.
     """
     execution = execution or Execution()
-    chosen = chosen_problems(problems, skip_bad=skip_bad, limit=limit, ids=ids)
-    weights = not execution.distributed
-    plan = plan_run(
-        chosen, out=out, model=model, execution=execution, settings=settings, weights=weights
+    request = Request(
+        problems,
+        out=out,
+        model=model,
+        limit=limit,
+        ids=ids,
+        skip_bad=skip_bad,
+        execution=execution,
+        settings=settings,
+        weights=not execution.distributed,
     )
+    plan = plan_run(request)
     refuse_if_too_large(
         plan.config,
         plan.model,
@@ -130,7 +130,7 @@ def run(
         logger.warning(warning)
     make_directory(plan.out)
     with RunLock(plan.out):
-        info, known = enter_run(plan.out, plan.info, plan.problems)
+        info, stored = enter_run(plan.out, plan.info, plan.problems)
         with Session(plan.out, devices=plan.info["devices"], run_id=info["run_id"]) as session:
 
             def report(progress: Progress) -> None:
@@ -138,7 +138,7 @@ def run(
                 if on_progress is not None:
                     on_progress(progress)
 
-            return _Locked(plan, info, report).run(known)
+            return _RunAtWork(plan, info, report).run(stored)
 
 
 def estimate_run(
@@ -151,28 +151,28 @@ def estimate_run(
 ) -> Estimate:
     """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing;
     raises as `run` does."""
-    chosen = chosen_problems(problems)
     execution = execution or Execution()
     # Where the GPUs are elsewhere nothing can be timed, and shapes are enough for the rest.
-    here = not execution.on_gpu or torch.cuda.is_available()
-    plan = plan_run(
-        chosen, out=out, model=model, execution=execution, settings=settings, weights=here
+    can_be_timed = not execution.on_gpu or torch.cuda.is_available()
+    request = Request(
+        problems,
+        out=out,
+        model=model,
+        execution=execution,
+        settings=settings,
+        weights=can_be_timed,
     )
+    plan = plan_run(request)
     done: set[str] = set()
     if (plan.out / "run.json").exists():
         info, _ = enter_run(plan.out, plan.info, [])
         done = completed_ids(plan.out, fingerprint=info["fingerprint"])
     todo = [(i, p) for i, p in enumerate(plan.problems) if p.id not in done]
-    return estimate(
-        prompts_of(todo, plan.model, plan.config)[0],
-        plan.model,
-        plan.config,
-        plan.execution,
-        out=plan.out,
-    )
+    prompts = prompts_of(todo, plan.model, plan.config).prompts
+    return estimate(prompts, plan.model, plan.config, plan.execution, out=plan.out)
 
 
-class _Locked:
+class _RunAtWork:
     """One command at work in a run directory whose lock it holds, and its counts so far."""
 
     def __init__(
@@ -184,7 +184,7 @@ class _Locked:
         self._done = 0
         self._correct = 0
         self._resumed = 0
-        self._wanted = 0
+        self._total = 0
         self._failed: dict[str, str] = {}
         self._started = time.perf_counter()
         self._attrs = {
@@ -194,25 +194,28 @@ class _Locked:
             "mask_token_id": plan.model.token_ids.mask,
         }
 
-    def run(self, known: list[Problem]) -> RunResult:
-        """Resume, then decode whatever of `known` was asked for and is not done."""
+    def run(self, stored: list[Problem]) -> RunResult:
+        """Resume, then decode whatever of the `stored` problems was asked for and is not done."""
         out = self._plan.out
         model = self._plan.model
         config = self._plan.config
         finished = self._resume()
-        wanted = {p.id for p in self._plan.problems}
-        todo = [(i, p) for i, p in enumerate(known) if p.id in wanted and p.id not in finished]
-        self._wanted = len(wanted)
-        self._resumed = len(wanted & finished)
+        asked = {p.id for p in self._plan.problems}
+        todo = [
+            (place, problem)
+            for place, problem in enumerate(stored)
+            if problem.id in asked and problem.id not in finished
+        ]
+        self._total = len(asked)
+        self._resumed = len(asked & finished)
         prompts, self._failed = prompts_of(todo, model, config)
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
             write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
         if prompts and self._plan.execution.compile:
             longest = max(len(p.token_ids) for p in prompts) + config.gen_length
-            self._plan = self._plan._replace(
-                execution=replace(self._plan.execution, longest_row=longest)
-            )
+            execution = replace(self._plan.execution, longest_row=longest)
+            self._plan = replace(self._plan, execution=execution)
         self._started = time.perf_counter()
         self._report()
         while prompts:
@@ -248,7 +251,7 @@ class _Locked:
 
     def _report(self) -> None:
         seconds = time.perf_counter() - self._started
-        counts = (self._done, self._resumed, len(self._failed), self._wanted, self._correct)
+        counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
         self._on_progress(Progress(*counts, seconds))
 
     def _count(self, verdicts: list[int]) -> None:
@@ -271,8 +274,8 @@ class _Locked:
             last.callback(writer.close)
             last.callback(device.flush)
             with contextlib.closing(device.decode(prompts)) as stream:
-                for one in stream:
-                    self._count([int(one.columns["verdict"])])
+                for finished in stream:
+                    self._count([int(finished.columns["verdict"])])
 
     def _on_workers(self, prompts: list[Prompt]) -> None:
         from .cluster.crew import decode_on_workers

@@ -1,8 +1,5 @@
 """run.json: what a run directory is, written once, compared on every later run in the same
-directory.
-
-Knows files and versions, not models or decoding.
-"""
+directory."""
 
 from __future__ import annotations
 
@@ -19,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ADDED_LATER, ConfigError, RunConfig, fingerprint
+from ..models import FAMILIES
 from ..models.loading import MaskedDiffusionModel
+from ..policies import POLICIES
 from ..problems.read import Problem, ProblemError, ProblemSet, write_problems
+from ..registry import OURS, Registry
 from ..store.disk import file_sha256, replace_file, write_file
 from ..store.drawing import DRAWING
 from ..store.errors import DamagedRun, NotARun
@@ -30,6 +30,7 @@ from ..store.read.run import PROBLEMS_DIGESTS, read_info, stored_problems
 
 logger = logging.getLogger(__name__)
 
+PLUGINS = "plugins"
 PACKAGES = ("torch", "transformers", "triton", "numpy", "h5py", "tokenizers", "safetensors")
 
 
@@ -38,7 +39,8 @@ def describe_run(
 ) -> dict[str, Any]:
     """The content of run.json for a run that starts now."""
     settings = config.as_dict()
-    return {
+    plugins = plugins_used({config.policy: POLICIES, model.architecture: FAMILIES})
+    info: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "run_id": secrets.token_hex(8),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -66,6 +68,16 @@ def describe_run(
         "devices": devices,
         "has_tokens": True,
     }
+    if plugins:
+        info[PLUGINS] = plugins
+    return info
+
+
+def plugins_used(names: Mapping[str, Registry]) -> list[dict[str, str]]:
+    """Those of these names that stand for code from outside: kind, name, `module:attribute`,
+    package and version."""
+    rows = [(table.kind, table.row(name)) for name, table in names.items()]
+    return [{"kind": kind, **row._asdict()} for kind, row in rows if row.package != OURS]
 
 
 def enter_run(
@@ -77,19 +89,20 @@ def enter_run(
     Raises ConfigError naming every field that differs when the directory holds another run.
     """
     path = out / "run.json"
-    known: list[Problem] = []
+    stored: list[Problem] = []
     info = dict(fresh)
     if path.exists():
         info = _read(path)
         _refuse_if_different(path, info, fresh)
-        known = _known_problems(out, info, problems)
+        _warn_of_other_plugins(path, info, fresh)
+        stored = _stored_problems(out, info, problems)
     elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
         raise ConfigError(
             f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
         )
-    old = {p.id for p in known}
-    merged = known + [p for p in problems if p.id not in old]
-    if len(merged) != len(known) or not path.exists():
+    old = {p.id for p in stored}
+    merged = stored + [p for p in problems if p.id not in old]
+    if len(merged) != len(stored) or not path.exists():
         info = _write_problems(out, info, merged)
     elif (
         problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1
@@ -128,7 +141,7 @@ def _write_info(path: Path, info: Mapping[str, Any], digests: list[str]) -> dict
     return whole
 
 
-def _known_problems(out: Path, info: Mapping[str, Any], asked: list[Problem]) -> list[Problem]:
+def _stored_problems(out: Path, info: Mapping[str, Any], asked: list[Problem]) -> list[Problem]:
     """The problems of a run that is there already. A lost or damaged problems.jsonl is written
     again where those asked for now are surely the ones that were in it; else the error stands, for
     their places would be guesses."""
@@ -178,6 +191,28 @@ def _refuse_if_different(path: Path, info: Mapping[str, Any], fresh: Mapping[str
         + "\n".join(differing)
         + "\nuse the same settings to continue it, or another --out"
     )
+
+
+def _warn_of_other_plugins(path: Path, info: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    """A plug-in that has another version than when the run began may decode differently."""
+    before = info.get(PLUGINS, [])
+    now = fresh.get(PLUGINS, [])
+    if before != now:
+        logger.warning(
+            "%s: the run began with other code from outside: %s there, %s now; problems decoded "
+            "before and after may not be alike",
+            path,
+            _named(before),
+            _named(now),
+        )
+
+
+def _named(plugins: list[dict[str, str]]) -> str:
+    named = [
+        f"{row['kind']} {row['name']} ({row['package']} {row['version']}".replace("( ", "(") + ")"
+        for row in plugins
+    ]
+    return ", ".join(named) or "none"
 
 
 def _versions() -> dict[str, str]:

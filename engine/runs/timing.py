@@ -1,8 +1,5 @@
 """How fast a device decodes: a few timed steps of the largest batch that prompts make, in as much
-memory as there is.
-
-Knows nothing of disks or of what an estimate makes of the rate.
-"""
+memory as there is."""
 
 from __future__ import annotations
 
@@ -14,11 +11,10 @@ from typing import NamedTuple
 import torch
 
 from ..config import ConfigError, RunConfig
-from ..decoding.loop import decode_step
-from ..decoding.phases import Phases
+from ..decoding.setup import Setup
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
-from .device import by_length, free_cached_memory, set_up
+from .device import by_length, free_cached_memory
 
 TIMED_STEPS = 2
 
@@ -55,19 +51,20 @@ def _timed(
     prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int
 ) -> Timing:
     ordered = by_length(prompts)[::-1]
-    desk = set_up(ordered, model, config, budget=budget)
+    decoder = Setup(model, config).decoder(ordered, budget=budget)
+    canvas = decoder.canvas
     waiting = iter(ordered)
     taken = 0.0
     tokens = 0
     for i in range(1 + TIMED_STEPS):
-        if not desk.canvas.fill(waiting):
+        if not canvas.fill(waiting):
             break
         started = time.perf_counter()
-        now = sum(desk.canvas.prompt_lengths) + len(desk.canvas.rows) * config.gen_length
-        decode_step(model, *desk, Phases(model.device))
+        now = sum(canvas.prompt_lengths) + len(canvas.rows) * config.gen_length
+        decoder.step()
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
-        if i > 0 or not desk.canvas.rows:
+        if i > 0 or not canvas.rows:
             taken = taken + time.perf_counter() - started
             tokens = tokens + now
-    return Timing(tokens / taken, budget, sum(desk.policy.performed))
+    return Timing(tokens / taken, budget, sum(decoder.policy.performed))

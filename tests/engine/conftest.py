@@ -15,11 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt, build_prompt
-from diffengine.engine.runs.device import set_up
 from diffengine.engine.runs.run import BUNDLED
 
 SMALL = {
@@ -129,8 +128,8 @@ def run_packed(
     budget: int = 2048,
     refill: bool = True,
 ) -> dict:
-    desk = set_up(prompts, model, config, budget=budget, refill=refill)
-    finished = list(decode(model, *desk, iter(prompts)))
+    decoder = Setup(model, config).decoder(prompts, budget=budget, refill=refill)
+    finished = list(decoder.decode(iter(prompts)))
     assert len(finished) == len(prompts)
     return {f.problem.id: f.columns | _padded(f.columns) for f in finished}
 

@@ -25,7 +25,8 @@ from ..session import log_to_file, write_phases
 if TYPE_CHECKING:
     from ...config import RunConfig
     from ...prompts.prompt import Prompt
-    from ..device import Device, Execution
+    from ..device import Device
+    from ..execution import Execution
     from ..writer import ShardWriter
 
 

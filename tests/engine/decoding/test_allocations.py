@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode
+from diffengine.engine.decoding.loop import Decoder
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.engine.runs.device import Desk, set_up
 from diffengine.kernels import ring
 from diffengine.kernels.blas import safe_rows
 
@@ -43,11 +43,11 @@ class Allocations(TorchDispatchMode):
         return out
 
 
-def held_by(model: MaskedDiffusionModel, desk: Desk) -> Iterator[torch.Tensor]:
+def held_by(model: MaskedDiffusionModel, decoder: Decoder) -> Iterator[torch.Tensor]:
     yield from model.network.parameters()
-    yield from desk.recorder._slots.tensors.values()
-    if desk.head.ring is not None:
-        yield desk.head.ring.logits
+    yield from decoder.recorder._slots.tensors.values()
+    if decoder.head.ring is not None:
+        yield decoder.head.ring.logits
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +73,21 @@ def test_only_chunks_of_logits_are_ever_made(
 ) -> None:
     if not with_ring:
         monkeypatch.setattr(ring, "LIMIT_BYTES", 0)
-    config = RunConfig(model="m", steps=4, gen_length=48, block_length=48, **settings)
+    config = RunConfig.of(model="m", steps=4, gen_length=48, block_length=48, **settings)
     prompts = prompts_of(wide_model, 48)
-    desk = set_up(prompts, wide_model, config, budget=2048)
-    desk.head.chunk_rows = CHUNK
+    decoder = Setup(wide_model, config).decoder(prompts, budget=2048)
+    decoder.head.chunk_rows = CHUNK
     rows = len(prompts) * config.gen_length
     if with_ring:
-        assert desk.head.ring is not None
-        assert desk.head.ring.logits.shape == (
+        assert decoder.head.ring is not None
+        assert decoder.head.ring.logits.shape == (
             rows,
             VOCABULARY,
         )  # what docs/kernels.md says is held, and no more
     else:
-        assert desk.head.ring is None
-    with Allocations(list(held_by(wide_model, desk))) as seen:
-        assert len(list(decode(wide_model, *desk, iter(prompts)))) == len(prompts)
+        assert decoder.head.ring is None
+    with Allocations(list(held_by(wide_model, decoder))) as seen:
+        assert len(list(decoder.decode(iter(prompts)))) == len(prompts)
     assert seen.operations > 1000
     chunk = max(CHUNK, safe_rows()) * VOCABULARY  # a chunk is padded, docs say why
     assert CHUNK * VOCABULARY <= seen.largest <= chunk < rows * VOCABULARY / 4, seen.where

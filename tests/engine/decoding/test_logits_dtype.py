@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from diffengine.engine.config import ConfigError, RunConfig, fingerprint
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs.device import set_up
 from diffengine.engine.runs.run import BUNDLED, run
 from diffengine.engine.store import open_run, verify_run
 
@@ -77,8 +77,8 @@ def test_the_ring_holds_logits_of_that_type(
         ("float32", torch.float32),
         ("bfloat16", torch.bfloat16),
     ):
-        config = RunConfig(model="m", dtype="bfloat16", logits_dtype=kind, **SHORT)
-        head = set_up(prompts_of(half_model, 8), half_model, config, budget=100).head
+        config = RunConfig.of(model="m", dtype="bfloat16", logits_dtype=kind, **SHORT)
+        head = Setup(half_model, config).decoder(prompts_of(half_model, 8), budget=100).head
         assert head.ring is not None
         assert (
             head.ring.logits.dtype
@@ -90,8 +90,8 @@ def test_the_ring_holds_logits_of_that_type(
 def test_narrow_logits_of_a_wide_model_are_rounded_once(
     bundled_model: MaskedDiffusionModel, prompts_of: Callable[..., list[Prompt]]
 ) -> None:
-    config = RunConfig(model="m", logits_dtype="bfloat16", **SHORT)
-    head = set_up(prompts_of(bundled_model, 8), bundled_model, config, budget=100).head
+    config = RunConfig.of(model="m", logits_dtype="bfloat16", **SHORT)
+    head = Setup(bundled_model, config).decoder(prompts_of(bundled_model, 8), budget=100).head
     hidden = torch.randn(70, 128, generator=torch.Generator().manual_seed(0))
     assert torch.equal(head.logits(hidden), (hidden @ bundled_model.head_weight.T).bfloat16())
 

@@ -7,7 +7,6 @@ the noise is ours.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.policies.llada_options import LLaDAOptions
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt, build_prompt
 from diffengine.engine.runs.run import BUNDLED
@@ -35,24 +35,26 @@ def published(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) ->
     """The generated canvas after each step, by the published loop."""
     mask, eos, eot = model.token_ids
     assert eot is not None
-    start, literal = len(prompt.token_ids), config.numerics == "reference"
+    options = config.sampler
+    assert isinstance(options, LLaDAOptions)
+    start, literal = len(prompt.token_ids), options.numerics == "reference"
     x = torch.tensor([*prompt.token_ids, *[mask] * config.gen_length])
     prompt_index = x != mask
-    n_blocks = config.gen_length // config.block_length
+    n_blocks = config.gen_length // options.block_length
     per_block = config.steps // n_blocks
     states, step = [], 0
     for block in range(n_blocks):
-        end = start + (block + 1) * config.block_length
-        masked_in_block = int((x[end - config.block_length : end] == mask).sum())
+        end = start + (block + 1) * options.block_length
+        masked_in_block = int((x[end - options.block_length : end] == mask).sum())
         base, rest = masked_in_block // per_block, masked_in_block % per_block
         for i in range(per_block):
             masked = x == mask
             logits = full_logits(model, x)
-            if config.cfg_scale > 0:
+            if options.cfg_scale > 0:
                 blind = torch.where(prompt_index, mask, x)
                 without = full_logits(model, blind)
-                logits = without + (config.cfg_scale + 1) * (logits - without)
-            if config.logits_eos_inf:
+                logits = without + (options.cfg_scale + 1) * (logits - without)
+            if options.logits_eos_inf:
                 logits[:, eos] = -torch.inf
             proposable = logits.clone()
             if (
@@ -69,19 +71,21 @@ def published(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) ->
                 ],
                 1,
             )
-            if config.temperature > 0:
-                noise = token_noise(counter, vocabulary=logits.shape[1], seed=config.seed)
-                x0 = (proposable.double().exp() / noise**config.temperature).argmax(-1)
+            if options.temperature > 0:
+                noise = token_noise(counter, vocabulary=logits.shape[1], seed=options.seed)
+                x0 = (proposable.double().exp() / noise**options.temperature).argmax(-1)
             else:
                 x0 = proposable.argmax(-1)
-            if config.confidence_eos_eot_inf:
+            if options.confidence_eos_eot_inf:
                 logits[:, eot] = -torch.inf
-                if config.temperature == 0:
+                if options.temperature == 0:
                     logits[:, eos] = -torch.inf
-            if config.remasking == "random":
+            if options.remasking == "random":
                 key, place, at = counter.unbind(1)
                 confidence = uniform(
-                    philox((torch.full_like(key, SCORE_DOMAIN), place, at, key), key=config.seed)[0]
+                    philox((torch.full_like(key, SCORE_DOMAIN), place, at, key), key=options.seed)[
+                        0
+                    ]
                 )
             else:
                 judged = (
@@ -105,7 +109,7 @@ def published(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) ->
     return states
 
 
-BASE = RunConfig(model="test", steps=16, gen_length=16, block_length=8)
+BASE = RunConfig.of(model="test", steps=16, gen_length=16, block_length=8)
 GRID = {
     "greedy": {},
     "one block": {"block_length": 16},
@@ -141,7 +145,7 @@ def test_every_step_is_the_published_one(
     name: str, numerics: str, which: str, request: pytest.FixtureRequest, packed, prompts_of
 ) -> None:
     model = request.getfixturevalue(which)
-    config = dataclasses.replace(BASE, numerics=numerics, **GRID[name])
+    config = BASE.changed(numerics=numerics, **GRID[name])
     prompts = prompts_of(model, config.gen_length)
     found = packed(model, config, prompts)
     for prompt in prompts:
@@ -158,7 +162,7 @@ def test_bfloat16_follows_the_published_dtypes(
     model = load_model(
         BUNDLED, device="cpu", dtype="bfloat16"
     )  # confidences have eight bits: ties everywhere
-    config = dataclasses.replace(BASE, numerics=numerics, dtype="bfloat16", **GRID[name])
+    config = BASE.changed(numerics=numerics, dtype="bfloat16", **GRID[name])
     prompts = prompts_of(model, config.gen_length)
     found = packed(model, config, prompts)
     for prompt in prompts:
@@ -197,7 +201,7 @@ def assert_same(one: dict, two: dict) -> None:
 def test_a_problem_is_the_same_alone_in_any_batch_in_any_order(
     bundled_model: MaskedDiffusionModel, changes: dict, packed, prompts_of
 ) -> None:
-    config = dataclasses.replace(BASE, steps=24, gen_length=24, **changes)
+    config = BASE.changed(steps=24, gen_length=24, **changes)
     prompts = prompts_of(bundled_model, config.gen_length)
     together = packed(bundled_model, config, prompts)
     alone = {p.problem.id: packed(bundled_model, config, [p])[p.problem.id] for p in prompts}
@@ -225,19 +229,19 @@ def test_a_trajectory_that_predicts_the_mask_token_ends(
     model = load_model(path, device="cpu")
     prompts = prompts_of(model, 16)
     default = packed(model, BASE, prompts)
-    literal = packed(model, dataclasses.replace(BASE, numerics="reference"), prompts)
+    literal = packed(model, BASE.changed(numerics="reference"), prompts)
     assert all((c["token"][-1] != 5).all() for c in default.values())
     assert any((c["token"][-1] == 5).any() for c in literal.values())
     for prompt in prompts:
         assert literal[prompt.problem.id]["token"].tolist() == published(
-            model, dataclasses.replace(BASE, numerics="reference"), prompt
+            model, BASE.changed(numerics="reference"), prompt
         )
 
 
 def test_the_shortest_rows_are_bit_equal_alone_and_in_company(
     bundled_model: MaskedDiffusionModel, packed
 ) -> None:
-    config = dataclasses.replace(BASE, steps=2, gen_length=2, block_length=2)
+    config = BASE.changed(steps=2, gen_length=2, block_length=2)
     problems = [
         Problem(id=f"p{i}", question=q, answer="1")
         for i, q in enumerate(("", "2", "a b", "9 " * 60))

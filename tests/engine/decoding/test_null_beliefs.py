@@ -3,7 +3,6 @@ question."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +14,9 @@ import torch
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.policies.llada_options import LLaDAOptions
 
-BASE = RunConfig(model="test", steps=8, gen_length=8, block_length=4)
+BASE = RunConfig.of(model="test", steps=8, gen_length=8, block_length=4)
 SAMPLERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "raw": {"prompt_style": "raw"},
@@ -44,10 +44,12 @@ def by_hand(model: MaskedDiffusionModel, config: RunConfig) -> torch.Tensor:
     prompt = model.tokenizer.encode(text, add_special_tokens=False)
     blank = [model.token_ids.mask] * config.gen_length
     logits = logits_of(model, prompt + blank)
-    if config.cfg_scale:
+    options = config.sampler
+    assert isinstance(options, LLaDAOptions)
+    if options.cfg_scale:
         without = logits_of(model, [model.token_ids.mask] * (len(prompt) + config.gen_length))
-        logits = without + (config.cfg_scale + 1) * (logits - without)
-    if config.logits_eos_inf:
+        logits = without + (options.cfg_scale + 1) * (logits - without)
+    if options.logits_eos_inf:
         logits[:, model.token_ids.eos] = -torch.inf
     return logits.log_softmax(-1)
 
@@ -56,7 +58,7 @@ def by_hand(model: MaskedDiffusionModel, config: RunConfig) -> torch.Tensor:
 def test_the_null_input_by_hand(
     random_model: MaskedDiffusionModel, packed: Callable, prompts_of: Callable, name: str
 ):
-    config = dataclasses.replace(BASE, **SAMPLERS[name])
+    config = BASE.changed(**SAMPLERS[name])
     prompts = prompts_of(random_model, 8)
     if config.prompt_style == "raw":
         prompts = [p for p in prompts if p.problem.question]

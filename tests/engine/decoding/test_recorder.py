@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ import torch
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
 
-BASE = RunConfig(model="test", steps=16, gen_length=16, block_length=8)
+BASE = RunConfig.of(model="test", steps=16, gen_length=16, block_length=8)
 
 
 @pytest.mark.parametrize(
@@ -20,11 +18,9 @@ BASE = RunConfig(model="test", steps=16, gen_length=16, block_length=8)
 def test_masked_recording_agrees_where_it_records(
     bundled_model: MaskedDiffusionModel, packed, prompts_of, numerics: str
 ) -> None:
-    base = dataclasses.replace(BASE, numerics=numerics)
+    base = BASE.changed(numerics=numerics)
     everything = packed(bundled_model, base, prompts_of(bundled_model, 16))
-    masked = packed(
-        bundled_model, dataclasses.replace(base, record="masked"), prompts_of(bundled_model, 16)
-    )
+    masked = packed(bundled_model, base.changed(record="masked"), prompts_of(bundled_model, 16))
     for key, columns in everything.items():
         kept = masked[key]
         assert np.array_equal(columns["token"], kept["token"])
@@ -39,7 +35,7 @@ def test_masked_recording_agrees_where_it_records(
 def test_recorded_statistics_are_those_of_the_dense_logits(
     bundled_model: MaskedDiffusionModel, packed, prompts_of
 ) -> None:
-    config = dataclasses.replace(BASE, save_logits="full")
+    config = BASE.changed(save_logits="full")
     prompts = prompts_of(bundled_model, 16)
     for columns in packed(bundled_model, config, prompts).values():
         logits = torch.from_numpy(columns["logits"]).double()
@@ -68,9 +64,7 @@ def test_recorded_statistics_are_those_of_the_dense_logits(
 def test_skipped_steps_are_marked_and_carry_the_canvas(
     bundled_model: MaskedDiffusionModel, packed, prompts_of
 ) -> None:
-    config = dataclasses.replace(
-        BASE, steps=40
-    )  # 20 steps for each block of 8: twelve commit nothing
+    config = BASE.changed(steps=40)  # 20 steps for each block of 8: twelve commit nothing
     for columns in packed(bundled_model, config, prompts_of(bundled_model, 16)).values():
         assert columns["performed"].tolist() == ([1] * 8 + [0] * 12) * 2
         assert int(columns["n_forwards"]) == 16

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs.device import set_up
 
 KL, KL_GUIDED = 5e-6, 3e-5
 """Bits: the ring has the step before's logsumexp, the projection sums it again; both are right to 2
@@ -38,13 +37,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def decoded(
     model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt], *, ring: bool
 ) -> dict[str, Any]:
-    desk = set_up(
-        prompts, model, config, budget=150
+    decoder = Setup(model, config).decoder(
+        prompts, budget=150
     )  # two or three of six rows at a time: they enter, leave and move
-    assert desk.head.ring is not None and len(prompts) > 3
+    assert decoder.head.ring is not None and len(prompts) > 3
     if not ring:
-        desk.head.ring = None
-    return {one.problem.id: one.columns for one in decode(model, *desk, iter(prompts))}
+        decoder.head.ring = None
+    return {one.problem.id: one.columns for one in decoder.decode(iter(prompts))}
 
 
 @pytest.mark.parametrize("numerics", ["default", "reference"])
@@ -56,7 +55,7 @@ def test_every_variable_is_as_without_it(
     numerics: str,
 ) -> None:
     settings = {"steps": 12, "gen_length": 12, "save_logits": "hidden"} | SETTINGS[name]
-    config = RunConfig(model="m", numerics=numerics, **settings)
+    config = RunConfig.of(model="m", numerics=numerics, **settings)
     prompts = prompts_of(random_model, 12)
     with_ring, without = (
         decoded(random_model, config, prompts, ring=ring) for ring in (True, False)
@@ -65,7 +64,7 @@ def test_every_variable_is_as_without_it(
     for problem, columns in without.items():
         ours = with_ring[problem]
         assert np.isfinite(columns["kl"]).sum() > 3
-        atol = KL_GUIDED if config.cfg_scale else KL
+        atol = KL_GUIDED if config.guided else KL
         np.testing.assert_allclose(ours["kl"], columns["kl"], atol=atol, rtol=1e-6)
         for variable in columns.keys() - UNLIKE:
             one, two = np.asarray(ours[variable]), np.asarray(columns[variable])

@@ -136,7 +136,7 @@ def test_a_problem_that_leaves_takes_what_the_account_says(
     monkeypatch.setattr(
         trajectory, "WORKING_ELEMENTS", steps * positions * max(width, positions) // parts
     )
-    config = RunConfig(model="m", steps=steps, gen_length=positions, block_length=positions)
+    config = RunConfig.of(model="m", steps=steps, gen_length=positions, block_length=positions)
     need = dataclasses.replace(footprint(config, bundled_model), width=width, item=dtype.itemsize)
     hidden, seen, walked = sample(*shape, dtype)
     geometry = LogitGeometry(torch.randn(200, width).to(dtype))

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from diffengine.engine.cli.command_line import group
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.decoding.shapes import shapes_of
 from diffengine.engine.models.attention import groups_of, packing_of
 from diffengine.engine.models.compiled import CompiledModel, compiled
@@ -24,10 +24,11 @@ from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs import device as one_device
-from diffengine.engine.runs.device import Device, Execution, set_up
+from diffengine.engine.runs.device import Device
+from diffengine.engine.runs.execution import Execution
 from diffengine.engine.store import open_run
 
-CONFIG = RunConfig(model="test", steps=8, gen_length=8, block_length=4)
+CONFIG = RunConfig.of(model="test", steps=8, gen_length=8, block_length=4)
 
 
 class Counting:
@@ -54,13 +55,13 @@ def packed_by(
     model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int
 ) -> dict[str, Any]:
     longest = max(len(p.token_ids) for p in prompts) + config.gen_length
-    copies = 2 if config.cfg_scale > 0 else 1
+    copies = 2 if config.guided else 1
     few = shapes_of(
         token_budget=budget, longest=longest, gen_length=config.gen_length, copies=copies
     )
     shapes = few if isinstance(model, CompiledModel) else None
-    desk = set_up(prompts, model, config, budget=budget, shapes=shapes)
-    return {one.problem.id: one.columns for one in decode(model, *desk, iter(prompts))}
+    decoder = Setup(model, config).decoder(prompts, budget=budget, shapes=shapes)
+    return {one.problem.id: one.columns for one in decoder.decode(iter(prompts))}
 
 
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
@@ -70,7 +71,7 @@ def test_tokens_are_the_same_and_each_bucket_is_compiled_once(
     prompts_of: Any,
     changes: dict[str, Any],
 ) -> None:
-    config = RunConfig(**{**CONFIG.as_dict(), **changes})
+    config = CONFIG.changed(**changes)
     prompts = prompts_of(bundled_model, config.gen_length)
     network = compiled(bundled_model, backend=counting)
     for budget in (120, 120):  # the second time everything is compiled
@@ -141,7 +142,7 @@ def test_twenty_batches_of_any_make_meet_four_shapes(
     """As a worker gets them: other rows, other lengths, once out of memory, and a driver that
     splits a batch."""
     monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
-    config = RunConfig(**{**CONFIG.as_dict(), "steps": 2, "block_length": 8, **changes})
+    config = CONFIG.changed(**{"steps": 2, "block_length": 8, **changes})
     execution = Execution(compile=True, token_budget=800 if changes else 400, longest_row=256)
     device = Device(random_model, config, execution, lambda columns: None)
     lengths = [
@@ -175,7 +176,7 @@ def test_a_process_may_compile_many_models(
     """The compiler counts shapes by code object; models after the first few met a limit that was
     not theirs."""
     prompts = prompts_of(random_model, 4)[:2]
-    config = RunConfig(model="test", steps=1, gen_length=4, block_length=4)
+    config = RunConfig.of(model="test", steps=1, gen_length=4, block_length=4)
     for budget in range(300, 3000, 300):
         packed_by(compiled(random_model, backend=counting), config, prompts, budget=budget)
     assert len(counting.tokens) == 9

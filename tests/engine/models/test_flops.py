@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode_step
 from diffengine.engine.decoding.phases import Phases
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models import flops
 from diffengine.engine.models.flops import gemm_rate
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.engine.runs.device import Desk, set_up
 from diffengine.kernels.blas import safe_rows
 
-CONFIG = RunConfig(model="test", steps=16, gen_length=16, block_length=16)
+CONFIG = RunConfig.of(model="test", steps=16, gen_length=16, block_length=16)
 
 
 def counted(
@@ -30,16 +28,16 @@ def counted(
 ) -> tuple[int, int]:
     """FLOPs of the second step by our count and by torch's, less the angles of the rotary
     embedding."""
-    desk = set_up(prompts, model, config, budget=4096)
-    if not ring:
-        desk.head.ring = None
     ours = Phases(model.device)
-    assert desk.canvas.fill(iter(prompts))
-    decode_step(model, *Desk(*desk), ours)
+    decoder = Setup(model, config).decoder(prompts, budget=4096, phases=ours)
+    if not ring:
+        decoder.head.ring = None
+    assert decoder.canvas.fill(iter(prompts))
+    decoder.step()
     first = (ours.flops, ours.tokens)
     # Torch's counter has no formula for the CPU's fused attention; as plain products it counts it.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as theirs:
-        decode_step(model, *desk, ours)
+        decoder.step()
     angles = angle_flops(theirs)
     size = model.network.config.hidden_size // model.network.config.num_attention_heads
     assert angles in (0, (ours.tokens - first[1]) * size)
@@ -68,7 +66,7 @@ def test_the_count_is_torchs(
     changes: dict[str, Any],
     ring: bool,
 ) -> None:
-    config = dataclasses.replace(CONFIG, **changes)
+    config = CONFIG.changed(**changes)
     prompts = prompts_of(bundled_model, config.gen_length)
     assert 16 * (len(prompts) - 1) > safe_rows()  # or padding would be counted by torch
     ours, theirs = counted(bundled_model, config, prompts, ring=ring)

@@ -20,7 +20,7 @@ from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.fused import FusedModel, fused
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.runs import device as one_device
-from diffengine.engine.runs.device import Execution
+from diffengine.engine.runs.execution import Execution
 from diffengine.engine.store import open_run
 from diffengine.kernels.triton_rows import layers as layer_kernels
 

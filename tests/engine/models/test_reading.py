@@ -203,7 +203,7 @@ def test_rows_that_enter_and_leave_bring_no_old_projections(
 
 
 def _random_update(canvas: Canvas) -> Any:
-    from diffengine.engine.decoding.canvas import Update
+    from diffengine.engine.decoding.policy import Update
 
     token = torch.randint(10, 500, canvas.generated.shape)
     return Update(token, torch.rand(canvas.generated.shape) < 0.3)

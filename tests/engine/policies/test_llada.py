@@ -1,15 +1,13 @@
-"""The schedule, against the splits that the published code makes."""
+"""LLaDA's schedule, against the splits that the published code makes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from diffengine.engine.config import RunConfig
 from diffengine.engine.models.family import TokenIds
-from diffengine.engine.policies import POLICIES
 from diffengine.engine.policies.llada import LLaDAPolicy, highest, transfer_counts
-from diffengine.engine.registry import UnknownNameError
+from diffengine.engine.policies.llada_options import LLaDAOptions
 
 
 @pytest.mark.parametrize(
@@ -26,20 +24,13 @@ def test_transfers_are_split_as_published(masks: int, steps: int, expected: list
     assert transfer_counts(masks, steps) == expected
 
 
-@pytest.mark.parametrize("name", list(POLICIES))
-def test_every_policy_commits_each_position_once(name: str) -> None:
-    config = RunConfig(model="m", steps=40, gen_length=32, block_length=8)
-    policy = POLICIES.load(name)(config, TokenIds(5, 1, 4), n_candidates=100)
-    assert isinstance(policy, LLaDAPolicy)
+def test_the_schedule_commits_each_position_once() -> None:
+    options = LLaDAOptions(steps=40, gen_length=32, block_length=8)
+    policy = LLaDAPolicy(options, TokenIds(5, 1, 4), n_candidates=100)
     assert len(policy.commits_per_step) == 40
     assert sum(policy.commits_per_step) == 32
     assert [policy.block_of(s) for s in (0, 9, 10, 39)] == [0, 0, 1, 3]
     assert policy.performed == [c > 0 for c in policy.commits_per_step]
-
-
-def test_a_wrong_name_gets_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'llada'"):
-        POLICIES.load("lada")
 
 
 def test_ties_go_to_the_lowest_positions() -> None:

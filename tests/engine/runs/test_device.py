@@ -105,7 +105,7 @@ def test_a_finished_problem_is_handed_over_while_the_next_is_still_decoded(
 
     monkeypatch.setattr(Canvas, "apply", apply)
     monkeypatch.setattr(gather.time, "monotonic", lambda: 25.0 * steps[0])
-    config = RunConfig(model="bundled", **SHORT)
+    config = RunConfig.of(model="bundled", **SHORT)
     prompts, _ = prompts_of(
         list(enumerate(read_problems("samples").problems[:3])), bundled_model, config
     )

@@ -20,9 +20,10 @@ import torch
 from scipy.stats import hypergeom
 
 from diffengine.analysis.shares import wilson
-from diffengine.engine.decoding import loop as decode
-from diffengine.engine.decoding.canvas import Canvas, Row, Update, capacity_for
+from diffengine.engine.decoding.canvas import Canvas, Row, capacity_for
+from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.phases import Phases
+from diffengine.engine.decoding.policy import Update
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
@@ -56,20 +57,22 @@ def finished_order(
         def complete(self, row: Row) -> Prompt:
             return row.prompt
 
-    def step(model: object, canvas: Canvas, *_: object) -> list[Row]:
-        return canvas.apply(Update(canvas.generated, canvas.generated == canvas.generated))
+    def step(decoder: Decoder) -> list[Row]:
+        generated = decoder.canvas.generated
+        return decoder.canvas.apply(Update(generated, generated == generated))
 
-    monkeypatch.setattr(decode, "decode_step", step)
+    monkeypatch.setattr(Decoder, "step", step)
     cpu = torch.device("cpu")
     canvas = Canvas(
         gen_length=4, mask_id=0, performed=[True] * 3, token_budget=budget, device=cpu,
         capacity=capacity_for(prompts, gen_length=4, token_budget=budget),
     )  # fmt: skip
-    loop: Any = decode.decode
-    model = SimpleNamespace(device=cpu)
-    return list(
-        loop(model, canvas, None, None, Passing(), iter(in_drawing_order(prompts)), Phases(cpu))
-    )
+    nothing: Any = None
+    passing: Any = Passing()
+    model: Any = SimpleNamespace(device=cpu)
+    decoder = Decoder(model, canvas, nothing, nothing, passing, Phases(cpu))
+    finished: Any = decoder.decode(iter(in_drawing_order(prompts)))
+    return list(finished)
 
 
 @pytest.mark.parametrize("budget", [1, 130, 900, 10**6])

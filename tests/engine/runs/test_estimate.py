@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import torch
 
 from diffengine.engine.config import ConfigError, RunConfig
+from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.problems.read import read_problems
-from diffengine.engine.runs import estimate, plan, timing
+from diffengine.engine.runs import estimate, plan
 from diffengine.engine.runs.run import Execution, estimate_run, run
 
 SHAPES: list[dict[str, Any]] = [
@@ -56,7 +57,7 @@ def test_a_night_of_llada_does_not_drown_in_sums_of_hidden_states() -> None:
         def logits_dtype(self, name: str) -> torch.dtype:
             return self.dtype
 
-    config = RunConfig(model="llada-8b")
+    config = RunConfig.of(model="llada-8b")
     for seconds, share in (
         (0.0, 0.5),
         (28_800.0, 0.5),
@@ -156,15 +157,14 @@ def test_a_run_on_several_gpus_is_timed_on_a_gpu(
     monkeypatch.setattr(plan, "load_model", load)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     estimate_run("generated:4", out=tmp_path / "r", execution=Execution(device="cuda", workers=4))
-    run_plan = {
-        "out": tmp_path / "r",
-        "model": None,
-        "execution": Execution(device="cuda", workers=4),
-    }
-    plan.plan_run(read_problems("generated:4"), **run_plan, settings={}, weights=False)
-    plan.plan_run(
-        read_problems("generated:4"), **run_plan, settings={"save_logits": "hidden"}, weights=False
+    request = plan.Request(
+        "generated:4",
+        out=tmp_path / "r",
+        execution=Execution(device="cuda", workers=4),
+        weights=False,
     )
+    plan.plan_run(request)
+    plan.plan_run(dataclasses.replace(request, settings={"save_logits": "hidden"}))
     assert [(how["device"], how["weights"]) for how in asked] == [
         ("cuda", True),
         ("cuda", False),
@@ -192,15 +192,16 @@ def pretend_memory(
     """A device with room for so many tokens, whose memory runs out in a larger batch; returns the
     batches it got."""
     monkeypatch.setattr(estimate, "room_for", lambda *arguments: tokens)
-    real, seen = timing.decode_step, []
+    real, seen = Decoder.step, []
 
-    def step(model: Any, canvas: Any, *others: Any) -> Any:
+    def step(self: Decoder) -> Any:
+        canvas = self.canvas
         seen.append(sum(canvas.prompt_lengths) + len(canvas.rows) * canvas.gen_length)
         if seen[-1] > out_of_memory_above:
             raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
-        return real(model, canvas, *others)
+        return real(self)
 
-    monkeypatch.setattr(timing, "decode_step", step)
+    monkeypatch.setattr(Decoder, "step", step)
     return seen
 
 

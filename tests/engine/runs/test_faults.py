@@ -193,7 +193,7 @@ def worker_at(out: Path, model: MaskedDiffusionModel, holder: str) -> tuple[Work
     }
     from diffengine.engine.config import RunConfig
 
-    config = RunConfig(model="bundled", **SHORT)
+    config = RunConfig.of(model="bundled", **SHORT)
     job = Job(str(out), str(BUNDLED), attrs, config, Execution(device="cpu", workers=2), holder)
     prompts, _ = build_prompts(list(enumerate(read_problems("samples").problems)), model, config)
     worker = Worker(job, "w0")

@@ -11,9 +11,10 @@ from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding.recorder import Finished
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.runs import gather
-from diffengine.engine.runs.gather import Gathering, Limits, sum_bytes
+from diffengine.engine.runs.execution import Limits
+from diffengine.engine.runs.gather import Gathering, sum_bytes
 
-CONFIG = RunConfig(model="m", steps=2, gen_length=3, block_length=3)
+CONFIG = RunConfig.of(model="m", steps=2, gen_length=3, block_length=3)
 WIDTH = 4
 SUM = 2 * 3 * WIDTH * 4
 
@@ -36,7 +37,7 @@ def one() -> np.ndarray:
 
 def gathered(limits: Limits, problems: list[Finished]) -> tuple[list[dict[str, Any]], Gathering]:
     shards: list[dict[str, Any]] = []
-    gathering = Gathering(shards.append, CONFIG, limits)
+    gathering = Gathering(shards.append, limits, blocks=[0, 0])
     for problem in problems:
         gathering.add(problem, one)
     return shards, gathering
@@ -72,7 +73,7 @@ def test_what_finished_is_published_within_a_minute_though_nobody_else_finishes(
     now = [1000.0]
     monkeypatch.setattr(gather.time, "monotonic", lambda: now[0])
     shards: list[dict[str, Any]] = []
-    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    gathering = Gathering(shards.append, Limits(99, 10**9, 60.0), blocks=[0, 0])
     gathering.publish_if_due(one)  # nothing is pending
     gathering.add(finished("a"), one)
     for age, expected in ((0.0, 0), (59.0, 0), (61.0, 1), (200.0, 1)):
@@ -89,7 +90,7 @@ def test_what_finished_is_published_within_a_minute_though_nobody_else_finishes(
 
 def test_a_shard_has_the_sum_of_its_own_problems_and_of_no_others() -> None:
     shards: list[dict[str, Any]] = []
-    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    gathering = Gathering(shards.append, Limits(99, 10**9, 60.0), blocks=[0, 0])
     gathering.add(finished("a"), one)
     gathering.add_sum(one())  # a batch ends
     gathering.add(finished("b"), one)
@@ -106,7 +107,7 @@ def test_a_shard_has_the_sum_of_its_own_problems_and_of_no_others() -> None:
 
 def test_answers_of_different_batches_are_padded_to_the_longest() -> None:
     shards: list[dict[str, Any]] = []
-    gathering = Gathering(shards.append, CONFIG, Limits(99, 10**9, 60.0))
+    gathering = Gathering(shards.append, Limits(99, 10**9, 60.0), blocks=[0, 0])
     for name, length in (("a", 1), ("b", 3)):
         gathering.add(finished(name, n_answer=length), one)
     gathering.flush()

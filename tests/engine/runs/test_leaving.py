@@ -13,10 +13,10 @@ from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding import loop
 from diffengine.engine.decoding import recorder as record
 from diffengine.engine.decoding.recorder import Finished, Recorder
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.runs.device import Desk, set_up
 
-CONFIG = RunConfig(model="test", steps=8, gen_length=8, block_length=4, save_logits="hidden")
+CONFIG = RunConfig.of(model="test", steps=8, gen_length=8, block_length=4, save_logits="hidden")
 
 
 def decoded(
@@ -24,12 +24,12 @@ def decoded(
 ) -> tuple[list[Finished], np.ndarray | None]:
     """Problems as they finish, and the sum of their hidden states taken after every second of them,
     in all."""
-    desk: Desk = set_up(prompts, model, CONFIG, budget=budget)
+    decoder = Setup(model, CONFIG).decoder(prompts, budget=budget)
     finished, total = [], None
-    for number, one in enumerate(loop.decode(model, *desk, iter(prompts))):
+    for number, one in enumerate(decoder.decode(iter(prompts))):
         finished.append(one)
         if number % 2:
-            part = desk.recorder.take_hidden_sum()
+            part = decoder.recorder.take_hidden_sum()
             own = [f.columns["hidden"] for f in finished[-2:]]
             np.testing.assert_allclose(
                 part, own[0] + own[1], atol=1e-5
@@ -97,10 +97,10 @@ def test_a_grader_that_fails_reaches_the_caller_after_what_was_finished(
     monkeypatch.setattr(record, "grade_any", grade)
     monkeypatch.setattr(loop, "rows_ahead", lambda device: ahead)
     prompts = prompts_of(random_model, CONFIG.gen_length)
-    desk = set_up(prompts, random_model, CONFIG, budget=2000)
+    decoder = Setup(random_model, CONFIG).decoder(prompts, budget=2000)
     finished = []
     with pytest.raises(RuntimeError, match="the grader broke"):
-        for one in loop.decode(random_model, *desk, iter(prompts)):
+        for one in decoder.decode(iter(prompts)):
             finished.append(one)
     assert len(finished) == 3
 
@@ -112,12 +112,14 @@ def test_nothing_waits_before_a_row_is_graded(
     from .test_no_waiting import Refusing, RefusingCopies
 
     prompts = prompts_of(random_model, CONFIG.gen_length)[:2]
-    desk = set_up(prompts, random_model, CONFIG, budget=2000)
+    decoder = Setup(random_model, CONFIG).decoder(prompts, budget=2000)
     waited: list[int] = []
-    copies = desk.recorder._copies
+    copies = decoder.recorder._copies
     monkeypatch.setattr(copies, "array", lambda tensor: tensor.detach().clone())
     monkeypatch.setattr(copies, "ready", lambda: lambda: waited.append(1))
-    desk.recorder.null.of(desk.recorder._targets[0])  # computed once for all, when first asked for
+    decoder.recorder.null.of(
+        decoder.recorder._targets[0]
+    )  # computed once for all, when first asked for
     watched: list[bool] = []
     begin = Recorder.begin
 
@@ -131,6 +133,6 @@ def test_nothing_waits_before_a_row_is_graded(
 
     monkeypatch.setattr(Recorder, "begin", refusing_begin)
     monkeypatch.setattr(loop, "rows_ahead", lambda device: 1)
-    assert len(list(loop.decode(random_model, *desk, iter(prompts)))) == 2
+    assert len(list(decoder.decode(iter(prompts)))) == 2
     assert watched == [True, True]
     assert len(waited) == 2

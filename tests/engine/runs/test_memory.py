@@ -72,7 +72,7 @@ def test_guidance_sends_every_token_through_twice() -> None:
 
 
 def test_the_step_before_is_counted_as_it_is_kept(bundled_model: MaskedDiffusionModel) -> None:
-    config = RunConfig(model="bundled", steps=8, gen_length=8, block_length=8)
+    config = RunConfig.of(model="bundled", steps=8, gen_length=8, block_length=8)
     need = footprint(config, bundled_model)
     ring = LogitRing.if_it_fits(5 * 8, bundled_model.head_weight)
     assert ring is not None and ring.logits.nbytes == need.ring(5)

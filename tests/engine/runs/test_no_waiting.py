@@ -8,7 +8,6 @@ tests/kernels/test_capture.py asks this of a GPU's.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +18,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.loop import decode_step
-from diffengine.engine.decoding.phases import Phases
+from diffengine.engine.decoding.loop import Decoder
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs.device import Desk, set_up
 from diffengine.engine.runs.run import BUNDLED
 from diffengine.kernels import head, transfer
 
@@ -88,17 +86,17 @@ class RefusingCopies(TorchFunctionMode):
 
 
 def config_of(changes: dict[str, Any], record: str, numerics: str) -> RunConfig:
-    base = RunConfig(
+    base = RunConfig.of(
         model="test", steps=6, gen_length=6, block_length=3, record=record, numerics=numerics
     )
-    return dataclasses.replace(base, **changes)
+    return base.changed(**changes)
 
 
-def step_to_the_end(model: MaskedDiffusionModel, desk: Desk, prompts: list[Prompt]) -> int:
+def step_to_the_end(decoder: Decoder, prompts: list[Prompt]) -> int:
     """Steps of a canvas whose rows leave and enter half way; the number of steps."""
-    waiting, steps, phases = iter(prompts), 0, Phases(model.device)
-    while desk.canvas.fill(waiting):
-        decode_step(model, *desk, phases)
+    waiting, steps = iter(prompts), 0
+    while decoder.canvas.fill(waiting):
+        decoder.step()
         steps += 1
     return steps
 
@@ -117,7 +115,7 @@ def test_no_step_needs_a_value_on_the_host(
 ) -> None:
     config = config_of(GRID[name], record, numerics)
     prompts = prompts_of(bundled_model, config.gen_length)[:4]
-    desk = set_up(prompts, bundled_model, config, budget=70)
+    decoder = Setup(bundled_model, config).decoder(prompts, budget=70)
     copies, refusing, real = RefusingCopies(), Refusing(), torch.tensor
     statistics = head.logit_stats
 
@@ -139,7 +137,7 @@ def test_no_step_needs_a_value_on_the_host(
 
     monkeypatch.setattr(transfer, "torch", SimpleNamespace(tensor=pinned))
     with copies, refusing:
-        assert step_to_the_end(bundled_model, desk, prompts) > config.gen_length
+        assert step_to_the_end(decoder, prompts) > config.gen_length
 
 
 @pytest.mark.parametrize("sin", [
@@ -161,17 +159,17 @@ def test_the_host_counts_masked_positions_as_the_device_does(
 ) -> None:
     config = config_of(GRID[name], record, numerics)
     prompts = prompts_of(bundled_model, config.gen_length)
-    desk = set_up(prompts, bundled_model, config, budget=120)
+    decoder = Setup(bundled_model, config).decoder(prompts, budget=120)
     waiting, known = iter(prompts), 0
-    while desk.canvas.fill(waiting):
-        counts = (desk.canvas.generated == desk.canvas.mask_id).sum(1).tolist()
-        for row, count in zip(desk.canvas.rows, counts, strict=True):
+    while decoder.canvas.fill(waiting):
+        counts = (decoder.canvas.generated == decoder.canvas.mask_id).sum(1).tolist()
+        for row, count in zip(decoder.canvas.rows, counts, strict=True):
             assert row.n_masked in (count, None)
             known += row.n_masked is not None and 0 < row.n_masked < config.gen_length
-        at = desk.canvas.masked_at()
+        at = decoder.canvas.masked_at()
         if at is not None:
-            assert torch.equal(at, desk.canvas.masked.nonzero().squeeze(1))
-        decode_step(bundled_model, *desk, Phases(bundled_model.device))
+            assert torch.equal(at, decoder.canvas.masked.nonzero().squeeze(1))
+        decoder.step()
     assert (known > 0) == (numerics == "default")
 
 
@@ -183,14 +181,14 @@ def test_on_cuda_no_step_synchronises(
     name: str, numerics: str, record: str, prompts_of: Any
 ) -> None:
     model = load_model(BUNDLED, device="cuda")
-    config = dataclasses.replace(config_of(GRID[name], record, numerics), dtype="bfloat16")
+    config = config_of(GRID[name], record, numerics).changed(dtype="bfloat16")
     prompts = prompts_of(model, config.gen_length)
     step_to_the_end(
-        model, set_up(prompts, model, config, budget=70), prompts
+        Setup(model, config).decoder(prompts, budget=70), prompts
     )  # compiles and warms up
-    desk = set_up(prompts, model, config, budget=70)
+    decoder = Setup(model, config).decoder(prompts, budget=70)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        assert step_to_the_end(model, desk, prompts) > config.gen_length
+        assert step_to_the_end(decoder, prompts) > config.gen_length
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffengine.engine.decoding import loop
+from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.phases import Phases
 from diffengine.kernels import dispatch
 from diffengine.kernels.transfer import HostCopies, current
@@ -84,10 +84,12 @@ def test_a_step_runs_with_the_models_device_current(driver: Driver) -> None:
             seen.append(driver.current)
             raise SeenError
 
-    parts: Any = [None, None, None, Looking(), None]
+    nothing: Any = None
+    looking: Any = Looking()
     for device in (SECOND, torch.device("cpu")):
         with pytest.raises(SeenError):
-            loop.decode_step(SimpleNamespace(device=device), *parts)  # type: ignore[arg-type]
+            model: Any = SimpleNamespace(device=device)
+            Decoder(model, nothing, nothing, nothing, looking, nothing).step()
     assert (seen, driver.current) == ([1, 0], 0)
     with current(SECOND):
         assert driver.current == 1

@@ -22,7 +22,8 @@ from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs import device as one_device
 from diffengine.engine.runs.cluster.batches import fits_by_memory
 from diffengine.engine.runs.cluster.worker import Job, Report, Worker, one_at_a_time
-from diffengine.engine.runs.device import Device, Execution
+from diffengine.engine.runs.device import Device
+from diffengine.engine.runs.execution import Execution
 from diffengine.engine.runs.memory import Footprint, budget_that_fits
 from diffengine.kernels.geometry import LogitGeometry
 
@@ -75,7 +76,7 @@ def test_a_worker_says_what_room_it_has_and_what_is_left_of_it(
         "run_id": "r",
         "mask_token_id": 1,
     }
-    config = RunConfig(model="bundled", steps=4, gen_length=4, block_length=4, dtype="float32")
+    config = RunConfig.of(model="bundled", steps=4, gen_length=4, block_length=4, dtype="float32")
     (tmp_path / "logs").mkdir()
     execution = Execution(device="cpu", token_budget=300)
     worker = Worker(
@@ -116,7 +117,7 @@ def test_what_follows_from_the_model_is_worked_out_once(
 
     monkeypatch.setattr(LogitGeometry, "__init__", geometry)
     monkeypatch.setattr(one_device.NullBeliefs, "_computed", null)
-    config = RunConfig(model="test", steps=4, gen_length=4, block_length=4)
+    config = RunConfig.of(model="test", steps=4, gen_length=4, block_length=4)
     prompts = prompts_of(bundled_model, 4)[:3]
     device = Device(bundled_model, config, Execution(device="cpu"), lambda _: None)
     shared = [one for prompt in prompts for one in device.decode([prompt])]

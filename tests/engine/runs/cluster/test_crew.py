@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffengine.engine.decoding.canvas import Canvas, Row, Update
+from diffengine.engine.decoding.canvas import Canvas, Row
+from diffengine.engine.decoding.policy import Update
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem, ProblemSet, read_problems
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs import device as one_device
 from diffengine.engine.runs import writer
 from diffengine.engine.runs.cluster import crew as cluster
 from diffengine.engine.runs.cluster.worker import Report, Worker
@@ -83,7 +84,7 @@ class Forgetful(Worker):
     canvases in its log."""
 
     def start(self) -> Report:
-        steps, real_apply, real_set_up = [0], Canvas.apply, one_device.set_up
+        steps, real_apply, real_decoder = [0], Canvas.apply, Setup.decoder
 
         def apply(self: Canvas, update: Update) -> list[Row]:
             steps[0] += 1
@@ -91,11 +92,11 @@ class Forgetful(Worker):
                 raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
             return real_apply(self, update)
 
-        def set_up(*arguments: Any, **more: Any) -> Any:
+        def decoder(*arguments: Any, **more: Any) -> Any:
             logging.getLogger("diffengine").info("canvas of %d tokens", more["budget"])
-            return real_set_up(*arguments, **more)
+            return real_decoder(*arguments, **more)
 
-        Canvas.apply, one_device.set_up = apply, set_up  # type: ignore[method-assign]
+        Canvas.apply, Setup.decoder = apply, decoder  # type: ignore[method-assign]
         return super().start()
 
 

@@ -1,0 +1,134 @@
+"""What a policy is: the contract between the denoising loop and whoever decides what to commit.
+
+A policy is schedule x score x commit rule x stop. One file holds it and its options; a row of
+`engine/policies/`, an entry point or `--policy module:Class` makes it known. Shapes: B rows, G
+generated positions, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+
+from ..options import AT_LEAST_ONE, check_options, option, options_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...kernels.head import Proposal, Sampling
+    from ...kernels.reference import LogitStats
+    from ..models.family import TokenIds
+    from .canvas import Canvas
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """The options that every policy has. A policy's own are a frozen dataclass that inherits from
+    this one; make their fields with `diffengine.engine.options.option`."""
+
+    steps: int = option(
+        128,
+        "Denoising steps.",
+        rule=AT_LEAST_ONE,
+        default_text="the checkpoint's own, else 128",
+        from_checkpoint=True,
+    )
+    gen_length: int = option(
+        128,
+        "Generated tokens.",
+        rule=AT_LEAST_ONE,
+        default_text="the checkpoint's own, else 128",
+        from_checkpoint=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(type(self), vars(self))
+        self.check()
+
+    def check(self) -> None:
+        """Raise ConfigError where options do not go together; each alone is checked already."""
+
+    @property
+    def guidance(self) -> float:
+        """Scale of classifier-free guidance; 0: none, each row goes through the network once."""
+        return 0.0
+
+    @property
+    def published_numerics(self) -> bool:
+        """Whether the dtypes and tie rules of a published code are reproduced, to its faults."""
+        return False
+
+    @classmethod
+    def resolved(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Self:
+        """The options that were given, then those of the checkpoint's generation_config.json that
+        apply, then the defaults. Raises ConfigError."""
+        check_options(cls, given)
+        return cls(**cls.values_of(given, checkpoint))
+
+    @classmethod
+    def values_of(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        """What `resolved` makes the options of. A length given by hand brings its number of steps:
+        one for each token."""
+        own = {
+            name: checkpoint[name]
+            for name, known in options_of(cls).items()
+            if known.from_checkpoint and checkpoint.get(name) is not None
+        }
+        values = own | dict(given)
+        if "gen_length" in given and "steps" not in given:
+            values["steps"] = given["gen_length"]
+        return values
+
+
+class Update(NamedTuple):
+    """What a policy decided: the token proposed at each position [B, G] and which of them to commit
+    [B, G].
+
+    A commit counts only where the position is masked and the token is not the mask token; see
+    `Canvas.allowed`. `counts` says how many positions each row commits, where the host can know
+    it; None where it cannot. `stopped` [B] ends rows before their masks are used up; of a free
+    schedule alone.
+    """
+
+    token: Tensor
+    commit: Tensor
+    counts: list[int] | None = None
+    stopped: Tensor | None = None
+
+
+class Policy(Protocol):
+    """One policy for one run; inherit from it, for what has a default here need not be written.
+
+    `Options` is its own dataclass of options; it is made from one of these, the ids of the model's
+    special tokens, and the number of tokens that may be proposed.
+
+    Fixed schedule: the host knows from the options alone which of the S steps have a forward pass
+    (`performed`), every row makes all of these, and no step asks the device for anything. Free
+    schedule (`free_schedule`): a row leaves after the step that leaves no mask in it or that
+    `Update.stopped` names; S is then the most that it can take. How many masks are left only the
+    device knows, so the host waits for that number once a step, after the step's last kernel: a
+    free schedule pays one synchronisation a step for not running forwards that commit nothing.
+    """
+
+    Options: ClassVar[type[PolicyOptions]]
+    sampling: Sampling
+    """How the head proposes a token for each position."""
+    performed: Sequence[bool]
+    """[S] whether a step has a forward pass. A step that has none is stepped over: its canvas is
+    the next one's, and the noise is counted by step, so nothing downstream moves."""
+    free_schedule: bool = False
+
+    def __init__(self, options: Any, token_ids: TokenIds, *, n_candidates: int) -> None: ...
+
+    def block_of(self, step: int) -> int:
+        """The block, from 0, that a step works on; -1 where it differs from row to row."""
+        return 0
+
+    def step(self, canvas: Canvas, proposal: Proposal, stats: LogitStats) -> Update:
+        """Choose this step's commits.
+
+        `proposal` [B * G] and `stats` [B * G] are of all generated positions, in the canvas's
+        order; in a run that records masked positions alone those of the others are missing.
+        """
+        ...
