@@ -82,7 +82,7 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
 
 
 def _graded(analysis: Analysis) -> str:
-    info = analysis.info
+    info: dict[str, Any] = dict(analysis.info)
     parts = [f"{int(info[key])} {word}" for key, word in GRADED.items() if info.get(key)]
     return ", ".join(parts) or "none"
 
