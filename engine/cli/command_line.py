@@ -41,7 +41,7 @@ INTERRUPTED = 130
 """Exit codes, besides 0 for done; `diffengine run` ends with 3 where single problems failed."""
 
 USER_ERRORS = {
-    "diffengine.engine.config": USAGE,
+    "diffengine.engine.options": USAGE,
     "diffengine.engine.registry": USAGE,
     "diffengine.analysis.errors": USAGE,
     "diffengine.engine.models.family": ERROR,
