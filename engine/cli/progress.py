@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..store.sizes import size_text
 
 if TYPE_CHECKING:
-    from ..runs.estimate import Estimate, Factor
+    from ..runs.estimate import Estimate
+    from ..runs.factors import Factor
     from ..runs.run import Progress
 
 LINE_EVERY_SECONDS = 30.0

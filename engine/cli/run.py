@@ -239,7 +239,7 @@ def _device_of(options: Mapping[str, Any]) -> str | None:
 
 
 def _say_estimate(asked: Asked, *, as_json: bool) -> None:
-    from ..runs.estimate import refuse_short_disk
+    from ..runs.disk_need import refuse_short_disk
     from ..runs.run import estimate_run
     from .progress import estimate_lines
 

@@ -15,7 +15,8 @@ from ..store.format.schema import missing
 from ..store.format.variable import Variable
 
 SEEN_MASKED = "seen_masked"
-"""Not stored: which positions were masked when a step saw them, a byte for each."""
+"""Not stored: which positions were masked when a step saw them."""
+SEEN_MASKED_BYTES = torch.bool.itemsize
 
 _TORCH_TYPES = {
     "int32": torch.int32,

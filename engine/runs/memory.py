@@ -2,7 +2,6 @@
 arithmetic.
 
 One account for two uses: the token budget that free memory allows, and the factors of an estimate.
-Knows shapes alone.
 """
 
 from __future__ import annotations
@@ -12,10 +11,16 @@ from dataclasses import dataclass
 from ...kernels.ring import LIMIT_BYTES
 from ..config import RunConfig
 from ..decoding.loop import ROWS_AHEAD
+from ..decoding.slots import SEEN_MASKED_BYTES
 from ..decoding.trajectory import steps_at_once
 from ..models.loading import MaskedDiffusionModel
+from ..store.format.schema import CELL, variables_in_flight
+from ..store.format.variable import ITEM_BYTES
+from .factors import Factor
 
 SHARE_OF_FREE_MEMORY = 0.8
+ANSWER_TOKENS = 2
+"""Of a gold answer, where nobody has looked at the answers: most are short numbers."""
 CHUNK_ROWS = 1024
 """Rows of logits that the head works on at a time, in about six copies."""
 
@@ -36,12 +41,28 @@ class Footprint:
     guided: bool = False
     mean_hidden: bool = True
     save_logits: str = "topk"
+    answer_tokens: int = ANSWER_TOKENS
 
     @property
     def cell(self) -> int:
-        """Of one step of one position of a row: its hidden state, top-k logits, and twelve
-        numbers."""
-        return self.width * self.item + self.kept * (4 + self.logit_item) + 4 * 12
+        """Of one step of one position of a row: what the recorder's slots hold of it."""
+        sizes = {
+            "step": 1,
+            "position": 1,
+            "answer_token": self.answer_tokens,
+            "k": self.kept,
+            "feature": self.width,
+        }
+        items = ITEM_BYTES | {"model": self.item, "logits": self.logit_item}
+        numbers = SEEN_MASKED_BYTES
+        others = 0
+        for row in variables_in_flight(self):
+            size = items[row.dtype] * row.size(sizes)
+            if row.dims == CELL:
+                numbers += size
+            else:
+                others += size
+        return _whole_words(numbers) + others
 
     @property
     def row(self) -> int:
@@ -101,6 +122,10 @@ class Footprint:
         return need if need <= LIMIT_BYTES else 0
 
 
+def _whole_words(size: int) -> int:
+    return -(-size // 4) * 4
+
+
 def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
     """The footprint of decoding with `model` as `config` says."""
     vocabulary, width = model.head_weight.shape
@@ -132,3 +157,54 @@ def budget_that_fits(free: float, need: Footprint, *, shortest: int) -> int:
     with_ring = int(room / (per_token + need.ring_row / shortest))
     ring_fits = with_ring // shortest * need.ring_row <= LIMIT_BYTES
     return max(shortest, with_ring if ring_fits else int(room / per_token))
+
+
+def memory_need(
+    config: RunConfig, model: MaskedDiffusionModel, *, capacity: int, tokens: int
+) -> list[Factor]:
+    """Bytes on the device for `capacity` rows and `tokens` packed tokens in flight."""
+    need = footprint(config, model)
+    rows = capacity * config.gen_length
+    return [
+        _weights(model),
+        Factor(
+            "trajectories",
+            capacity * need.row,
+            f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x "
+            f"{need.cell} bytes",
+        ),
+        Factor(
+            "activations",
+            tokens * need.token,
+            f"{tokens} packed tokens x {need.token} bytes",
+        ),
+        Factor(
+            "logits",
+            need.chunk(rows),
+            f"{min(CHUNK_ROWS, rows)} rows x {need.vocabulary} vocabulary, six working copies",
+        ),
+        _step_before(need, capacity),
+        Factor(
+            "a problem that leaves",
+            need.finish,
+            "its Gram matrices, working copies and columns on their way out",
+        ),
+        Factor(
+            "sum of hidden states",
+            need.hidden_sum,
+            f"{need.steps} steps x {need.gen_length} positions x {need.width} features x 4 bytes",
+        ),
+    ]
+
+
+def _weights(model: MaskedDiffusionModel) -> Factor:
+    item = model.dtype.itemsize
+    size = sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+    return Factor("weights", size, f"{size / item / 1e6:.1f} million parameters x {item} bytes")
+
+
+def _step_before(need: Footprint, capacity: int) -> Factor:
+    rows = capacity * need.gen_length
+    size = need.ring(capacity)
+    how = f"{rows} positions x {need.vocabulary} vocabulary x {need.logit_item} bytes"
+    return Factor("step before", size, how if size else f"{how}: too many to be kept")

@@ -32,7 +32,8 @@ from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
 from .cluster.worker import Job
 from .device import Device
-from .estimate import Estimate, estimate, refuse_if_too_large
+from .disk_need import refuse_if_too_large
+from .estimate import Estimate, estimate
 from .execution import Execution, token_budget
 from .memory import footprint
 from .plan import Plan, Request, Source, default_model, default_out, plan_run, prompts_of

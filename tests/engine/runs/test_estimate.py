@@ -14,7 +14,7 @@ import torch
 from diffengine.engine.config import ConfigError, RunConfig
 from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.runs import estimate, plan
+from diffengine.engine.runs import disk_need, estimate, plan
 from diffengine.engine.runs.run import Execution, estimate_run, run
 
 SHAPES: list[dict[str, Any]] = [
@@ -62,14 +62,15 @@ def test_a_night_of_llada_does_not_drown_in_sums_of_hidden_states() -> None:
         (0.0, 0.5),
         (28_800.0, 0.5),
     ):  # as fast as can be; one problem a second for eight hours
-        need = estimate.disk_need(
-            config, Shape(), n_problems=28_800, limits=Execution().limits, seconds=seconds
-        )  # type: ignore[arg-type]
+        workload = disk_need.Workload(28_800, Execution().limits, seconds=seconds)
+        need = disk_need.disk_need(config, Shape(), workload)  # type: ignore[arg-type]
         parts = {f.name: f.amount for f in need}
         assert 0 < parts["hidden_sum"] < share * sum(parts.values())
-    slow = estimate.disk_need(
-        config, Shape(), n_problems=480, limits=Execution().limits, seconds=28_800.0
-    )  # type: ignore[arg-type]
+    slow = disk_need.disk_need(
+        config,
+        Shape(),  # type: ignore[arg-type]
+        disk_need.Workload(480, Execution().limits, seconds=28_800.0),
+    )
     sums = next(f for f in slow if f.name == "hidden_sum")
     assert "x 3 files" in sums.how  # of 480 shards, one each minute
 
@@ -94,7 +95,7 @@ def test_a_run_goes_on_where_only_what_is_left_fits(
     short = {"steps": 8, "gen_length": 8, "block_length": 4}
     run("samples", out=tmp_path / "r", model=bundled_model, **short)
     monkeypatch.setattr(
-        estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 200_000})
+        disk_need.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 200_000})
     )
     assert run("samples", out=tmp_path / "r", model=bundled_model, **short).resumed == 10
     with pytest.raises(ConfigError, match=r"needs \S+ [kMG]B of disk, but 200 kB are free"):
@@ -133,7 +134,7 @@ def test_the_command_names_every_factor(
             assert word in said.output
     said = CliRunner().invoke(group, ["estimate", *arguments, "--json"])
     assert {"disk", "device_memory", "seconds", "disk_bytes"} <= set(json.loads(said.output))
-    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(disk_need.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     for command in (
         ["estimate"],
         ["run", "--dry-run"],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from diffengine.engine.config import RunConfig
+from diffengine.engine.decoding.slots import Slots
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runs.memory import Footprint, budget_that_fits, footprint
+from diffengine.engine.store.format.schema import variables_in_flight
 from diffengine.kernels.ring import LIMIT_BYTES, LogitRing
 
 LLADA = Footprint(
@@ -40,6 +42,35 @@ def test_the_budget_follows_from_free_memory() -> None:
     per_token = (128 * 128 * 8336 + 128 * 126464 * 2) / 200 + 139264
     assert budget_that_fits(20e9, LLADA, shortest=200) == int((0.8 * 20e9 - BESIDE) / per_token)
     assert budget_that_fits(0, LLADA, shortest=200) == 200  # one row is always tried
+
+
+def test_a_cell_is_what_the_recorder_allocates(bundled_model: MaskedDiffusionModel) -> None:
+    for save_logits in ("none", "topk", "hidden"):
+        config = RunConfig(
+            model="bundled", steps=8, gen_length=8, block_length=8, save_logits=save_logits
+        )
+        need = footprint(config, bundled_model)
+        sizes = {
+            "step": 8,
+            "position": 8,
+            "answer_token": need.answer_tokens,
+            "k": need.kept,
+            "feature": need.width,
+        }
+        dtypes = {
+            "model": bundled_model.dtype,
+            "logits": bundled_model.logits_dtype(config.logits_dtype),
+        }
+        slots = Slots(
+            variables_in_flight(config),
+            capacity=3,
+            sizes=sizes,
+            dtypes=dtypes,
+            device=bundled_model.device,
+        )
+        held = sum(tensor.nbytes for tensor in slots.tensors.values())
+        cells = 3 * 8 * 8
+        assert held <= need.cell * cells < held + 4 * cells  # whole words
 
 
 def test_where_the_step_before_is_not_kept_its_room_goes_to_rows() -> None:

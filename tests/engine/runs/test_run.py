@@ -14,7 +14,7 @@ import torch
 from diffengine.engine.config import ConfigError
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem, ProblemSet, read_problems
-from diffengine.engine.runs import estimate
+from diffengine.engine.runs import disk_need
 from diffengine.engine.runs.run import Execution, Progress, run
 from diffengine.engine.store import RunLocked, StorageError, open_run, verify_run
 from diffengine.engine.store.lock import RunLock
@@ -184,13 +184,13 @@ def test_what_is_kept_of_the_logits(
 def test_logits_that_cannot_fit_are_refused_with_the_arithmetic(
     bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(disk_need.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(
         ConfigError, match=r"8 steps x 8 positions x 128 features x 4 bytes = .* x 10 problems"
     ):
         run("samples", out=tmp_path / "new", model=bundled_model, save_logits="hidden", **SHORT)
     assert not (tmp_path / "new").exists()
-    monkeypatch.setattr(estimate, "LARGEST_PROBLEM", 1000)
+    monkeypatch.setattr(disk_need, "LARGEST_PROBLEM", 1000)
     with pytest.raises(ConfigError, match="--save-logits full: .*--save-logits hidden"):
         run("samples", out=tmp_path / "new", model=bundled_model, save_logits="full", **SHORT)
 
