@@ -17,11 +17,11 @@ import numpy as np
 from ..engine.store.errors import DamagedRun
 from ..engine.store.format.seal import append_seal, seal_fault
 from ..engine.store.read.run import read_info
+from ..engine.store.write.results import publish
 from .display import analysis_repr
 from .errors import SettingError
 from .info import Info
 from .provenance import staleness_beside
-from .publish import publish
 from .quantity import Quantity as Quantity
 from .results_hdf5 import ANALYSIS_SCHEMA_VERSION as ANALYSIS_SCHEMA_VERSION
 from .results_hdf5 import Parts, hdf5_image, read_parts, read_records

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ...engine.store.write.results import publish
 from ..findings.emergence import emergence_values
-from ..publish import publish
 from ..registry import EXIT_RULES
 from ..results import Analysis
 from .paired import Paired, paired_means, paired_shares

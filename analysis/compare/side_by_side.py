@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..publish import publish
+from ...engine.store.write.results import publish
 from ..registry import EXIT_RULES
 from ..results import Analysis
 from ..shares import percent

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.store.write.results import publish
 from ..findings.accuracy import CORRECT
-from ..publish import publish
 from ..results import Analysis, Quantity, Spike
 
 NOT_ASKED = "not computed: not asked for"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..publish import publish
+from ...engine.store.write.results import publish
 from ..results import Analysis
 from .figure import CAVEAT_PITCH, caveats, png, write, write_caveats
 from .layout import lay_out

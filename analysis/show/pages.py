@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...engine.store.disk import make_directory
-from ..publish import publish
+from ...engine.store.write.results import publish
 from ..registry import confidence_methods
 from ..results import Analysis
 from .figure import LEFT, new_figure, png, write_caveats

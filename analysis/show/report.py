@@ -24,12 +24,12 @@ import numpy as np
 
 from ...engine.store.drawing import coverage
 from ...engine.store.read.tokens import run_tokens
+from ...engine.store.write.results import publish
 from ..findings.about_run import whole_interval
 from ..findings.accuracy import CORRECT, count
 from ..metrics.block import digit_ids, read_block
 from ..metrics.confidence import answer_slot
 from ..provenance import staleness
-from ..publish import publish
 from ..results import Analysis
 from ..shares import wilson
 from .report_curves import charts, rounded

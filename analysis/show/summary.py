@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...engine.store.write.results import publish
 from ..limits import MIN_CLASS
-from ..publish import publish
 from ..results import Analysis, Quantity, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
 from .summary_dataset import dataset_lines, mark_of

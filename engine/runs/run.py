@@ -26,7 +26,7 @@ from ..problems.read import Problem
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
-from ..store.disk import make_directory, replace_file, write_file
+from ..store.disk import make_directory, replace_content
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
@@ -314,4 +314,4 @@ def _write_failed(out: Path, failed: dict[str, str]) -> None:
         lines = "".join(
             json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in failed.items()
         )
-        replace_file(path, lambda temporary: write_file(temporary, lines.encode()))
+        replace_content(path, lines.encode())

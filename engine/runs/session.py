@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..store.disk import temporary_beside
+from ..store.disk import replace_file
 from ..store.format.stamp import stamped
 from ..store.process import parse_process, this_process
 from ..store.read.records import PROGRESS, SESSIONS, is_of_run, parse_record, read_record, read_text
@@ -165,13 +165,13 @@ class _LogFile(logging.FileHandler):
 
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = temporary_beside(path)
-    try:
-        temporary.write_text(json.dumps(stamped(content)), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    text = json.dumps(stamped(content))
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    with contextlib.suppress(OSError):
+        replace_file(path, write, flush_directory=False)
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

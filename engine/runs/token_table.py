@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..store import DamagedRun, open_run
-from ..store.disk import replace_file, write_file
+from ..store.disk import replace_content
 from ..store.format.schema import VARIABLES
 from ..store.read.tokens import TOKENS, is_lost, read_tokens, tokens_content
 
@@ -74,7 +73,7 @@ def settle_tokens(out: Path, text: Callable[[int], str], *, run_id: str) -> None
 
 
 def _write(path: Path, texts: Mapping[str, str], run_id: str) -> None:
-    replace_file(path, partial(write_file, data=tokens_content(texts, run_id=run_id)))
+    replace_content(path, tokens_content(texts, run_id=run_id))
 
 
 def _ids_in_shards(out: Path) -> Iterable[int]:

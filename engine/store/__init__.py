@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         completed_ids,
         resume_run,
         set_aside_repeats,
-        sweep_temporaries,
     )
     from .check.verify import Finding, VerifyReport, verify_run
     from .drawing import Coverage, coverage
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .lock import RunLock
     from .read.lazy import LazyArray
     from .read.run import Run, open_run
+    from .temporaries import sweep_temporaries
     from .write.manifest import ShardEntry
     from .write.shard import write_shard
 
@@ -42,7 +42,7 @@ _HOME = {
     "completed_ids": "check.resume",
     "resume_run": "check.resume",
     "set_aside_repeats": "check.resume",
-    "sweep_temporaries": "check.resume",
+    "sweep_temporaries": "temporaries",
     "Run": "read.run",
     "open_run": "read.run",
     "write_shard": "write.shard",

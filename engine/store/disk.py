@@ -1,7 +1,7 @@
 """Bytes onto a disk so that they are there after a power cut, and errors that say how much room was
 missing.
 
-Plain system calls on whole files; knows nothing of shards.
+Every file of a run comes to be in one of two ways: `replace_file`, or written once, as a shard is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import StorageError
-from .process import this_process
+from .temporaries import temporary_beside
 
 _NO_ROOM = {
     errno.ENOSPC: "the disk is full",
@@ -61,16 +61,18 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
     os.close(descriptor)  # network file systems report a full disk here
 
 
-def temporary_beside(path: Path) -> Path:
-    """A hidden name in the same directory that says which process writes there, so that others know
-    when it is dead."""
-    return path.with_name(f".{path.name}.{this_process()}.tmp")
+def replace_content(path: Path, data: bytes | memoryview) -> None:
+    """Put a file with `data` in its place whole or not at all, as `replace_file` does."""
+    replace_file(path, lambda temporary: write_file(temporary, data))
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(
+    path: Path, write: Callable[[Path], object], *, flush_directory: bool = True
+) -> None:
     """Put a file in its place whole or not at all: `write(temporary)`, rename, flush the directory.
 
-    Raises StorageError; what was at `path` before is then still there, and no temporary file.
+    `flush_directory` False leaves out the last, for a file that is soon replaced again. Raises
+    StorageError; what was at `path` before is then still there, and no temporary file.
     """
     temporary = temporary_beside(path)
     try:
@@ -84,7 +86,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    fsync_directory(path.parent)
+    if flush_directory:
+        fsync_directory(path.parent)
 
 
 def make_directory(path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import DamagedRun
-from ..format.results_sums import RESULTS, read_sums, results_faults
 from ..format.stamp import STAMP
 from ..read.records import record_faults
 from ..read.run import PROBLEMS_DIGESTS
 from ..read.tokens import run_tokens
+from ..write.results import RESULTS, read_sums, results_faults
 
 Found = tuple[str, str, Literal["error", "warning", "note"]]
 

@@ -10,10 +10,10 @@ import h5py
 
 from ..errors import DamagedRun
 from ..format.header import shard_paths
+from ..temporaries import sweep_temporaries
 from ..write.hidden_sums import last_of_groups, shards_in_sums, sweep_sums
 from ..write.manifest import read_manifests
 from ..write.shard import shards_dir
-from ..write.temporaries import sweep_temporaries
 from .audit import Audit, audit_files, content_fault
 from .child import checked_shards
 from .repair import adopt, quarantine, superfluous
@@ -25,7 +25,6 @@ __all__ = [
     "resume_run",
     "set_aside_repeats",
     "settle_worker",
-    "sweep_temporaries",
 ]
 
 

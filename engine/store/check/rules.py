@@ -1,8 +1,7 @@
 """Whether the values of one shard can be true: rules that hold for every trajectory, whatever the
 model.
 
-Each rule gets the shard's arrays and the run's facts and names what it finds wrong. Knows nothing
-of files.
+Each rule gets the shard's arrays and the conditions of the run, and names what it finds wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from ..format.schema import VARIABLES
 
 
-class Facts(NamedTuple):
+class Conditions(NamedTuple):
     """What the rules need to know of the run. `mask_id` is None where the model has none recorded.
 
     Ids from `n_candidates` on are padding rows of the head, which are never predicted.
@@ -30,15 +29,15 @@ class Facts(NamedTuple):
 
 
 Arrays = Mapping[str, np.ndarray]
-Rule = Callable[[Arrays, Facts], list[str]]
+Rule = Callable[[Arrays, Conditions], list[str]]
 
 
-def facts_of(info: Mapping[str, Any], *, bfloat16: bool) -> Facts:
-    """The facts from run.json; what it does not say makes rules weaker, never wrong."""
+def conditions_of(info: Mapping[str, Any], *, bfloat16: bool) -> Conditions:
+    """The conditions from run.json; what it does not say makes rules weaker, never wrong."""
     config = info.get("config") or {}
     model = info.get("model") or {}
     mask = model.get("mask_token_id")
-    return Facts(
+    return Conditions(
         mask_id=None if mask is None else int(mask),
         reference_numerics=config.get("numerics") == "reference",
         masked_only=config.get("record") == "masked",
@@ -48,9 +47,9 @@ def facts_of(info: Mapping[str, Any], *, bfloat16: bool) -> Facts:
     )
 
 
-def value_faults(arrays: Arrays, facts: Facts) -> list[str]:
+def value_faults(arrays: Arrays, run: Conditions) -> list[str]:
     """Everything that the rules find wrong in a shard's arrays; empty if nothing."""
-    return [fault for rule in RULES for fault in rule(arrays, facts)]
+    return [fault for rule in RULES for fault in rule(arrays, run)]
 
 
 def _canvas_before(token: np.ndarray, mask_id: int) -> np.ndarray:
@@ -59,39 +58,36 @@ def _canvas_before(token: np.ndarray, mask_id: int) -> np.ndarray:
     return before
 
 
-def _canvas_only_fills(arrays: Arrays, facts: Facts) -> list[str]:
-    if facts.mask_id is None:
+def _canvas_only_fills(arrays: Arrays, run: Conditions) -> list[str]:
+    if run.mask_id is None:
         return []
     token = arrays["token"]
-    before = _canvas_before(token, facts.mask_id)
-    faults = _where(
-        "token changes after it was committed", (before != facts.mask_id) & (token != before)
-    )
-    if not facts.reference_numerics:
-        faults += _where("token is still masked after the last step", token[:, -1] == facts.mask_id)
+    before = _canvas_before(token, run.mask_id)
+    changed = (before != run.mask_id) & (token != before)
+    faults = _where("token changes after it was committed", changed)
+    if not run.reference_numerics:
+        faults += _where("token is still masked after the last step", token[:, -1] == run.mask_id)
     return faults
 
 
-def _commits_match(arrays: Arrays, facts: Facts) -> list[str]:
-    if facts.mask_id is None or facts.reference_numerics:
+def _commits_match(arrays: Arrays, run: Conditions) -> list[str]:
+    if run.mask_id is None or run.reference_numerics:
         return []  # the reference may commit the mask token itself
     token = arrays["token"]
-    changed = token != _canvas_before(token, facts.mask_id)
-    return _where(
-        "committed disagrees with the change of token", (arrays["committed"] != 0) != changed
-    )
+    changed = token != _canvas_before(token, run.mask_id)
+    committed = arrays["committed"] != 0
+    return _where("committed disagrees with the change of token", committed != changed)
 
 
-def _mask_counts(arrays: Arrays, facts: Facts) -> list[str]:
-    if facts.mask_id is None:
+def _mask_counts(arrays: Arrays, run: Conditions) -> list[str]:
+    if run.mask_id is None:
         return []
-    count = (_canvas_before(arrays["token"], facts.mask_id) == facts.mask_id).sum(-1)
-    return _where(
-        "n_masked disagrees with token", (arrays["performed"] != 0) & (arrays["n_masked"] != count)
-    )
+    masked = _canvas_before(arrays["token"], run.mask_id) == run.mask_id
+    wrong = (arrays["performed"] != 0) & (arrays["n_masked"] != masked.sum(-1))
+    return _where("n_masked disagrees with token", wrong)
 
 
-def _bounds(arrays: Arrays, facts: Facts) -> list[str]:
+def _bounds(arrays: Arrays, run: Conditions) -> list[str]:
     faults = []
     for name, values in arrays.items():
         bounds = VARIABLES[name].bounds
@@ -103,7 +99,7 @@ def _bounds(arrays: Arrays, facts: Facts) -> list[str]:
     return faults
 
 
-def _flags_have_a_meaning(arrays: Arrays, facts: Facts) -> list[str]:
+def _flags_have_a_meaning(arrays: Arrays, run: Conditions) -> list[str]:
     faults = []
     for name, values in arrays.items():
         row = VARIABLES[name]
@@ -114,14 +110,14 @@ def _flags_have_a_meaning(arrays: Arrays, facts: Facts) -> list[str]:
     return faults
 
 
-def _recorded_where_promised(arrays: Arrays, facts: Facts) -> list[str]:
+def _recorded_where_promised(arrays: Arrays, run: Conditions) -> list[str]:
     """Statistics are NaN only in steps that ran no forward, or at committed positions of a `record
     masked` run."""
     expected = np.broadcast_to((arrays["performed"] != 0)[..., None], arrays["token"].shape)
-    if facts.masked_only:
-        if facts.mask_id is None:
+    if run.masked_only:
+        if run.mask_id is None:
             return []
-        expected = expected & (_canvas_before(arrays["token"], facts.mask_id) == facts.mask_id)
+        expected = expected & (_canvas_before(arrays["token"], run.mask_id) == run.mask_id)
     faults = []
     for name, values in arrays.items():
         if VARIABLES[name].promised:
@@ -130,35 +126,32 @@ def _recorded_where_promised(arrays: Arrays, facts: Facts) -> list[str]:
     return faults
 
 
-def _top_is_prediction(arrays: Arrays, facts: Facts) -> list[str]:
+def _top_is_prediction(arrays: Arrays, run: Conditions) -> list[str]:
     """The first of the top k is the prediction, unless it may not be predicted or is tied with
     it."""
-    if "topk_id" not in arrays or facts.eos_banned:
+    if "topk_id" not in arrays or run.eos_banned:
         return []
     top = arrays["topk_id"]
     logit = arrays["topk_logit"]
     prediction = arrays["prediction"]
     recorded = ~np.isnan(arrays["logprob"]) & (top[..., 0] >= 0) & (prediction >= 0)
-    predictable = (top[..., 0] != facts.mask_id) & (top[..., 0] < facts.n_candidates)
+    predictable = (top[..., 0] != run.mask_id) & (top[..., 0] < run.n_candidates)
     differs = recorded & predictable & (top[..., 0] != prediction)
     tied = ((top == prediction[..., None]) & (logit == logit[..., :1])).any(-1)
-    return _where(
-        "prediction is not the first of topk_id",
-        differs & ~tied & (logit[..., 0] != logit[..., -1]),
-    )
+    all_alike = logit[..., 0] == logit[..., -1]
+    return _where("prediction is not the first of topk_id", differs & ~tied & ~all_alike)
 
 
-def _logit_of_prediction(arrays: Arrays, facts: Facts) -> list[str]:
+def _logit_of_prediction(arrays: Arrays, run: Conditions) -> list[str]:
     """logsumexp + logprob is the logit of the prediction, to the rounding of the stored logit."""
     if "topk_id" not in arrays:
         return []
     logit = arrays["topk_logit"][..., 0]
     own = np.asarray(arrays["logsumexp"] + arrays["logprob"])
-    slack = 1e-3 + np.abs(logit) * (2.0**-8 if facts.bfloat16 else 1e-5)
+    slack = 1e-3 + np.abs(logit) * (2.0**-8 if run.bfloat16 else 1e-5)
     same = (arrays["topk_id"][..., 0] == arrays["prediction"]) & np.isfinite(logit)
-    return _where(
-        "logsumexp + logprob is not the largest logit", same & (np.abs(own - logit) > slack)
-    )
+    wrong = same & (np.abs(own - logit) > slack)
+    return _where("logsumexp + logprob is not the largest logit", wrong)
 
 
 def _where(what: str, wrong: np.ndarray) -> list[str]:

@@ -1,7 +1,7 @@
 """The part of a shard's verification that opens it with HDF5: structure, every chunk's checksum,
 the truth of values.
 
-Runs in a process of its own (see `guard`), because a damaged HDF5 file may hang or crash whoever
+Runs in a process of its own (see `child`), because a damaged HDF5 file may hang or crash whoever
 opens it.
 """
 
@@ -21,7 +21,7 @@ from ..format.elements import read_block
 from ..format.header import Header, read_header, structure_faults
 from ..format.output_head import HEAD, head_fault
 from ..format.schema import VARIABLES
-from .rules import Facts, facts_of, value_faults
+from .rules import Conditions, conditions_of, value_faults
 from .sums import sum_faults, sum_file_faults
 
 _BLOCK_BYTES = 256 << 20
@@ -42,8 +42,8 @@ class ShardCheck(NamedTuple):
 
 
 def check_shard(path: Path, info: Mapping[str, Any]) -> ShardCheck:
-    """Open one shard, read all of it, and judge its values by the facts in run.json (`info`). Also
-    takes head.h5 and the files in sums/."""
+    """Open one shard, read all of it, and judge its values by what run.json (`info`) says of the
+    run. Also takes head.h5 and the files in sums/."""
     try:
         if path.name == HEAD:
             fault = head_fault(path, run_id=str(info.get("run_id", "")))
@@ -76,14 +76,14 @@ def _content_faults(file: h5py.File, header: Header, info: Mapping[str, Any]) ->
     faults = [*structure_faults(file, header), *_scale_faults(file, header)]
     if faults:
         return faults
-    facts = facts_of(info, bfloat16=header.stored.get("topk_logit") == "bfloat16")
+    conditions = conditions_of(info, bfloat16=header.stored.get("topk_logit") == "bfloat16")
     for name in header.stored:
         if VARIABLES[name].is_vector:
             _read_through(file[name])
-    return faults + _judge(file, header, facts) + sum_faults(file, header.stored)
+    return faults + _judge(file, header, conditions) + sum_faults(file, header.stored)
 
 
-def _judge(file: h5py.File, header: Header, facts: Facts) -> list[str]:
+def _judge(file: h5py.File, header: Header, conditions: Conditions) -> list[str]:
     """The rules over blocks of problems, so that a large shard needs little memory."""
     names = [
         name
@@ -97,7 +97,7 @@ def _judge(file: h5py.File, header: Header, facts: Facts) -> list[str]:
     for start in range(0, n_problems, at_once):
         count = min(at_once, n_problems - start)
         arrays = {name: _rows(file[name], start, count) for name in names}
-        faults += value_faults(arrays, facts)
+        faults += value_faults(arrays, conditions)
     return faults
 
 

@@ -16,6 +16,7 @@ from ..format.header import shard_paths
 from ..format.output_head import HEAD
 from ..lock import RunLock
 from ..read.run import read_info, stored_problems
+from ..temporaries import is_stale, sweep_temporaries, temporaries
 from ..write.hidden_sums import (
     last_of_groups,
     quarantine_sums,
@@ -24,7 +25,6 @@ from ..write.hidden_sums import (
     sweep_sums,
 )
 from ..write.manifest import Manifests, read_manifests
-from ..write.temporaries import is_stale, sweep_temporaries, temporaries
 from .audit import Audit, audit_files
 from .beside import beside_shards
 from .child import checked_shards

@@ -1,11 +1,12 @@
 """Checking columns against the schema before anything is written: one error that names every fault.
 
 Columns are a dict from variable name to an array with a leading problem dimension (per-shard ones
-without it) or a list of strings. Knows nothing of HDF5.
+without it) or a list of strings.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -46,16 +47,14 @@ def dims_of(name: str) -> tuple[str, ...]:
 def check_columns(columns: Mapping[str, Column]) -> CheckedColumns:
     """The columns as arrays, or ColumnsError listing unknown and missing variables, wrong dtypes
     and wrong sizes."""
-    faults = [f"unknown variable {name!r}" for name in columns if name not in VARIABLES]
-    faults += [
-        f"missing variable {name!r}"
-        for name, row in VARIABLES.items()
-        if not row.optional and name not in columns
-    ]
+    faults = _name_faults(columns)
     arrays = {
-        name: _as_array(columns[name], VARIABLES[name]) for name in columns if name in VARIABLES
+        name: _as_array(column, VARIABLES[name])
+        for name, column in columns.items()
+        if name in VARIABLES
     }
-    faults += [fault for name, array in arrays.items() if (fault := _dtype_fault(name, array))]
+    for name, array in arrays.items():
+        faults += _dtype_faults(name, array)
     faults += _mixed_model_dtypes(arrays)
     sizes, wrong = _sizes(arrays)
     faults += wrong
@@ -63,6 +62,12 @@ def check_columns(columns: Mapping[str, Column]) -> CheckedColumns:
     if faults:
         raise ColumnsError(f"the columns of a shard do not fit the schema: {'; '.join(faults)}")
     return CheckedColumns(_without_empty_answers(arrays, sizes), sizes)
+
+
+def _name_faults(columns: Mapping[str, Column]) -> list[str]:
+    unknown = [f"unknown variable {name!r}" for name in columns if name not in VARIABLES]
+    required = [name for name, row in VARIABLES.items() if not row.optional]
+    return unknown + [f"missing variable {name!r}" for name in required if name not in columns]
 
 
 def _as_array(column: Column, row: Variable) -> np.ndarray:
@@ -73,34 +78,30 @@ def _as_array(column: Column, row: Variable) -> np.ndarray:
     return texts
 
 
-def _dtype_fault(name: str, array: np.ndarray) -> str | None:
+def _dtype_faults(name: str, array: np.ndarray) -> list[str]:
     row = VARIABLES[name]
     if row.dtype == "str":
-        wrong = next(
-            (type(text).__name__ for text in array.ravel() if not isinstance(text, str)), None
-        )
-        return f"{name}: expected strings, got {wrong}" if wrong else None
+        strange = [type(text).__name__ for text in array.ravel() if not isinstance(text, str)]
+        return [f"{name}: expected strings, got {strange[0]}"] if strange else []
     allowed = _ALLOWED.get(row.dtype, (row.dtype,))
     if array.dtype.name in allowed:
-        return None
-    return f"{name}: dtype {array.dtype.name}, expected {' or '.join(allowed)}"
+        return []
+    return [f"{name}: dtype {array.dtype.name}, expected {' or '.join(allowed)}"]
 
 
 def _mixed_model_dtypes(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    found = {
-        name: array.dtype.name for name, array in arrays.items() if VARIABLES[name].dtype == "model"
-    }
-    if len(set(found.values())) <= 1:
+    of_model = [name for name in arrays if VARIABLES[name].dtype == "model"]
+    dtypes = {name: arrays[name].dtype.name for name in of_model}
+    if len(set(dtypes.values())) <= 1:
         return []
-    return [
-        "variables in the model's dtype differ: "
-        f"{', '.join(f'{name} {dtype}' for name, dtype in found.items())}"
-    ]
+    listed = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+    return [f"variables in the model's dtype differ: {listed}"]
 
 
 def _sizes(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int], list[str]]:
+    """The length of each dimension, by the first variable that has it; and who disagrees."""
     sizes: dict[str, int] = {}
-    said_by: dict[str, str] = {}
+    first_with: dict[str, str] = {}
     faults = []
     for name, array in arrays.items():
         dims = dims_of(name)
@@ -110,28 +111,26 @@ def _sizes(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int], list[str]]
             )
             continue
         for dim, length in zip(dims, array.shape, strict=True):
-            first = said_by.setdefault(dim, name)
-            if sizes.setdefault(dim, length) != length:
-                faults.append(f"{name}: {dim} is {length}, but {sizes[dim]} in {first}")
+            first_with.setdefault(dim, name)
+            size = sizes.setdefault(dim, length)
+            if size != length:
+                faults.append(f"{name}: {dim} is {length}, but {size} in {first_with[dim]}")
     if "other_step" in sizes and sizes["other_step"] != sizes.get("step"):
         faults.append(f"other_step is {sizes['other_step']}, but step is {sizes.get('step')}")
     return sizes, faults
 
 
 def _content_faults(arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> list[str]:
-    faults = [
-        f"dimension {dim} is empty"
-        for dim, length in sizes.items()
-        if length == 0 and dim != "answer_token"
-    ]
+    empty = [dim for dim, length in sizes.items() if length == 0 and dim != "answer_token"]
+    faults = [f"dimension {dim} is empty" for dim in empty]
+
     ids = [name for name in arrays.get("problem_id", np.empty(0)).ravel() if isinstance(name, str)]
-    repeated = sorted({name for name in ids if ids.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
     faults += [f"problem_id {name!r} occurs more than once" for name in repeated]
-    return faults + [
-        f"problem_id {name!r} holds a NUL or half a surrogate pair"
-        for name in ids
-        if name != storable(name)
-    ]
+    for name in ids:
+        if name != storable(name):
+            faults.append(f"problem_id {name!r} holds a NUL or half a surrogate pair")
+    return faults
 
 
 def _without_empty_answers(
@@ -149,15 +148,13 @@ def _without_empty_answers(
 
 
 def _one_padded(array: np.ndarray, name: str) -> np.ndarray:
-    shape = tuple(
-        1 if dim == "answer_token" else length
-        for dim, length in zip(dims_of(name), array.shape, strict=True)
-    )
+    """The array with one missing answer token in the place of none."""
+    shape = list(array.shape)
+    shape[dims_of(name).index("answer_token")] = 1
     return np.full(shape, missing(array.dtype), array.dtype)
 
 
 def storable(text: str) -> str:
     """The text as HDF5 can hold it: NUL becomes U+2400, half a surrogate pair becomes U+FFFD."""
-    return (
-        text.replace("\0", PAD_TEXT).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+    without_nul = text.replace("\0", PAD_TEXT)
+    return without_nul.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,8 +1,7 @@
 """What one shard says about itself without its numbers being read: attributes, sizes, variables,
 problem ids.
 
-Also the list of a run's shards checked against its manifests. Knows nothing of rows of a run or of
-values.
+Also the list of a run's shards checked against its manifests.
 """
 
 from __future__ import annotations
@@ -25,6 +24,9 @@ from .variable import BASE_VERSION
 
 MOVED = ("hidden_sum",)
 """Variables that later versions keep in files of their own, see `hidden_sums`."""
+
+VARYING = ("problem", "answer_token")
+"""Dimensions in which the shards of a run may differ."""
 
 VERIFY = "run `diffengine verify --repair` on the run, then the same `diffengine run` command again"
 
@@ -69,29 +71,39 @@ def _header(path: Path, file: h5py.File) -> Header:
     """From names, scales and one variable of each dtype that varies: opening all forty would take
     far longer."""
     _check_root(path, file)
-    names = set(file)
-    missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
-    if missing:
-        raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
-    kinds = {"model": stored_type(file["state_masked"])}
-    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
-    stored = {
-        name: kinds.get(row.dtype, row.dtype) for name, row in VARIABLES.items() if name in names
-    }
-    sizes = {
-        dim: len(file[dim])
-        for dim in dict.fromkeys(dim for name in stored for dim in dims_of(name))
-    }
+    stored = _stored_types(path, file)
+    sizes: dict[str, int] = {}
+    for name in stored:
+        for dim in dims_of(name):
+            if dim not in sizes:
+                sizes[dim] = len(file[dim])
     ids = tuple(file["problem_id"].asstr()[...])
     if not len(ids) == sizes["problem"] == int(file.attrs["n_problems"]):
         raise DamagedRun(
             f"shard {path} says n_problems {file.attrs['n_problems']} but holds {len(ids)}; "
             f"{VERIFY}"
         )
-    places = tuple(np.asarray(file["index"][...]).tolist())
     return Header(
-        path, str(file.attrs["run_id"]), str(file.attrs["fingerprint"]), ids, places, sizes, stored
+        path,
+        run_id=str(file.attrs["run_id"]),
+        fingerprint=str(file.attrs["fingerprint"]),
+        problem_ids=ids,
+        places=tuple(np.asarray(file["index"][...]).tolist()),
+        sizes=sizes,
+        stored=stored,
     )
+
+
+def _stored_types(path: Path, file: h5py.File) -> dict[str, str]:
+    """The type of each variable of the shard. DamagedRun if it lacks one that every shard has."""
+    names = set(file)
+    missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
+    if missing:
+        raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
+    kinds = {"model": stored_type(file["state_masked"])}
+    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
+    present = [row for row in VARIABLES.values() if row.name in names]
+    return {row.name: kinds.get(row.dtype, row.dtype) for row in present}
 
 
 def structure_faults(file: h5py.File, header: Header) -> list[str]:
@@ -135,9 +147,8 @@ def read_headers(run_dir: Path) -> list[Header]:
     do not fit."""
     if not run_dir.is_dir():
         raise NotARun(f"no such run directory: {run_dir}")
-    manifests = read_manifests(
-        run_dir
-    )  # before the shards: a writer at work publishes a shard before its line
+    # Before the shards: a writer at work publishes a shard before its line.
+    manifests = read_manifests(run_dir)
     paths = shard_paths(run_dir)
     check_files(run_dir, paths, manifests)
     headers = [read_header(path) for path in paths]
@@ -149,22 +160,22 @@ def read_headers(run_dir: Path) -> list[Header]:
 def check_files(run_dir: Path, paths: list[Path], manifests: Manifests) -> None:
     """DamagedRun if a shard that a manifest names is not there, or has another size than the
     manifest says."""
-    there = {path.name: path for path in paths}
-    missing = [name for name in manifests.entries if name not in there]
+    present = {path.name: path for path in paths}
+    missing = [name for name in manifests.entries if name not in present]
     if missing:
-        shown = ", ".join(missing[:5]) + (
-            f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        )
+        shown = ", ".join(missing[:5])
+        if len(missing) > 5:
+            shown += f" and {len(missing) - 5} more"
         raise DamagedRun(
             f"{run_dir} lacks {len(missing)} shards that its manifest names: {shown}; copy them "
             f"back, or {VERIFY}"
         )
     for name, entry in manifests.entries.items():
-        size = there[name].stat().st_size
+        size = present[name].stat().st_size
         if size != entry.bytes:
             raise DamagedRun(
-                f"shard {there[name]} has {size:,} bytes, its manifest says {entry.bytes:,}; copy "
-                f"it again, or {VERIFY}"
+                f"shard {present[name]} has {size:,} bytes, its manifest says {entry.bytes:,}; "
+                f"copy it again, or {VERIFY}"
             )
 
 
@@ -184,23 +195,23 @@ def _check_alike(first: Header, other: Header) -> None:
     if other.fingerprint != first.fingerprint:
         raise DamagedRun(
             f"{both} come from different configurations ({first.fingerprint} and "
-            f"{other.fingerprint}); "
-            "use one directory for each"
+            f"{other.fingerprint}); use one directory for each"
         )
-    differing = sorted(
-        {
-            name
-            for name, _ in other.stored.items() ^ first.stored.items()
-            if VARIABLES[name].since == BASE_VERSION and name not in MOVED
-        }
-    )
+    differing = _differently_stored(first, other)
     if differing:
         raise DamagedRun(f"{both} differ in what they store: {', '.join(differing)}; {VERIFY}")
-    fixed = {dim for dim in first.sizes if dim not in ("problem", "answer_token")}
     wrong = [
-        f"{dim} {first.sizes[dim]} and {other.sizes[dim]}"
-        for dim in sorted(fixed)
-        if first.sizes[dim] != other.sizes[dim]
+        f"{dim} {size} and {other.sizes[dim]}"
+        for dim, size in sorted(first.sizes.items())
+        if dim not in VARYING and size != other.sizes[dim]
     ]
     if wrong:
         raise DamagedRun(f"{both} differ in size: {', '.join(wrong)}; {VERIFY}")
+
+
+def _differently_stored(first: Header, other: Header) -> list[str]:
+    """Names of variables that only one of them has, or that differ in type, where no version of
+    ours may be the reason."""
+    names = {name for name, _ in other.stored.items() ^ first.stored.items()}
+    base = [name for name in names if VARIABLES[name].since == BASE_VERSION]
+    return sorted(name for name in base if name not in MOVED)

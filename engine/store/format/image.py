@@ -2,12 +2,12 @@
 full disk crashes it).
 
 Plain HDF5 with dimension scales: h5py, xarray (h5netcdf) and netCDF4 read it without plug-ins.
-Knows the schema and HDF5, not directories or manifests.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +15,7 @@ import h5py
 import numpy as np
 
 from .columns import CheckedColumns, dims_of, storable
-from .elements import STRING, bfloat16_type
-from .encoded import write_encoded
+from .elements import STRING, bfloat16_type, write_encoded
 from .schema import VARIABLES, missing
 
 LIBVER = ("v108", "v108")
@@ -52,11 +51,9 @@ def shard_image(columns: CheckedColumns, attrs: Mapping[str, str | int | float])
 
 
 def _write_scale(file: h5py.File, dim: str, columns: CheckedColumns) -> h5py.Dataset:
-    values = (
-        columns.arrays["index"]
-        if dim == "problem"
-        else np.arange(columns.sizes[dim], dtype=np.int32)
-    )
+    values = np.arange(columns.sizes[dim], dtype=np.int32)
+    if dim == "problem":
+        values = columns.arrays["index"]
     scale = file.create_dataset(
         dim, data=values, chunks=values.shape, compression=GZIP_LEVEL, shuffle=True, fletcher32=True
     )
@@ -70,11 +67,11 @@ def _write_variable(
 ) -> None:
     dims = dims_of(name)
     if VARIABLES[name].dtype == "str":
-        dataset = file.create_dataset(name, data=[storable(text) for text in array], dtype=STRING)
+        texts = [storable(text) for text in array]
+        dataset = file.create_dataset(name, data=texts, dtype=STRING)
     else:
-        dataset = _write_numbers(
-            file, name, np.ascontiguousarray(array), chunk_shape(dims, array.shape, array.itemsize)
-        )
+        chunk = chunk_shape(dims, array.shape, array.itemsize)
+        dataset = _write_numbers(file, name, np.ascontiguousarray(array), chunk)
     for axis, dim in enumerate(dims):
         dataset.dims[axis].attach_scale(scales[dim])
     dataset.attrs.update(variable_attrs(name))
@@ -91,9 +88,8 @@ def _write_numbers(
     layout.set_deflate(GZIP_LEVEL)
     layout.set_fletcher32()
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    dataset = h5py.h5d.create(
-        file.id, name.encode(), kind, h5py.h5s.create_simple(array.shape), layout
-    )
+    space = h5py.h5s.create_simple(array.shape)
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, space, layout)
     if VARIABLES[name].is_noise:
         write_encoded(dataset, array, chunk)
     else:
@@ -106,18 +102,16 @@ def chunk_shape(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) ->
     halved above 4 MiB."""
     if len(dims) == 1:
         return shape
-    per_chunk = {"problem": 1}
-    if "position" in dims and dims[-1] in ("k", "feature", "vocabulary"):
-        per_chunk["step"] = 16 if dims[-1] == "k" else 1
-    chunk = [
-        min(length, per_chunk.get(dim, length)) for dim, length in zip(dims, shape, strict=True)
-    ]
-    while (
-        "position" in dims
-        and np.prod(chunk) * itemsize > CHUNK_BYTES
-        and chunk[dims.index("position")] > 1
-    ):
-        chunk[dims.index("position")] = -(-chunk[dims.index("position")] // 2)
+    longest = {"problem": 1}
+    if "position" in dims and dims[-1] == "k":
+        longest["step"] = 16
+    if "position" in dims and dims[-1] in ("feature", "vocabulary"):
+        longest["step"] = 1
+    chunk = [min(length, longest.get(dim, length)) for dim, length in zip(dims, shape, strict=True)]
+    if "position" in dims:
+        axis = dims.index("position")
+        while np.prod(chunk) * itemsize > CHUNK_BYTES and chunk[axis] > 1:
+            chunk[axis] = math.ceil(chunk[axis] / 2)
     return tuple(chunk)
 
 

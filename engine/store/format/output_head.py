@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ..disk import replace_file, write_file
+from ..disk import replace_content
 from ..errors import DamagedRun
 from .elements import bfloat16_type, read_block
 from .seal import append_seal, seal_fault
@@ -46,7 +45,7 @@ def write_head(run_dir: Path, weight: np.ndarray, *, run_id: str = "") -> Path:
         if run_id:
             file.attrs["run_id"] = run_id
     append_seal(image)
-    replace_file(path, partial(write_file, data=image.getbuffer()))
+    replace_content(path, image.getbuffer())
     return path
 
 

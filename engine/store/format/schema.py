@@ -75,7 +75,8 @@ _ROWS = (
         ("position", "answer_token"),
         "float32",
         "nats",
-        "log-probability of each gold answer token with the question left out and all positions masked",
+        "log-probability of each gold answer token with the question left out and all positions "
+        "masked",
         since="1.1",
         bounds=Bounds(highest=0),
     ),

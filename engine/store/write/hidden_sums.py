@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -23,18 +22,15 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from ..disk import fsync_directory, storage_error, write_file
-from ..errors import DamagedRun, StorageError
+from ..disk import fsync_directory, make_directory, replace_content
+from ..errors import DamagedRun
 from ..format.elements import STRING
-from ..process import this_process
 
 SUM_RATIO = 4
 """How many times the bytes of their sum the shards of a full group have."""
 SMALL_BYTES = 16 << 20
 """Up to this size each shard has a sum of its own, so that what is lost with a damaged shard is its
 own sum alone."""
-
-_numbers = itertools.count()
 
 
 class SumFile(NamedTuple):
@@ -68,20 +64,10 @@ class GroupSum:
         directory = sums_dir(self._run_dir)
         number = shard.removeprefix(f"{self._worker}-").split("-")[0]
         path = directory / f"{self._worker}-{number}.h5"
-        temporary = directory / f".{this_process()}.{next(_numbers)}.tmp"
         image = _image([*self._shards, shard], total.astype(np.float32), self._attrs)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            fsync_directory(self._run_dir)
-            write_file(temporary, image)
-            os.replace(temporary, path)
-        except StorageError:
-            raise
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise storage_error(error, path, needed=len(image)) from error
-        fsync_directory(directory)
+        make_directory(directory)
+        fsync_directory(self._run_dir)
+        replace_content(path, image)
         return path
 
     def add(self, shard: str, part: np.ndarray, *, size: int, path: Path) -> None:

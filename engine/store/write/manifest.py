@@ -11,11 +11,10 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..disk import fsync_directory, replace_file, storage_error, write_all, write_file
+from ..disk import fsync_directory, replace_content, storage_error, write_all
 from ..format.stamp import is_intact, stamped
 
 _LINE_STAMP = "line_sha256"  # `sha256` is that of the shard
@@ -116,8 +115,7 @@ def drop_entries(run_dir: Path, names: Iterable[str], *, worker: str | None = No
         ]
         if len(kept) == len([line for line in lines if line.strip()]):
             continue
-        content = b"".join(line + b"\n" for line in kept)
-        replace_file(path, partial(write_file, data=content))
+        replace_content(path, b"".join(line + b"\n" for line in kept))
 
 
 def _parse(line: bytes) -> ShardEntry | None:

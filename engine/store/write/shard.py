@@ -12,7 +12,6 @@ import datetime
 import errno
 import hashlib
 import importlib.metadata
-import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -26,13 +25,12 @@ from ..format.columns import Column, check_columns
 from ..format.image import shard_image
 from ..format.schema import SCHEMA_VERSION
 from ..format.seal import append_seal
-from ..process import this_process
+from ..temporaries import temporary_in
 from .hidden_sums import GroupSum
 from .manifest import ShardEntry, append_entry, read_manifests
 
 _REQUIRED_ATTRS = ("run_id", "fingerprint")
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-_numbers = itertools.count()
 
 
 def write_shard(
@@ -119,7 +117,7 @@ def publish(
     Names are `<worker>-<number>-<first 8 digits of the sha256>.h5`, so that no name ever means two
     contents.
     """
-    temporary = directory / f".{this_process()}.{next(_numbers)}.tmp"
+    temporary = temporary_in(directory)
     write_file(temporary, image)
     try:
         name = f"{worker}-{_next_number(directory, worker):06d}-{digest[:8]}.h5"

@@ -30,8 +30,8 @@ from diffengine.engine.store import open_run, verify_run
 from diffengine.engine.store.check import verify
 from diffengine.engine.store.check.shard_check import ShardCheck, check_shard
 from diffengine.engine.store.format.output_head import read_head
-from diffengine.engine.store.format.results_sums import RESULTS, SUMS
 from diffengine.engine.store.format.schema import VARIABLES
+from diffengine.engine.store.write.results import RESULTS, SUMS
 
 SHORT: dict[str, Any] = {"steps": 3, "gen_length": 6, "block_length": 6, "save_logits": "hidden"}
 UNREAD = ("logs/",)

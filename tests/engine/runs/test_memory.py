@@ -46,7 +46,7 @@ def test_the_budget_follows_from_free_memory() -> None:
 
 def test_a_cell_is_what_the_recorder_allocates(bundled_model: MaskedDiffusionModel) -> None:
     for save_logits in ("none", "topk", "hidden"):
-        config = RunConfig(
+        config = RunConfig.of(
             model="bundled", steps=8, gen_length=8, block_length=8, save_logits=save_logits
         )
         need = footprint(config, bundled_model)

@@ -25,10 +25,9 @@ import pytest
 
 from diffengine.engine.cli import command_line as cli
 from diffengine.engine.runs import writer
-from diffengine.engine.store import open_run, verify_run
+from diffengine.engine.store import open_run, temporaries, verify_run
 from diffengine.engine.store.check import verify
 from diffengine.engine.store.check.shard_check import check_shard
-from diffengine.engine.store.write import temporaries
 
 _spec = importlib.util.spec_from_file_location(
     "faulty_disk", Path(__file__).with_name("faulty_disk.py")

@@ -15,7 +15,7 @@ import pytest
 from diffengine.engine.store import write_shard
 from diffengine.engine.store.disk import file_sha256
 from diffengine.engine.store.format.columns import Column
-from diffengine.engine.store.format.schema import SCHEMA_VERSION
+from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES
 from diffengine.engine.store.format.stamp import stamped
 
 MASK_ID, VOCABULARY = 60, 64
@@ -89,7 +89,25 @@ def _one_problem(index: int, shape: Shape, *, bf16: bool, extras: bool) -> dict[
     values["topk_logit"] = model(values["topk_logit"])
     if extras:
         values.update(hidden=model(hidden), logits=model(logits))
-    return values
+    return values | _unmade(values, rng, shape)
+
+
+def _unmade(values: dict[str, Any], rng: np.random.Generator, shape: Shape) -> dict[str, Any]:
+    """Numbers that mean nothing for every variable of the schema that nobody made above, so that
+    one that is added needs nothing here."""
+    sizes = {
+        "step": shape.steps,
+        "other_step": shape.steps,
+        "position": shape.positions,
+        "answer_token": shape.answers,
+        "k": shape.k,
+    }
+    made = {}
+    for name, row in VARIABLES.items():
+        if name not in values and not (row.optional or row.per_shard or row.is_vector):
+            numbers = rng.integers(0, 2, [sizes[dim] for dim in row.dims])
+            made[name] = numbers.astype(row.dtype)
+    return made
 
 
 def _statistics(logits: np.ndarray, answer: np.ndarray, shape: Shape) -> dict[str, Any]:

@@ -8,25 +8,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffengine.engine.store.check.rules import Facts, facts_of, value_faults
+from diffengine.engine.store.check.rules import Conditions, conditions_of, value_faults
 from diffengine.engine.store.format.elements import widen
 
 Arrays = dict[str, np.ndarray]
 
 
-def arrays_of(samples: SimpleNamespace, *, bf16: bool = False) -> tuple[Arrays, Facts]:
+def arrays_of(samples: SimpleNamespace, *, bf16: bool = False) -> tuple[Arrays, Conditions]:
     columns = {
         name: np.array(column, copy=True)
         for name, column in samples.columns(list(range(4)), bf16=bf16).items()
     }
     columns["topk_logit"] = widen(columns["topk_logit"]) if bf16 else columns["topk_logit"]
-    return columns, Facts(samples.mask_id, False, False, False, bf16)
+    return columns, Conditions(samples.mask_id, False, False, False, bf16)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_true_trajectory_passes(samples: SimpleNamespace, bf16: bool) -> None:
-    arrays, facts = arrays_of(samples, bf16=bf16)
-    assert value_faults(arrays, facts) == []
+    arrays, conditions = arrays_of(samples, bf16=bf16)
+    assert value_faults(arrays, conditions) == []
 
 
 def spoil(name: str, place: tuple[int, ...], value: float) -> Callable[[Arrays], None]:
@@ -73,29 +73,29 @@ def recommit(arrays: Arrays) -> None:
 def test_one_wrong_value_is_noticed(
     samples: SimpleNamespace, change: Callable[[Arrays], None], message: str
 ) -> None:
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     if "prediction" in message:
         arrays["topk_id"][3, 5, 5, 0] = 1
     change(arrays)
-    assert any(message in fault for fault in value_faults(arrays, facts))
+    assert any(message in fault for fault in value_faults(arrays, conditions))
 
 
 def test_skipped_steps_have_no_statistics(samples: SimpleNamespace) -> None:
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     arrays["performed"][0, 2] = 0
     for name in ("logprob", "entropy", "logsumexp", "margin", "kl", "topk_logit", "answer_logprob"):
         arrays[name][0, 2] = np.nan
     arrays["topk_id"][0, 2] = arrays["prediction"][0, 2] = -1
-    assert value_faults(arrays, facts) == []
+    assert value_faults(arrays, conditions) == []
 
 
 def test_masked_only_runs_may_lack_committed_positions(samples: SimpleNamespace) -> None:
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     before = np.concatenate([np.full_like(arrays["token"][:, :1], 60), arrays["token"][:, :-1]], 1)
     for name in ("logprob", "entropy", "logsumexp"):
         arrays[name][before != 60] = np.nan
-    assert any("missing" in fault for fault in value_faults(arrays, facts))
-    assert value_faults(arrays, facts._replace(masked_only=True)) == []
+    assert any("missing" in fault for fault in value_faults(arrays, conditions))
+    assert value_faults(arrays, conditions._replace(masked_only=True)) == []
 
 
 @pytest.mark.parametrize("first", [60, 63])
@@ -103,27 +103,27 @@ def test_what_may_not_be_predicted_may_have_the_largest_logit(
     samples: SimpleNamespace, first: int
 ) -> None:
     """The mask token and padding rows of the head stay in topk_id, but are never the prediction."""
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     arrays["topk_id"][0, 0, 0] = [first, *arrays["topk_id"][0, 0, 0, :-1]]
     arrays["topk_logit"][0, 0, 0] = [99.0, *arrays["topk_logit"][0, 0, 0, :-1]]
-    assert value_faults(arrays, facts._replace(n_candidates=63)) == []
-    assert value_faults(arrays, facts._replace(mask_id=None, n_candidates=64)) != []
+    assert value_faults(arrays, conditions._replace(n_candidates=63)) == []
+    assert value_faults(arrays, conditions._replace(mask_id=None, n_candidates=64)) != []
 
 
 def test_tied_logits_may_come_in_any_order(samples: SimpleNamespace) -> None:
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     arrays["topk_logit"][0, 0, 0, 1] = arrays["topk_logit"][0, 0, 0, 0]
     arrays["topk_id"][0, 0, 0, :2] = arrays["topk_id"][0, 0, 0, 1::-1]
-    assert value_faults(arrays, facts) == []
+    assert value_faults(arrays, conditions) == []
 
 
 def test_the_reference_may_commit_the_mask_token(samples: SimpleNamespace) -> None:
-    arrays, facts = arrays_of(samples)
+    arrays, conditions = arrays_of(samples)
     step, position = np.argwhere(arrays["committed"][0])[-1]
     arrays["token"][0, step:, position] = 60
     arrays["n_masked"][0] = [6 - at for at in range(6)]
-    assert value_faults(arrays, facts)
-    assert value_faults(arrays, facts._replace(reference_numerics=True)) == []
+    assert value_faults(arrays, conditions)
+    assert value_faults(arrays, conditions._replace(reference_numerics=True)) == []
 
 
 def test_facts_come_from_run_json() -> None:
@@ -131,5 +131,5 @@ def test_facts_come_from_run_json() -> None:
         "config": {"numerics": "reference", "record": "masked", "logits_eos_inf": True},
         "model": {"mask_token_id": 5},
     }
-    assert facts_of(info, bfloat16=True) == Facts(5, True, True, True, True)
-    assert facts_of({}, bfloat16=False) == Facts(None, False, False, False, False)
+    assert conditions_of(info, bfloat16=True) == Conditions(5, True, True, True, True)
+    assert conditions_of({}, bfloat16=False) == Conditions(None, False, False, False, False)

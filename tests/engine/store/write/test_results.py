@@ -1,16 +1,18 @@
-"""SHA256SUMS is what `sha256sum -c` reads, and names every result that changed or is gone."""
+"""A published file is whole or the old one; SHA256SUMS is what `sha256sum -c` reads, and names every
+result that changed or is gone."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from diffengine.analysis.publish import publish
 from diffengine.engine.store import StorageError
-from diffengine.engine.store.format.results_sums import read_sums, results_faults
+from diffengine.engine.store.write import results
+from diffengine.engine.store.write.results import publish, read_sums, results_faults
 
 
 def test_published_results_are_known_to_us_and_to_sha256sum(run_dir: Path) -> None:
@@ -41,12 +43,38 @@ def test_a_full_disk_keeps_the_old_file_and_its_checksum(
 ) -> None:
     publish(run_dir / "report.html", b"old")
     before = read_sums(run_dir)
-    from diffengine.analysis import publish as module
+    replace_content = results.replace_content
 
-    def full(path: Path, write: object) -> None:
-        raise StorageError("full", errno=28)
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "report.html":
+            raise StorageError("full", errno=28)
+        replace_content(path, data)
 
-    monkeypatch.setattr(module, "replace_file", full)
+    monkeypatch.setattr(results, "replace_content", full)
     with pytest.raises(StorageError):
         publish(run_dir / "report.html", b"new")
     assert (run_dir / "report.html").read_bytes() == b"old" and read_sums(run_dir) == before
+
+
+def test_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    for content in (b"first", b"", b"third" * 1000):
+        publish(tmp_path / "a.txt", content)
+        assert (tmp_path / "a.txt").read_bytes() == content
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path / "a.txt", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        publish(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "none" / "a.txt", b"x")

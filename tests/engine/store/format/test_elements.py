@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from diffengine.engine.store.format.encoded import fletcher32
+from diffengine.engine.store.format.elements import fletcher32
 from diffengine.engine.store.format.image import _write_numbers, chunk_shape
 
 
