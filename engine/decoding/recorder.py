@@ -2,7 +2,7 @@
 
 During the loop everything stays on the device: one slot per row, written in place. When a row
 leaves, its hidden trajectory is reduced (CKA, pooled states, sums) and its columns go to the host
-once. Knows nothing of shards. Shapes: S steps, G positions, D features, A answer tokens, K top
+once. Shapes: S steps, G positions, D features, A answer tokens, K top
 logits.
 """
 
@@ -98,7 +98,7 @@ class Recorder:
         )
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
-        self._known: dict[int, Row] = {}
+        self._rows: dict[int, Row] = {}
         self._walked: dict[int, list[int]] = {}
         self._sum: Tensor | None = None
         self._copies = HostCopies(device)
@@ -107,8 +107,8 @@ class Recorder:
         """Empty the slots of rows that have just entered, so that none meets its predecessor's
         trajectory."""
         for row in canvas.rows:
-            if self._known.get(row.slot) is not row:
-                self._known[row.slot] = row
+            if self._rows.get(row.slot) is not row:
+                self._rows[row.slot] = row
                 self._walked[row.slot] = []
                 self._clear(row.slot)
                 answer = row.prompt.answer_ids

@@ -3,7 +3,7 @@ request all logits.
 
 Taken a few steps at a time, so that a problem that leaves needs a bounded working set beside its
 own trajectory, whatever its length; a row's values do not depend on how many steps are taken
-together. Knows nothing of slots, text or shards. Shapes: S steps, W steps with a forward pass, G
+together. Shapes: S steps, W steps with a forward pass, G
 positions, D features, V vocabulary.
 """
 

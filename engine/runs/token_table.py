@@ -1,7 +1,7 @@
 """Who keeps tokens.json: the table grows with the shards, workers' tables come together, a lost one
 is made anew.
 
-Knows the run directory and how a token is spelt out; `store/tokens.py` knows the file.
+What the file looks like stands in `store/read/tokens.py`.
 """
 
 from __future__ import annotations

@@ -128,15 +128,15 @@ def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
     """The error a user can act on: what happened to which file, bytes needed and free, what is
     lost, what to do."""
     reason = error.strerror or str(error)
-    known = _NO_ROOM.get(error.errno or 0)
-    what = known or f"the file system refused ({reason})"
-    advice = "free some space" if error.errno in _NO_ROOM else "check the disk"
-    room = f"{needed:,} bytes needed, {_free(path)} free"
+    no_room = _NO_ROOM.get(error.errno or 0)
+    what = no_room or f"the file system refused ({reason})"
+    advice = "free some space" if no_room else "check the disk"
     message = (
-        f"cannot write {path}: {what}; {room}; no finished shard is lost; {advice} and run "
-        "the same command again"
+        f"cannot write {path}: {what}; {needed:,} bytes needed, {_free(path)} free; "
+        f"no finished shard is lost; {advice} and run the same command again"
     )
-    message += f" ({reason})" if known else ""
+    if no_room:
+        message += f" ({reason})"
     return StorageError(message, errno=error.errno, filename=str(path))
 
 

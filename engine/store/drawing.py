@@ -88,9 +88,8 @@ def coverage(run: Run) -> Coverage:
     failed = _failed_ids(Path(run.path)) if missing else set()
     pending = tuple(name for name in missing if name not in failed)
     given_up = tuple(name for name in missing if name in failed)
-    return Coverage(
-        len(asked), len(stored), pending, given_up, not pending or _is_random(run, pending)
-    )
+    is_random = not pending or _is_random(run, pending)
+    return Coverage(len(asked), len(stored), pending, given_up, is_random)
 
 
 def _is_random(run: Run, pending: tuple[str, ...]) -> bool:
@@ -126,6 +125,12 @@ def _failed_ids(run_dir: Path) -> set[str]:
 
 
 def _some(ids: tuple[str, ...]) -> str:
-    plain = [name if name.isprintable() else ascii(name) for name in ids[:SHOWN_IDS]]
-    shown = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..." for name in plain]
-    return ", ".join(shown) + (", ..." if len(ids) > SHOWN_IDS else "")
+    shown = [_short(name) for name in ids[:SHOWN_IDS]]
+    if len(ids) > SHOWN_IDS:
+        shown.append("...")
+    return ", ".join(shown)
+
+
+def _short(name: str) -> str:
+    plain = name if name.isprintable() else ascii(name)
+    return plain if len(plain) <= LONGEST_SHOWN else f"{plain[:LONGEST_SHOWN]}..."

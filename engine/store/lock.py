@@ -70,12 +70,9 @@ class RunLock:
             by_text = True
         self._check_text(_holder(descriptor), binding=by_text)
         os.ftruncate(descriptor, 0)
+        text = json.dumps({"holder": str(this_process()), "pid": os.getpid()})
         with contextlib.suppress(OSError):  # a full disk: the kernel's lock holds without the text
-            os.pwrite(
-                descriptor,
-                json.dumps({"holder": str(this_process()), "pid": os.getpid()}).encode(),
-                0,
-            )
+            os.pwrite(descriptor, text.encode(), 0)
 
     def _check_text(self, holder: str, *, binding: bool) -> None:
         if not holder:

@@ -1,5 +1,4 @@
-"""Sizes in words: decimal units as disks are sold and `ls -h --si` prints them. Knows nothing of
-what is measured."""
+"""Sizes in words: decimal units as disks are sold and `ls -h --si` prints them."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import argparse
 import json
 import logging
 import math
-import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
+from ...store.disk import replace_file
 from .generator import word_problems
 from .objective import POOL_BATCHES, Batch, batch_pool, validation_batches
 from .tokenizer import prompt_text, train_tokenizer
@@ -116,8 +117,7 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _save(path: Path, state: dict[str, object]) -> None:
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    replace_file(path, partial(torch.save, state))
 
 
 def train(

@@ -1,7 +1,5 @@
 """Sorting a run's shards into sound, damaged and missing, by size and checksum; nothing is opened
-with HDF5 here.
-
-Shared by `verify` and by resuming; changes nothing.
+with HDF5 and nothing changed. Shared by `verify` and by resuming.
 """
 
 from __future__ import annotations
@@ -33,22 +31,32 @@ class Audit(NamedTuple):
 def audit_files(run_dir: Path, manifests: Manifests, *, checksums: bool) -> Audit:
     """Compare the shards that are there with the manifests, by size and (if `checksums`) by sha256
     of the content."""
-    there = {path.name: path for path in shard_paths(run_dir)}
-    faults = {
-        name: file_fault(there[name], entry, checksum=checksums)
-        for name, entry in manifests.entries.items()
-        if name in there
-    }
-    alone = [path for name, path in there.items() if name not in manifests.entries]
-    if checksums:
-        faults |= {path.name: fault for path in alone if (fault := content_fault(path))}
+    present = {path.name: path for path in shard_paths(run_dir)}
+    sound = {}
+    damaged = {}
+    for name, entry in manifests.entries.items():
+        if name not in present:
+            continue
+        fault = file_fault(present[name], entry, checksum=checksums)
+        if fault is None:
+            sound[name] = entry
+        else:
+            damaged[name] = fault
+
+    orphans = []
+    for name, path in present.items():
+        if name in manifests.entries:
+            continue
+        fault = content_fault(path) if checksums else None
+        if fault is None:
+            orphans.append(path)
+        else:
+            damaged[name] = fault
     return Audit(
-        sound={
-            name: manifests.entries[name] for name, fault in sorted(faults.items()) if fault is None
-        },
-        orphans=[path for path in alone if path.name not in faults],
-        damaged={name: fault for name, fault in faults.items() if fault is not None},
-        missing=sorted(name for name in manifests.entries if name not in there),
+        sound=dict(sorted(sound.items())),
+        orphans=orphans,
+        damaged=damaged,
+        missing=sorted(name for name in manifests.entries if name not in present),
         unreadable=manifests.unreadable,
     )
 

@@ -1,7 +1,7 @@
 """The files of a run beside its shards: which of them are not as they were written, and which carry
 no checksum.
 
-run.json and problems.jsonl are compared whenever they are read; this file knows the rest, and
+run.json and problems.jsonl are compared whenever they are read; here is the rest, and the
 results of analyses.
 """
 
@@ -18,10 +18,10 @@ from ..read.run import PROBLEMS_DIGESTS
 from ..read.tokens import run_tokens
 from ..write.results import RESULTS, read_sums, results_faults
 
-Found = tuple[str, str, Literal["error", "warning", "note"]]
+Fault = tuple[str, str, Literal["error", "warning", "note"]]
 
 
-def beside_shards(run_dir: Path, info: dict[str, Any], *, quick: bool) -> Iterator[Found]:
+def beside_shards(run_dir: Path, info: dict[str, Any], *, quick: bool) -> Iterator[Fault]:
     """(file, what, severity) of everything that is wrong; `quick` leaves out what costs reading
     large files.
 
@@ -45,9 +45,12 @@ def beside_shards(run_dir: Path, info: dict[str, Any], *, quick: bool) -> Iterat
 
 
 def _without_checksum(run_dir: Path, info: dict[str, Any]) -> list[str]:
-    bare = [] if STAMP in info else ["run.json"]
-    bare += [] if info.get(PROBLEMS_DIGESTS) else ["problems.jsonl"]
+    bare = []
+    if STAMP not in info:
+        bare.append("run.json")
+    if not info.get(PROBLEMS_DIGESTS):
+        bare.append("problems.jsonl")
     if "has_tokens" not in info and (run_dir / "tokens.json").exists():
         bare.append("tokens.json")
-    known = read_sums(run_dir)
-    return bare + [name for name in RESULTS if (run_dir / name).exists() and name not in known]
+    summed = read_sums(run_dir)
+    return bare + [name for name in RESULTS if (run_dir / name).exists() and name not in summed]

@@ -24,11 +24,11 @@ def quarantine(run_dir: Path, names: Collection[str], *, worker: str | None = No
     With `worker`, a dead one whose shards these all are, only its manifest is touched: the others'
     may be growing.
     """
-    there = [name for name in sorted(names) if (shards_dir(run_dir) / name).exists()]
-    if there:
+    present = [name for name in sorted(names) if (shards_dir(run_dir) / name).exists()]
+    if present:
         aside = run_dir / "quarantine"
         aside.mkdir(exist_ok=True)
-        for name in there:
+        for name in present:
             os.replace(shards_dir(run_dir) / name, _free_name(aside, name))
         fsync_directory(aside)
         fsync_directory(shards_dir(run_dir))
@@ -65,11 +65,14 @@ def superfluous(
     Those that are the last of the group under one sum go rather than others: the sum before them is
     still there. Then shards with fewer problems rather than those with more.
     """
+
+    def order(shard: tuple[str, Collection[str]]) -> tuple[bool, int, str]:
+        name, problem_ids = shard
+        return name in last_of_group, -len(problem_ids), name
+
     seen: set[str] = set()
     names = []
-    for name, problem_ids in sorted(
-        shards, key=lambda one: (one[0] in last_of_group, -len(one[1]), one[0])
-    ):
+    for name, problem_ids in sorted(shards, key=order):
         repeated = seen & set(problem_ids)
         if repeated and (len(repeated) == len(problem_ids) or has_sums(name)):
             names.append(name)
@@ -79,7 +82,9 @@ def superfluous(
 
 
 def _free_name(directory: Path, name: str) -> Path:
+    path = directory / name
     number = 0
-    while (path := directory / (name if number == 0 else f"{name}.{number}")).exists():
+    while path.exists():
         number += 1
+        path = directory / f"{name}.{number}"
     return path

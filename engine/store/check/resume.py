@@ -44,7 +44,7 @@ def completed_ids(run_dir: str | Path, *, fingerprint: str) -> set[str]:
     Changes nothing. Raises DamagedRun if a shard comes from another configuration than
     `fingerprint`.
     """
-    return _done(*_look(Path(run_dir), fingerprint))
+    return _done(*_examine(Path(run_dir), fingerprint))
 
 
 def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
@@ -55,14 +55,17 @@ def resume_run(run_dir: str | Path, *, fingerprint: str) -> Resumed:
     from another configuration.
     """
     path = Path(run_dir)
-    audit, orphans = _look(path, fingerprint)
-    bad = {**audit.damaged, **{name: "is missing" for name in audit.missing}}
-    bad.update({check.name: "; ".join(check.faults) for check in orphans if check.faults})
+    audit, orphans = _examine(path, fingerprint)
+    bad = {**audit.damaged, **dict.fromkeys(audit.missing, "is missing")}
+    for check in orphans:
+        if check.faults:
+            bad[check.name] = "; ".join(check.faults)
     if bad or audit.unreadable:
         quarantine(path, bad)
     for check in orphans:
         if not check.faults:
             adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=check.fingerprint)
+
     repeats = set_aside_repeats(path)
     bad.update(dict.fromkeys(repeats.names, "repeats problems of another shard"))
     return Resumed(_done(audit, orphans) - repeats.lost, bad, sweep_temporaries(path))
@@ -86,17 +89,19 @@ def set_aside_repeats(run_dir: str | Path) -> Repeats:
     entries = read_manifests(path).entries
     summed = shards_in_sums(path)
     names = superfluous(
-        ((name, e.problem_ids) for name, e in entries.items()),
+        [(name, entry.problem_ids) for name, entry in entries.items()],
         lambda name: name in summed or _has_sums(path, name),
         last_of_group=last_of_groups(path),
     )
     if names:
         quarantine(path, names)
     sweep_sums(path, {shard.name for shard in shard_paths(path)})
-    kept = {
-        one for name, entry in entries.items() if name not in names for one in entry.problem_ids
-    }
-    return Repeats(names, {one for name in names for one in entries[name].problem_ids} - kept)
+
+    removed: set[str] = set()
+    kept: set[str] = set()
+    for name, entry in entries.items():
+        (removed if name in names else kept).update(entry.problem_ids)
+    return Repeats(names, removed - kept)
 
 
 def _has_sums(run_dir: Path, name: str) -> bool:
@@ -113,26 +118,30 @@ def settle_worker(run_dir: str | Path, worker: str, *, fingerprint: str) -> dict
     """
     path = Path(run_dir)
     entries = read_manifests(path).entries
-    mine = [p for p in shard_paths(path) if p.name.rsplit("-", 2)[0] == worker]
+    mine = [shard for shard in shard_paths(path) if shard.name.rsplit("-", 2)[0] == worker]
     alone = [shard for shard in mine if shard.name not in entries]
-    spoilt = {shard.name: fault for shard in alone if (fault := content_fault(shard))}
-    quarantine(path, spoilt, worker=worker)
-    for check in checked_shards([shard for shard in alone if shard.name not in spoilt], {}):
+    spoilt = [shard for shard in alone if content_fault(shard)]
+    quarantine(path, [shard.name for shard in spoilt], worker=worker)
+    for check in checked_shards([shard for shard in alone if shard not in spoilt], {}):
         if check.faults or check.fingerprint != fingerprint:
             quarantine(path, [check.name], worker=worker)
         else:
             adopt(path, check.name, problem_ids=check.problem_ids, fingerprint=fingerprint)
+
     verdicts: dict[str, int] = {}
     for shard in mine:
         if shard.exists():
-            with h5py.File(shard, "r") as file:
-                verdicts |= zip(
-                    file["problem_id"].asstr()[...], file["verdict"][...].tolist(), strict=True
-                )
+            verdicts |= _verdicts(shard)
     return verdicts
 
 
-def _look(run_dir: Path, fingerprint: str) -> tuple[Audit, list[ShardCheck]]:
+def _verdicts(shard: Path) -> dict[str, int]:
+    with h5py.File(shard, "r") as file:
+        names = file["problem_id"].asstr()[...]
+        return dict(zip(names, file["verdict"][...].tolist(), strict=True))
+
+
+def _examine(run_dir: Path, fingerprint: str) -> tuple[Audit, list[ShardCheck]]:
     audit = audit_files(run_dir, read_manifests(run_dir), checksums=True)
     orphans = list(checked_shards(audit.orphans, {}))
     _refuse_others(_fingerprints(audit, orphans), fingerprint, run_dir)
@@ -140,18 +149,21 @@ def _look(run_dir: Path, fingerprint: str) -> tuple[Audit, list[ShardCheck]]:
 
 
 def _fingerprints(audit: Audit, orphans: Iterable[ShardCheck]) -> Iterator[tuple[str, str]]:
-    yield from ((name, entry.fingerprint) for name, entry in audit.sound.items())
-    yield from ((check.name, check.fingerprint) for check in orphans if not check.faults)
+    for name, entry in audit.sound.items():
+        yield name, entry.fingerprint
+    for check in orphans:
+        if not check.faults:
+            yield check.name, check.fingerprint
 
 
-def _refuse_others(found: Iterable[tuple[str, str]], fingerprint: str, run_dir: Path) -> None:
-    others = [(name, other) for name, other in found if other != fingerprint]
+def _refuse_others(shards: Iterable[tuple[str, str]], fingerprint: str, run_dir: Path) -> None:
+    others = [(name, other) for name, other in shards if other != fingerprint]
     if others:
         name, other = others[0]
         raise DamagedRun(
             f"{run_dir} holds {len(others)} shards of another configuration, the first {name} "
-            f"(fingerprint {other}, "
-            f"this run has {fingerprint}); choose another directory with --out"
+            f"(fingerprint {other}, this run has {fingerprint}); "
+            "choose another directory with --out"
         )
 
 

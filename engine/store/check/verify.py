@@ -8,7 +8,7 @@ values. A shard whose checksum is wrong is never opened.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,7 +45,8 @@ class Finding(NamedTuple):
     severity: Severity
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.shard + ': ' if self.shard else ''}{self.what}"
+        where = f"{self.shard}: " if self.shard else ""
+        return f"{self.severity}: {where}{self.what}"
 
 
 class VerifyReport(NamedTuple):
@@ -80,199 +81,214 @@ def verify_run(path: str | Path, *, quick: bool = False, repair: bool = False) -
     run_dir = Path(path)
     info = read_info(run_dir)
     with RunLock(run_dir) if repair else contextlib.nullcontext():
-        manifests = read_manifests(run_dir)
-        audit = audit_files(run_dir, manifests, checksums=not quick)
-        opened = [] if quick else _open_shards(run_dir, audit, info)
-        found = [
-            *_file_findings(audit, manifests),
-            *_leftovers(run_dir),
-            *_head_findings(run_dir, info, quick),
-        ]
-        found += [Finding(*each) for each in beside_shards(run_dir, info, quick=quick)]
-        order = {problem.id: place for place, problem in enumerate(stored_problems(run_dir))}
-        found += _content_findings(opened, audit, info, order)
-        found += [] if quick else _sum_findings(run_dir, opened, info)
-        stored = _stored_ids(opened, audit, quick)
-        found += _unknown_ids(stored, order)
-        repaired = _repair(run_dir, found, opened, audit, manifests) if repair else []
-    missing = [name for name in order if name not in stored]
+        state = _look_at(run_dir, info, quick=quick)
+        findings = list(_findings(state, quick=quick))
+        repaired = _repair(state, findings) if repair else []
+    stored = _stored_ids(state, quick=quick)
+    audit = state.audit
     return VerifyReport(
         len(audit.sound) + len(audit.orphans) + len(audit.damaged),
         len(stored),
-        len(order),
-        missing,
-        found,
+        len(state.order),
+        [name for name in state.order if name not in stored],
+        findings,
         repaired,
     )
 
 
-def _open_shards(run_dir: Path, audit: Audit, info: dict[str, Any]) -> list[ShardCheck]:
+class RunState(NamedTuple):
+    """All that was looked at. `checks` of shards that could be opened, none in a quick check;
+    `order` is each problem's place in problems.jsonl."""
+
+    run_dir: Path
+    info: dict[str, Any]
+    manifests: Manifests
+    audit: Audit
+    checks: list[ShardCheck]
+    order: dict[str, int]
+
+
+def _look_at(run_dir: Path, info: dict[str, Any], *, quick: bool) -> RunState:
+    manifests = read_manifests(run_dir)
+    audit = audit_files(run_dir, manifests, checksums=not quick)
+    checks = [] if quick else _check_shards(run_dir, audit, info)
+    order = {problem.id: place for place, problem in enumerate(stored_problems(run_dir))}
+    return RunState(run_dir, info, manifests, audit, checks, order)
+
+
+def _findings(state: RunState, *, quick: bool) -> Iterator[Finding]:
+    yield from _file_findings(state.audit, state.manifests)
+    yield from _leftovers(state.run_dir)
+    yield from _head_findings(state.run_dir, state.info, quick=quick)
+    for fault in beside_shards(state.run_dir, state.info, quick=quick):
+        yield Finding(*fault)
+    yield from _content_findings(state)
+    if not quick:
+        yield from _sum_findings(state)
+    yield from _unknown_ids(_stored_ids(state, quick=quick), state.order)
+
+
+def _check_shards(run_dir: Path, audit: Audit, info: dict[str, Any]) -> list[ShardCheck]:
     names = {*audit.sound, *(path.name for path in audit.orphans)}
-    return list(checked_shards([path for path in shard_paths(run_dir) if path.name in names], info))
+    paths = [path for path in shard_paths(run_dir) if path.name in names]
+    return list(checked_shards(paths, info))
 
 
-def _file_findings(audit: Audit, manifests: Manifests) -> Iterable[Finding]:
-    yield from (Finding(name, what, "error") for name, what in sorted(audit.damaged.items()))
-    yield from (
-        Finding(name, "is named by a manifest but not there", "error") for name in audit.missing
-    )
-    yield from (Finding(path.name, "has no manifest line", "warning") for path in audit.orphans)
-    yield from (
-        Finding("", f"unreadable manifest line {place} (cut short by a crash, or damaged)", "note")
-        for place in manifests.unreadable
-    )
+def _file_findings(audit: Audit, manifests: Manifests) -> Iterator[Finding]:
+    for name, what in sorted(audit.damaged.items()):
+        yield Finding(name, what, "error")
+    for name in audit.missing:
+        yield Finding(name, "is named by a manifest but not there", "error")
+    for path in audit.orphans:
+        yield Finding(path.name, "has no manifest line", "warning")
+    for place in manifests.unreadable:
+        what = f"unreadable manifest line {place} (cut short by a crash, or damaged)"
+        yield Finding("", what, "note")
 
 
-def _head_findings(run_dir: Path, info: dict[str, Any], quick: bool) -> Iterable[Finding]:
+def _head_findings(run_dir: Path, info: dict[str, Any], *, quick: bool) -> Iterator[Finding]:
     """Hidden states are of no use without the output head that turns them into logits."""
     path = run_dir / HEAD
     if path.exists():
-        checks = [] if quick else checked_shards([path], info)
-        yield from (Finding(HEAD, fault, "error") for check in checks for fault in check.faults)
+        for check in [] if quick else checked_shards([path], info):
+            for fault in check.faults:
+                yield Finding(HEAD, fault, "error")
     elif (info.get("config") or {}).get("save_logits") == "hidden" and shard_paths(run_dir):
-        yield Finding(
-            HEAD, "is missing, so logits cannot be rebuilt from the hidden states", "error"
-        )
+        what = "is missing, so logits cannot be rebuilt from the hidden states"
+        yield Finding(HEAD, what, "error")
 
 
-def _sum_findings(
-    run_dir: Path, opened: list[ShardCheck], info: dict[str, Any]
-) -> Iterable[Finding]:
+def _sum_findings(state: RunState) -> Iterator[Finding]:
     """Sums of hidden states that are damaged or not of their shards, and shards that no sum is
     over."""
-    sound = [check.name for check in opened if not check.faults]
-    checks = list(checked_shards(sum_paths(run_dir), {**info, "sound_shards": sound}))
-    for check in checks:
-        yield from (Finding(f"{SUMS}/{check.name}", fault, "error") for fault in check.faults)
+    sound = [check.name for check in state.checks if not check.faults]
+    info = {**state.info, "sound_shards": sound}
+    damaged = set()
+    for check in checked_shards(sum_paths(state.run_dir), info):
+        for fault in check.faults:
+            damaged.add(check.name)
+            yield Finding(f"{SUMS}/{check.name}", fault, "error")
 
-    if not (info.get("config") or {}).get("mean_hidden"):
+    if not (state.info.get("config") or {}).get("mean_hidden"):
         return
-    summed = shards_in_sums(run_dir, without={check.name for check in checks if check.faults})
-    for check in opened:
-        if not (check.faults or check.has_shard_sums or check.name in summed):
-            what = f"no sum of hidden states is over its {len(check.problem_ids)} problems"
-            yield Finding(
-                check.name, f"{what}, so nothing averaged over the run can be had", "warning"
-            )
+    summed = shards_in_sums(state.run_dir, without=damaged)
+    for check in state.checks:
+        if check.faults or check.has_shard_sums or check.name in summed:
+            continue
+        what = (
+            f"no sum of hidden states is over its {len(check.problem_ids)} problems, so nothing "
+            "averaged over the run can be had"
+        )
+        yield Finding(check.name, what, "warning")
 
 
-def _leftovers(run_dir: Path) -> Iterable[Finding]:
+def _leftovers(run_dir: Path) -> Iterator[Finding]:
     for path in temporaries(run_dir):
         stale = "left by a writer that died" if is_stale(path) else "its writer may be at work"
         yield Finding(path.name, f"temporary file, {stale}", "note")
 
 
-def _content_findings(
-    opened: list[ShardCheck], audit: Audit, info: dict[str, Any], order: dict[str, int]
-) -> list[Finding]:
-    found = [Finding(check.name, fault, "error") for check in opened for fault in check.faults]
-    sound = [check for check in opened if not check.faults]
+def _content_findings(state: RunState) -> Iterator[Finding]:
+    for check in state.checks:
+        for fault in check.faults:
+            yield Finding(check.name, fault, "error")
+    sound = [check for check in state.checks if not check.faults]
     for check in sound:
-        found += [
-            Finding(check.name, what, "error") for what in _belonging(check, info, audit, order)
-        ]
+        for what in _strange(check, state):
+            yield Finding(check.name, what, "error")
         if check.block != sound[0].block:
-            found.append(
-                Finding(
-                    check.name,
-                    f"its block boundaries differ from those of {sound[0].name}",
-                    "error",
-                )
-            )
-    return found + _duplicates(sound)
+            what = f"its block boundaries differ from those of {sound[0].name}"
+            yield Finding(check.name, what, "error")
+    yield from _duplicates(sound)
 
 
-def _belonging(
-    check: ShardCheck, info: dict[str, Any], audit: Audit, order: dict[str, int]
-) -> Iterable[str]:
+def _strange(check: ShardCheck, state: RunState) -> Iterator[str]:
     """How a readable shard disagrees with run.json, its manifest line or problems.jsonl."""
     for name, value in (("fingerprint", check.fingerprint), ("run_id", check.run_id)):
-        if info.get(name) != value:
-            yield f"{name} is {value!r}, run.json says {info.get(name)!r}"
-    entry = audit.sound.get(check.name)
+        if state.info.get(name) != value:
+            yield f"{name} is {value!r}, run.json says {state.info.get(name)!r}"
+    entry = state.audit.sound.get(check.name)
     if entry is not None and list(entry.problem_ids) != check.problem_ids:
         yield "its problem ids are not those in its manifest line"
     moved = [
         name
         for name, index in zip(check.problem_ids, check.places, strict=True)
-        if order.get(name, index) != index
+        if state.order.get(name, index) != index
     ]
     if moved:
         yield f"index disagrees with problems.jsonl for {', '.join(moved[:5])}"
 
 
-def _duplicates(sound: list[ShardCheck]) -> list[Finding]:
+def _duplicates(sound: list[ShardCheck]) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    found = []
     for check in sound:
         again = [
             name for name in check.problem_ids if first.setdefault(name, check.name) != check.name
         ]
         if again:
-            share = (
-                f"{len(again)} of its {len(check.problem_ids)} problems ({', '.join(again[:5])})"
+            what = (
+                f"{len(again)} of its {len(check.problem_ids)} problems ({', '.join(again[:5])}) "
+                "are in earlier shards too; those count"
             )
-            what = f"{share} are in earlier shards too; those count"
-            found.append(Finding(check.name, what, "warning"))
-    return found
+            yield Finding(check.name, what, "warning")
 
 
-def _stored_ids(opened: list[ShardCheck], audit: Audit, quick: bool) -> set[str]:
+def _stored_ids(state: RunState, *, quick: bool) -> set[str]:
     if quick:
-        return {name for entry in audit.sound.values() for name in entry.problem_ids}
-    return {name for check in opened if not check.faults for name in check.problem_ids}
+        return {name for entry in state.audit.sound.values() for name in entry.problem_ids}
+    return {name for check in state.checks if not check.faults for name in check.problem_ids}
 
 
-def _unknown_ids(stored: set[str], order: dict[str, int]) -> list[Finding]:
+def _unknown_ids(stored: set[str], order: dict[str, int]) -> Iterator[Finding]:
     unknown = sorted(stored - set(order))
-    return (
-        [
-            Finding(
-                "",
-                f"{len(unknown)} stored problems are not in problems.jsonl: "
-                f"{', '.join(unknown[:5])}",
-                "error",
-            )
-        ]
-        if unknown
-        else []
-    )
+    if unknown:
+        what = f"{len(unknown)} stored problems are not in problems.jsonl: {', '.join(unknown[:5])}"
+        yield Finding("", what, "error")
 
 
-def _repair(
-    run_dir: Path,
-    found: list[Finding],
-    opened: list[ShardCheck],
-    audit: Audit,
-    manifests: Manifests,
-) -> list[str]:
-    bad = {
-        finding.shard
-        for finding in found
-        if finding.severity == "error" and finding.shard.endswith(".h5")
-    } - {HEAD}
-    bad_sums = {name for name in bad if name.startswith(f"{SUMS}/")}
-    bad -= bad_sums
-    sums = {check.name for check in opened if check.has_shard_sums} | shards_in_sums(run_dir)
-    bad |= set(
-        superfluous(
-            ((check.name, check.problem_ids) for check in opened if check.name not in bad),
-            sums.__contains__,
-            last_of_group=last_of_groups(run_dir),
-        )
-    )
-    if bad or manifests.unreadable:
-        quarantine(run_dir, bad)
-    done = [
-        f"{name}: {'forgotten' if name in audit.missing else 'moved to quarantine/'}"
-        for name in sorted(bad)
-    ]
-    quarantine_sums(run_dir, bad_sums)
+def _repair(state: RunState, findings: list[Finding]) -> list[str]:
+    """Set damaged and superfluous shards and damaged sums aside, adopt sound shards without a line,
+    sweep; says what was done."""
+    run_dir = state.run_dir
+    damaged = {finding.shard for finding in findings if finding.severity == "error"}
+    files = {name for name in damaged if name.endswith(".h5") and name != HEAD}
+    sums = {name for name in files if name.startswith(f"{SUMS}/")}
+    shards = files - sums
+    shards |= set(_superfluous(state, shards))
+
+    if shards or state.manifests.unreadable:
+        quarantine(run_dir, shards)
+    quarantine_sums(run_dir, sums)
     sweep_sums(run_dir, {path.name for path in shard_paths(run_dir)})
-    done += [f"{name}: moved to quarantine/" for name in sorted(bad_sums)]
-    orphans = {path.name for path in audit.orphans} - bad
-    for check in opened:
+    done = []
+    for name in sorted(shards):
+        is_lost = name in state.audit.missing
+        done.append(f"{name}: {'forgotten' if is_lost else 'moved to quarantine/'}")
+    done += [f"{name}: moved to quarantine/" for name in sorted(sums)]
+    done += _adopt_orphans(state, without=shards)
+    return done + [f"{path.name}: deleted" for path in sweep_temporaries(run_dir)]
+
+
+def _superfluous(state: RunState, damaged: Collection[str]) -> list[str]:
+    """Shards that repeat problems of others, of those that are not `damaged`."""
+    summed = {check.name for check in state.checks if check.has_shard_sums}
+    summed |= shards_in_sums(state.run_dir)
+    shards = [
+        (check.name, check.problem_ids) for check in state.checks if check.name not in damaged
+    ]
+    return superfluous(shards, summed.__contains__, last_of_group=last_of_groups(state.run_dir))
+
+
+def _adopt_orphans(state: RunState, *, without: Collection[str]) -> list[str]:
+    orphans = {path.name for path in state.audit.orphans}.difference(without)
+    done = []
+    for check in state.checks:
         if check.name in orphans:
-            adopt(run_dir, check.name, problem_ids=check.problem_ids, fingerprint=check.fingerprint)
+            adopt(
+                state.run_dir,
+                check.name,
+                problem_ids=check.problem_ids,
+                fingerprint=check.fingerprint,
+            )
             done.append(f"{check.name}: manifest line written")
-    return done + [f"{swept.name}: deleted" for swept in sweep_temporaries(run_dir)]
+    return done

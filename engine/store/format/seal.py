@@ -10,7 +10,7 @@ byte that HDF5 knows of (every reader ignores what follows it) stands one line o
 
 then the line's length in 12 digits and a mark of 16 bytes. The parts are all bytes outside chunks;
 reading them costs little, so that every reader does. Without the mark a file comes from a version
-that sealed none. Knows no schema.
+that sealed none.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def _read(stream: io.BufferedReader) -> Seal | None:
 
 
 def _digest(stream: io.BufferedReader, spans: Iterable[Span]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for start, length in spans:
         stream.seek(start)
-        left = length
-        while left > 0 and (part := stream.read(min(left, _AT_ONCE))):
-            found.update(part)
-            left -= len(part)
-    return found.hexdigest()
+        rest = length
+        while rest > 0 and (part := stream.read(min(rest, _AT_ONCE))):
+            digest.update(part)
+            rest -= len(part)
+    return digest.hexdigest()
 
 
 def _outside(chunks: list[Span], size: int) -> list[Span]:

@@ -1,7 +1,7 @@
 """A checksum inside a JSON object: whoever reads it back knows whether it is as it was written.
 
 The key `sha256` holds the digest of the other keys. An object without it was written by a version
-that kept none and is taken as it is. Knows nothing of what an object means.
+that kept none and is taken as it is.
 """
 
 from __future__ import annotations

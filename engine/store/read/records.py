@@ -1,8 +1,7 @@
 """Small JSON records beside the shards (progress, sessions): read so that a damaged or foreign one
 counts as none.
 
-Losing one costs nothing but history, so nothing here raises. Knows checksums and the run's id, not
-what records say.
+Losing one costs nothing but history, so nothing here raises.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def is_of_run(run_dir: Path, record: Mapping[str, Any]) -> bool:
 def record_faults(run_dir: Path) -> list[tuple[str, str]]:
     """(file, what is wrong) where records are damaged or of another run; readers leave those
     out."""
-    found = []
+    faults = []
     for name in (PROGRESS, SESSIONS):
         try:
             text = read_text(run_dir / name)
@@ -61,14 +60,12 @@ def record_faults(run_dir: Path) -> list[tuple[str, str]]:
             continue
         lines = [text] if name == PROGRESS else [line for line in text.split("\n") if line]
         records = [parse_record(line) for line in lines]
-        damaged = records.count({})
-        strange = sum(not is_of_run(run_dir, record) for record in records)
-        repeated = len(lines) - len(set(lines))
-        for count, what in (
-            (damaged, "damaged"),
-            (strange, "of another run"),
-            (repeated, "there twice"),
-        ):
+        counts = {
+            "damaged": records.count({}),
+            "of another run": sum(not is_of_run(run_dir, record) for record in records),
+            "there twice": len(lines) - len(set(lines)),
+        }
+        for what, count in counts.items():
             if count:
-                found.append((name, f"{count} of its records are {what} and not shown"))
-    return found
+                faults.append((name, f"{count} of its records are {what} and not shown"))
+    return faults

@@ -1,8 +1,7 @@
 """Reading a run: one labelled, lazy view of all its shards that raises on anything missing and
 never makes values up.
 
-The truth is the shards that are there; `missing` lists the problems that have none yet. Knows
-nothing of how a run is made, nor of what its values mean.
+The truth is the shards that are there; `missing` lists the problems that have none yet.
 """
 
 from __future__ import annotations
@@ -75,9 +74,7 @@ class Run:
         if strange:
             raise DamagedRun(
                 f"{self.path / 'problems.jsonl'} does not fit the shards: {len(strange)} stored "
-                "problems are not in it "
-                f"or stand elsewhere, the first {strange[0]!r}; copy it again from where the run "
-                "was made"
+                f"problems are not in it or stand elsewhere, the first {strange[0]!r}; {_COPY}"
             )
         return problems
 
@@ -94,10 +91,8 @@ class Run:
     @property
     def sizes(self) -> dict[str, int]:
         """Length of each dimension; `answer_token` is the longest of all shards."""
-        longest = {
-            dim: max(header.sizes[dim] for header in self._headers)
-            for dim in (self._headers[0].sizes if self._headers else ())
-        }
+        dims = self._headers[0].sizes if self._headers else {}
+        longest = {dim: self._length(dim) for dim in dims}
         return {**longest, "problem": len(self.ids)}
 
     def row(self, problem_id: str) -> int:
@@ -176,11 +171,13 @@ class Run:
             raise NotStored(f"{name} has one value for each problem; use run[{name!r}]")
         kept = np.bincount(self._places[:, 0], minlength=len(self._headers))
         total = np.zeros([self._length(dim) for dim in dims_of(name)], np.float64)
-        apart = {shard: file for file in self._sum_files for shard in file.shards}
+        summed = {shard for sum_file in self._sum_files for shard in sum_file.shards}
         for number, header in enumerate(self._headers):
-            if not kept[number] and header.path.name not in apart:
+            in_file = header.path.name in summed
+            if not kept[number] and not in_file:
                 continue
-            if kept[number] != len(header.problem_ids):
+            n_problems = len(header.problem_ids)
+            if kept[number] != n_problems:
                 raise DamagedRun(
                     f"shard {header.path} repeats problems of an earlier one, so {name} counts "
                     f"them twice; {VERIFY}"
@@ -188,14 +185,13 @@ class Run:
             if name in header.stored:
                 with self._files.open(number) as file:
                     total += file[name][...]
-            elif header.path.name not in apart:
+            elif not in_file:
                 raise DamagedRun(
                     f"no file in {self.path / 'sums'} is over shard {header.path.name}, so {name} "
-                    "lacks its "
-                    f"{len(header.problem_ids)} problems; copy the directory sums again"
+                    f"lacks its {n_problems} problems; copy the directory sums again"
                 )
-        for file in self._sum_files:
-            total += read_sum(file.path)
+        for sum_file in self._sum_files:
+            total += read_sum(sum_file.path)
         return total, int(kept.sum())
 
     def _length(self, dim: str) -> int:
@@ -272,9 +268,9 @@ def stored_problems(path: Path) -> list[Problem]:
 
 def _stored_everywhere(headers: list[Header]) -> list[str]:
     """A run that was continued by a later version may hold a variable in its newer shards only."""
-    return [
-        name for name in VARIABLES if headers and all(name in header.stored for header in headers)
-    ]
+    if not headers:
+        return []
+    return [name for name in VARIABLES if all(name in header.stored for header in headers)]
 
 
 def _rows(headers: list[Header]) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -286,17 +282,16 @@ def _rows(headers: list[Header]) -> tuple[np.ndarray, list[str], np.ndarray]:
             seen.setdefault(name, (index, name, number, row))
     rows = sorted(seen.values())
     places = np.array([(number, row) for _, _, number, row in rows], np.int64).reshape(-1, 2)
-    return (
-        places,
-        [name for _, name, _, _ in rows],
-        np.array([index for index, *_ in rows], np.int64),
-    )
+    names = [name for _, name, _, _ in rows]
+    indices = np.array([index for index, _, _, _ in rows], np.int64)
+    return places, names, indices
 
 
 def _within_shards(order: np.ndarray, shards: np.ndarray, longest: int) -> Iterator[np.ndarray]:
     for shard in np.unique(shards):
         rows = order[shards == shard]
-        yield from (rows[at : at + longest] for at in range(0, len(rows), longest))
+        for start in range(0, len(rows), longest):
+            yield rows[start : start + longest]
 
 
 def _plain_attrs(dataset: h5py.Dataset) -> dict[str, Any]:

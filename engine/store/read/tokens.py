@@ -2,7 +2,6 @@
 needs a tokenizer.
 
 One JSON object from id to text; beside the ids it has `run_id` and its checksum (see `stamp`).
-Knows no tokenizer.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ SUM_RATIO = 4
 SMALL_BYTES = 16 << 20
 """Up to this size each shard has a sum of its own, so that what is lost with a damaged shard is its
 own sum alone."""
+
+_REPAIR = "run `diffengine verify --repair` on the run"
 
 
 class SumFile(NamedTuple):
@@ -112,43 +114,40 @@ def sum_paths(run_dir: Path) -> list[Path]:
 
 def read_sum_file(path: Path) -> SumFile:
     """What the sum in `path` is over. Raises DamagedRun if that cannot be read."""
-    try:
-        with h5py.File(path, "r") as file:
-            return SumFile(path, tuple(file["shard"].asstr()[...].tolist()))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise DamagedRun(
-            f"{path} cannot be read: {error}; run `diffengine verify --repair` on the run"
-        ) from error
+    with _readable_or_damaged(path), h5py.File(path, "r") as file:
+        return SumFile(path, tuple(file["shard"].asstr()[...].tolist()))
 
 
 def read_sum(path: Path) -> np.ndarray:
     """The sum [step, position, feature], float32. Raises DamagedRun if it is not the one that was
     written."""
-    try:
-        with h5py.File(path, "r") as file:
-            shards = file["shard"].asstr()[...].tolist()
-            total = np.asarray(file["hidden_sum"][...])
-            attrs = {name: str(file.attrs[name]) for name in ("run_id", "fingerprint")}
-            written = str(file.attrs["sha256"])
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise DamagedRun(
-            f"{path} cannot be read: {error}; run `diffengine verify --repair` on the run"
-        ) from error
+    with _readable_or_damaged(path), h5py.File(path, "r") as file:
+        shards = file["shard"].asstr()[...].tolist()
+        total = np.asarray(file["hidden_sum"][...])
+        attrs = {name: str(file.attrs[name]) for name in ("run_id", "fingerprint")}
+        written = str(file.attrs["sha256"])
     if _digest(shards, total, attrs) != written:
-        raise DamagedRun(
-            f"{path} is not as it was written (sha256); run `diffengine verify --repair` on the run"
-        )
+        raise DamagedRun(f"{path} is not as it was written (sha256); {_REPAIR}")
     return total
+
+
+@contextlib.contextmanager
+def _readable_or_damaged(path: Path) -> Iterator[None]:
+    """Whatever h5py raises at a damaged file becomes DamagedRun."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise DamagedRun(f"{path} cannot be read: {error}; {_REPAIR}") from error
 
 
 def in_force(files: Iterable[SumFile], shards: Collection[str]) -> list[SumFile]:
     """Of all files those to add up: over shards that are all there, the widest of each group, no
     shard twice."""
-    there = set(shards)
+    present = set(shards)
     chosen = []
     counted: set[str] = set()
     for file in sorted(files, key=lambda file: (-len(file.shards), file.path.name)):
-        if there.issuperset(file.shards) and counted.isdisjoint(file.shards):
+        if present.issuperset(file.shards) and counted.isdisjoint(file.shards):
             chosen.append(file)
             counted.update(file.shards)
     return chosen
@@ -175,21 +174,23 @@ def sweep_sums(run_dir: Path, shards: Collection[str]) -> list[Path]:
 
 def shards_in_sums(run_dir: Path, *, without: Collection[str] = ()) -> set[str]:
     """Names of the shards that some file of sums is over, `without` the files of these names."""
-    return {
-        shard
-        for file in _readable(run_dir)
-        if file.path.name not in without
-        for shard in file.shards
-    }
+    shards: set[str] = set()
+    for file in _readable(run_dir):
+        if file.path.name not in without:
+            shards.update(file.shards)
+    return shards
 
 
 def last_of_groups(run_dir: Path) -> set[str]:
     """Names of the shards that a group of several ends with: the sum of their group without them is
     still there."""
-    files = [file for file in _readable(run_dir) if len(file.shards) > 1]
-    return {file.shards[-1] for file in files} - {
-        shard for file in files for shard in file.shards[:-1]
-    }
+    last: set[str] = set()
+    others: set[str] = set()
+    for file in _readable(run_dir):
+        if len(file.shards) > 1:
+            last.add(file.shards[-1])
+            others.update(file.shards[:-1])
+    return last - others
 
 
 def quarantine_sums(run_dir: Path, names: Collection[str]) -> None:
@@ -217,13 +218,12 @@ def _image(shards: list[str], total: np.ndarray, attrs: Mapping[str, str]) -> me
     replaced."""
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v108", "v108")) as file:
-        file.create_dataset("shard", data=shards, dtype=STRING).attrs["long_name"] = (
-            "shards that the sum is over"
-        )
+        names = file.create_dataset("shard", data=shards, dtype=STRING)
+        names.attrs["long_name"] = "shards that the sum is over"
+
         dataset = file.create_dataset("hidden_sum", data=total)
-        dataset.attrs.update(
-            {"units": "1", "long_name": "sum of `hidden` over the problems of the shards"}
-        )
+        dataset.attrs["units"] = "1"
+        dataset.attrs["long_name"] = "sum of `hidden` over the problems of the shards"
         for axis, dim in enumerate(("step", "position", "feature")):
             dataset.dims[axis].label = dim
         file.attrs.update({**attrs, "sha256": _digest(shards, total, attrs)})

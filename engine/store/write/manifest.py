@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,22 +100,19 @@ def drop_entries(run_dir: Path, names: Iterable[str], *, worker: str | None = No
     Only for the holder of the run's lock: a line that a worker appends meanwhile would be lost.
     """
     dropped = set(names)
-    for path in (
-        sorted(run_dir.glob("manifest-*.jsonl"))
-        if worker is None
-        else [manifest_path(run_dir, worker)]
-    ):
-        if not path.exists():
-            continue
-        lines = path.read_bytes().split(b"\n")
-        kept = [
-            line
-            for line in lines
-            if (entry := _parse(line)) is not None and entry.name not in dropped
-        ]
-        if len(kept) == len([line for line in lines if line.strip()]):
-            continue
-        replace_content(path, b"".join(line + b"\n" for line in kept))
+    paths = sorted(run_dir.glob("manifest-*.jsonl"))
+    if worker is not None:
+        paths = [path for path in paths if path == manifest_path(run_dir, worker)]
+    for path in paths:
+        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        kept = [line for line in lines if _is_kept(line, dropped)]
+        if len(kept) < len(lines):
+            replace_content(path, b"".join(line + b"\n" for line in kept))
+
+
+def _is_kept(line: bytes, dropped: Collection[str]) -> bool:
+    entry = _parse(line)
+    return entry is not None and entry.name not in dropped
 
 
 def _parse(line: bytes) -> ShardEntry | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..disk import fsync_directory, storage_error, write_file
+from ..disk import fsync_directory, make_directory, storage_error, write_file
 from ..errors import ColumnsError, StorageError
 from ..format.columns import Column, check_columns
 from ..format.image import shard_image
@@ -52,16 +52,13 @@ def write_shard(
     then gone without a trace and everything published before stays.
     """
     checked = check_columns(columns)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", worker):
-        raise ColumnsError(
-            f"worker {worker!r}: expected letters, digits, '.', '_' or '-' only, it becomes part "
-            "of file names"
-        )
+    _check_worker(worker)
     run_dir = Path(run_dir)
     file = shard_image(checked, _root_attrs(attrs, len(checked.problem_ids)))
     append_seal(file)
     image = file.getbuffer()
     digest = hashlib.sha256(image).hexdigest()
+
     sum_path: Path | None = None
 
     def write_sum(name: str) -> None:
@@ -71,32 +68,45 @@ def write_shard(
 
     directory = shards_dir(run_dir, create=True)
     name = publish(directory, image, worker=worker, digest=digest, before_naming=write_sum)
-    fingerprint = str(attrs["fingerprint"])
     entry = ShardEntry(
-        name, len(image), digest, tuple(checked.problem_ids), fingerprint, SCHEMA_VERSION
+        name,
+        len(image),
+        digest,
+        tuple(checked.problem_ids),
+        str(attrs["fingerprint"]),
+        SCHEMA_VERSION,
     )
-    try:
-        append_entry(run_dir, entry, worker=worker)
-    except StorageError:
-        with contextlib.suppress(
-            OSError
-        ):  # all or nothing, so that whoever tries again makes no duplicate
-            if name not in read_manifests(run_dir).entries:
-                (shards_dir(run_dir) / name).unlink()
-        raise
+    _append_or_withdraw(run_dir, entry, worker=worker)
     if sums is not None and hidden_sum is not None and sum_path is not None:
         sums.add(name, hidden_sum, size=len(image), path=sum_path)
     return entry
+
+
+def _check_worker(worker: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", worker):
+        raise ColumnsError(
+            f"worker {worker!r}: expected letters, digits, '.', '_' or '-' only, it becomes part "
+            "of file names"
+        )
+
+
+def _append_or_withdraw(run_dir: Path, entry: ShardEntry, *, worker: str) -> None:
+    """Append the manifest line of a published shard; where the disk refuses, take the shard away
+    again, so that whoever tries again makes no duplicate. Raises StorageError."""
+    try:
+        append_entry(run_dir, entry, worker=worker)
+    except StorageError:
+        with contextlib.suppress(OSError):
+            if entry.name not in read_manifests(run_dir).entries:
+                (shards_dir(run_dir) / entry.name).unlink()
+        raise
 
 
 def shards_dir(run_dir: Path, *, create: bool = False) -> Path:
     """The directory of a run's shards; created durably if asked."""
     path = run_dir / "shards"
     if create and not path.is_dir():
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(error, path, needed=0) from error
+        make_directory(path)
         fsync_directory(run_dir)
     return path
 
@@ -150,9 +160,8 @@ def _give_name(temporary: Path, final: Path) -> None:
 
 def _next_number(directory: Path, worker: str) -> int:
     pattern = re.compile(re.escape(worker) + r"-(\d+)-[0-9a-f]{8}\.h5")
-    numbers = [
-        int(match[1]) for name in os.listdir(directory) if (match := pattern.fullmatch(name))
-    ]
+    matches = [pattern.fullmatch(name) for name in os.listdir(directory)]
+    numbers = [int(match[1]) for match in matches if match]
     return max(numbers, default=-1) + 1
 
 
