@@ -21,8 +21,6 @@ class Previous(NamedTuple):
     logits: Tensor  # [M, V]
     lse: Tensor  # [M] nats; NaN where a row has no step before
     place: Tensor  # [N] int64
-    top1_id: Tensor  # [M] int64, for the compensated form
-    top1_logit: Tensor  # [M]
 
     def read(self, here: slice) -> tuple[Tensor, Tensor]:
         """Logits [n, V] (float32, float64 if they are) and their logsumexp [n] of some of the N

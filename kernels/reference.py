@@ -37,7 +37,6 @@ class LogitStats(NamedTuple):
     lse: Tensor  # [N] nats
     entropy: Tensor  # [N] bits
     kl: Tensor  # [N] bits, KL(this || previous); NaN where there is no previous row
-    kl_reverse: Tensor  # [N] bits, KL(previous || this); NaN unless it was asked for
     top1_id: Tensor  # [N] int64, ties to the lowest id, candidates only; -1 where there is none
     top1_logit: Tensor  # [N] nats
     top1_prob: Tensor  # [N]
@@ -71,8 +70,6 @@ def logit_stats(
     topk: int = 0,
     exclude_id: int | None = None,
     n_candidates: int | None = None,
-    reverse: bool = False,
-    precise: bool = False,
     moments: bool = True,
     keep: bool = False,
 ) -> LogitStats:
@@ -82,8 +79,7 @@ def logit_stats(
     step before, [N, V] or wherever `Previous.place` finds them; a row of it that holds a NaN, or
     whose lse is NaN, has no previous step. With `keep` the logits take the place of the previous
     ones. `exclude_id` and `n_candidates` restrict `top1_*` only: the distribution is always that of
-    the whole row. `reverse` asks for KL(previous || this), `precise` for a form of KL that keeps
-    its digits when it is tiny, `moments=False` leaves mean and std NaN.
+    the whole row. `moments=False` leaves mean and std NaN.
 
     Entropy is H = log2 S - T/S with S = sum e^z, T = sum z e^z / ln 2 and z = x - max x: shifting
     inside T keeps the difference between numbers of at most log2 V bits, whatever the offset of the
@@ -104,22 +100,17 @@ def logit_stats(
         )
         if previous is not None:
             y, lse_y = read_previous(previous, here)
-            stats = _compared(stats, of_x, y, lse_y, reverse=reverse, precise=precise)
+            stats = _compared(stats, of_x, y, lse_y)
             if keep and isinstance(previous, Previous):
                 previous.leave(here, raw)
         parts.append(stats._replace(topk_id=ids[:, :k], topk_logit=raw.gather(-1, ids[:, :k])))
     return LogitStats(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _compared(
-    stats: LogitStats, of_x: Distribution, y: Tensor, lse_y: Tensor, *, reverse: bool, precise: bool
-) -> LogitStats:
-    kl = kl_divergence(of_x, stats.lse, y, lse_y, precise=precise)
-    back = kl_divergence(distribution(y), lse_y, of_x.x, stats.lse) if reverse else stats.kl_reverse
+def _compared(stats: LogitStats, of_x: Distribution, y: Tensor, lse_y: Tensor) -> LogitStats:
+    kl = kl_divergence(of_x, stats.lse, y, lse_y)
     known = (stats.status == 0) & lse_y.isfinite()
-    return stats._replace(
-        kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan)
-    )
+    return stats._replace(kl=torch.where(known, kl, math.nan))
 
 
 def _block(
@@ -147,7 +138,6 @@ def _block(
     stats = LogitStats(
         lse,
         entropy,
-        undefined,
         undefined,
         top1_id,
         top1_logit,

@@ -30,8 +30,6 @@ class LogitRing:
     ) -> None:
         self.logits = torch.zeros(places, vocabulary, dtype=dtype, device=device)
         self._lse = torch.full((places,), math.nan, device=device)
-        self._top1_id = torch.full((places,), -1, dtype=torch.int64, device=device)
-        self._top1_logit = torch.full((places,), math.nan, device=device)
         self._written = torch.full((places,), -1, dtype=torch.int64, device=device)
         # On the device, as everything a step depends on: a number of the host would be frozen into
         # a captured graph.
@@ -57,11 +55,9 @@ class LogitRing:
         none."""
         known = ~first & (self._written[place] == self._tick - 1)
         self._lse[place] = torch.where(known, self._lse[place], math.nan)
-        return Previous(self.logits, self._lse, place, self._top1_id, self._top1_logit)
+        return Previous(self.logits, self._lse, place)
 
     def wrote(self, place: Tensor, stats: LogitStats) -> None:
         """The rows at `place` now hold the logits that `stats` are of."""
         self._lse[place] = stats.lse.float()
-        self._top1_logit[place] = stats.top1_logit.float()
-        self._top1_id[place] = stats.top1_id
         self._written[place] = self._tick
