@@ -1,8 +1,8 @@
 """Rows of logits as distributions, in plain torch: the softmax, and means under it that keep their
 digits.
 
-A logit at or below FLOOR counts as -inf, one at or above CEILING as +inf. Knows nothing of which
-statistics are wanted. Shapes: N rows, V vocabulary.
+A logit at or below FLOOR counts as -inf, one at or above CEILING as +inf. Shapes: N rows, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ class Distribution(NamedTuple):
         A product and torch's pairwise sum: a BLAS dot product in float32 loses two digits at V =
         126464.
         """
-        total = (
-            values.mul_(self.p) if self.ordinary else torch.where(self.p > 0, self.p * values, 0.0)
-        )
-        return total.sum(-1) / self.mass
+        if self.ordinary:
+            terms = values.mul_(self.p)
+        else:
+            terms = torch.where(self.p > 0, self.p * values, 0.0)
+        return terms.sum(-1) / self.mass
 
 
 def widen(logits: Tensor) -> Tensor:
     """The logits in the dtype the arithmetic is done in: float32, or float64 if they are float64
     already."""
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+    if logits.dtype in (torch.float32, torch.float64):
+        return logits
+    return logits.float()
 
 
 def floored(x: Tensor) -> Tensor:
@@ -59,7 +62,8 @@ def distribution(x: Tensor) -> Distribution:
     # Looked at on the CPU alone, where looking costs no wait. The smallest of some with a NaN among
     # them is NaN.
     ordinary = x.device.type == "cpu" and len(x) > 0 and bool(x.amin() > FLOOR)
-    x = x if ordinary else floored(x)
+    if not ordinary:
+        x = floored(x)
     p = x.softmax(-1)
     return Distribution(x, p, p.sum(-1), ordinary)
 

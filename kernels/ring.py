@@ -3,8 +3,7 @@ twice.
 
 A row on the canvas has one place here from entering to leaving, so it does not matter where among
 its neighbours it is read. The pass that reads a place leaves the new logits there: places * V is
-all the memory, and nothing is copied apart. Knows nothing of canvases. Shapes: M places, N rows, V
-vocabulary.
+all the memory, and nothing is copied apart. Shapes: M places, N rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ class LogitRing:
     def before(self, place: Tensor, first: Tensor) -> Previous:
         """The step before of rows at `place` [N]; those that are at their `first` step [N] have
         none."""
-        known = ~first & (self._written[place] == self._tick - 1)
-        self._lse[place] = torch.where(known, self._lse[place], math.nan)
+        written = self._written[place] == self._tick - 1
+        self._lse[place] = torch.where(written & ~first, self._lse[place], math.nan)
         return Previous(self.logits, self._lse, place)
 
     def wrote(self, place: Tensor, stats: LogitStats) -> None:
