@@ -35,11 +35,11 @@ class Case(NamedTuple):
 
 
 def _sweep(kl: bool, *, lanes: int = 1024, moments: bool = True, **flags: bool) -> dict[str, Any]:
-    every = {"LANE_MAXIMA": True, "REVERSE": False, "PRECISE": False, "KEEP": kl} | flags
+    every = {"LANE_MAXIMA": True, "KEEP": kl} | flags
     return {"LANES": lanes, "MOMENTS": moments, "KL": kl} | every
 
 
-FINISH = {"ROWS": 32, "MOMENTS": True, "KL": True, "REVERSE": True, "PRECISE": True}
+FINISH = {"ROWS": 32, "MOMENTS": True, "KL": True}
 CASES = (
     Case("stats", "sweep:sweep", _sweep(False, moments=False), 4, 4),
     Case("stats+moments", "sweep:sweep", _sweep(False), 4, 4),
@@ -47,20 +47,6 @@ CASES = (
     Case("stats+kl", "sweep:sweep", _sweep(True, moments=False, KEEP=False), 4, 2),
     Case("stats+kl+moments+keep", "sweep:sweep", _sweep(True), 4, 2),
     Case("stats+kl+moments+keep fp32", "sweep:sweep", _sweep(True, lanes=512), 4, 2, "fp32"),
-    Case(
-        "stats+kl+reverse",
-        "sweep:sweep",
-        _sweep(True, moments=False, REVERSE=True, KEEP=False),
-        4,
-        2,
-    ),
-    Case(
-        "stats+kl+precise",
-        "sweep:sweep",
-        _sweep(True, moments=False, PRECISE=True, KEEP=False),
-        4,
-        2,
-    ),
     Case("finish", "finish:finish", FINISH, 1, 0),
     Case("topk 16", "topk:topk_from_lanes", {"LANES": 1024, "K": 16, "DEPTH": 128}, 1, 0),
     Case("gumbel fp32", "gumbel:gumbel_sweep", {"LANES": 128, "EXACT": False}, 4, 4),
@@ -77,8 +63,6 @@ MODEL_DTYPE = ("X", "Y", "VALUES", "STATES", "UPDATE", "WEIGHT", "TOTAL", "OUT",
 TYPES = {
     "PLACE": "*i64",
     "LSE_Y": "*fp32",
-    "TOP_Y": "*fp32",
-    "ID_Y": "*i64",
     "PART": "*fp32",
     "ARG": "*i32",
     "LANE_MAX": "*fp32",

@@ -26,8 +26,6 @@ SIMILAR = (
     "stats",
     "stats+moments",
     "stats+kl",
-    "stats+kl+reverse",
-    "stats+kl+precise",
 )
 """Cases whose integers are used as in another case; tried under `each` alone."""
 USUAL = 4096

@@ -18,8 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from . import layers, reference
-from . import noise as gumbel
+from . import layers, noise, reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,19 +48,17 @@ def by_device(
     def serve(logits: Tensor, /, *arguments: P.args, **options: P.kwargs) -> R:
         if not served_by_triton(logits):
             return specification(logits, *arguments, **options)
-        compute: Callable[..., R] = getattr(
-            importlib.import_module(f".{module}", __package__), name
-        )
-        with torch.cuda.device_of(
-            logits
-        ):  # Triton launches on the current device, wherever the tensors lie
+        served = importlib.import_module(f".{module}", __package__)
+        compute: Callable[..., R] = getattr(served, name)
+        # Triton launches on the current device, wherever the tensors lie.
+        with torch.cuda.device_of(logits):
             return compute(logits, *arguments, **options)
 
     return serve
 
 
 logit_stats = by_device(reference.logit_stats, kernel="triton_rows.launch:logit_stats")
-gumbel_argmax = by_device(gumbel.gumbel_argmax, kernel="triton_rows.gumbel:gumbel_argmax")
+gumbel_argmax = by_device(noise.gumbel_argmax, kernel="triton_rows.gumbel:gumbel_argmax")
 token_probability = by_device(
     reference.token_probability, kernel="triton_rows.launch:token_probability"
 )

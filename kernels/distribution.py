@@ -1,8 +1,8 @@
 """Rows of logits as distributions, in plain torch: the softmax, and means under it that keep their
 digits.
 
-A logit at or below FLOOR counts as -inf, one at or above CEILING as +inf. Knows nothing of which
-statistics are wanted. Shapes: N rows, V vocabulary.
+A logit at or below FLOOR counts as -inf, one at or above CEILING as +inf. Shapes: N rows, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 BITS_PER_NAT = 1.0 / math.log(2.0)
 FLOOR = -(2.0**30)
 CEILING = 2.0**30
-PRECISE_BELOW = 0.1  # nats; above it the plain form of KL is the better one
 
 
 class Distribution(NamedTuple):
@@ -38,16 +37,19 @@ class Distribution(NamedTuple):
         A product and torch's pairwise sum: a BLAS dot product in float32 loses two digits at V =
         126464.
         """
-        total = (
-            values.mul_(self.p) if self.ordinary else torch.where(self.p > 0, self.p * values, 0.0)
-        )
-        return total.sum(-1) / self.mass
+        if self.ordinary:
+            terms = values.mul_(self.p)
+        else:
+            terms = torch.where(self.p > 0, self.p * values, 0.0)
+        return terms.sum(-1) / self.mass
 
 
 def widen(logits: Tensor) -> Tensor:
     """The logits in the dtype the arithmetic is done in: float32, or float64 if they are float64
     already."""
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+    if logits.dtype in (torch.float32, torch.float64):
+        return logits
+    return logits.float()
 
 
 def floored(x: Tensor) -> Tensor:
@@ -60,36 +62,18 @@ def distribution(x: Tensor) -> Distribution:
     # Looked at on the CPU alone, where looking costs no wait. The smallest of some with a NaN among
     # them is NaN.
     ordinary = x.device.type == "cpu" and len(x) > 0 and bool(x.amin() > FLOOR)
-    x = x if ordinary else floored(x)
+    if not ordinary:
+        x = floored(x)
     p = x.softmax(-1)
     return Distribution(x, p, p.sum(-1), ordinary)
 
 
-def kl_divergence(
-    p: Distribution, lse_x: Tensor, y: Tensor, lse_y: Tensor, *, precise: bool = False
-) -> Tensor:
+def kl_divergence(p: Distribution, lse_x: Tensor, y: Tensor, lse_y: Tensor) -> Tensor:
     """KL(p || q) in bits [N] for q = softmax(y): sum p (x - y) - (lse_x - lse_y); +inf where q = 0
-    < p.
-
-    `precise`: below 0.1 nats, F - (r - log1p r) with w = x - y - c for any constant c, F = sum p (w
-    + expm1(-w)) and r = sum p expm1(-w). Every term of F is >= 0 and of second order, so nothing
-    cancels.
-    """
+    < p."""
     p = p._replace(ordinary=p.ordinary and bool(y.amin() > FLOOR))
-    y = y if p.ordinary else floored(y)
-    d = p.x - y if p.ordinary else torch.where(p.p > 0, p.x - y, 0.0)
-    apart = lse_x - lse_y
-    plain = p.mean(d.clone() if precise else d) - apart
-    if not precise:
-        return plain * BITS_PER_NAT
-    w = d - apart[:, None]
-    near = torch.expm1(-w)
-    # The direct sum loses the digits of terms of order w^2, the series does not.
-    series = w * w * (0.5 - w * (1 / 6 - w * (1 / 24 - w * (1 / 120 - w * (1 / 720 - w / 5040)))))
-    f = p.mean(torch.where(w.abs() < 0.25, series, w + near))
-    r = p.mean(near)
-    log_excess = torch.where(
-        r.abs() < 0.01, r * r * (0.5 - r * (1 / 3 - r * (0.25 - r * 0.2))), r - torch.log1p(r)
-    )
-    better = (plain < PRECISE_BELOW) & ~((y > FLOOR) & (p.x <= FLOOR)).any(-1)
-    return torch.where(better, f - log_excess, plain) * BITS_PER_NAT
+    if p.ordinary:
+        difference = p.x - y
+    else:
+        difference = torch.where(p.p > 0, p.x - floored(y), 0.0)
+    return (p.mean(difference) - (lse_x - lse_y)) * BITS_PER_NAT

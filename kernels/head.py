@@ -3,8 +3,8 @@ in between.
 
 A chunk of rows is projected, reduced and dropped, so the largest tensor with a vocabulary dimension
 is [chunk_rows, V], apart from the ring that keeps the step before for KL; without a ring the
-previous hidden states are projected again, in the same chunk. Knows nothing of canvases or
-policies. Shapes: N rows, D features, V vocabulary, A target tokens.
+previous hidden states are projected again, in the same chunk. Shapes: N rows, D features, V
+vocabulary, A target tokens.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .blas import safe_rows
 from .dispatch import gumbel_argmax, logit_stats, token_probability
 from .distribution import widen
+from .matrix_product import safe_rows
 from .reference import LogitStats
 from .ring import LogitRing
 
@@ -50,9 +50,7 @@ class Rows(NamedTuple):
     previous: Tensor | None = None  # [N, D], the step before (guided already); NaN rows have none
     targets: Tensor | None = None  # [N, A]
     counter: Tensor | None = None  # [N, 3] int64: problem key, position, step; for the noise
-    place: Tensor | None = (
-        None  # [N] int64, where in the ring the row's step before lies and this one goes
-    )
+    place: Tensor | None = None  # [N] int64, where in the ring the step before lies, this one goes
     first: Tensor | None = None  # [N] bool, rows that have no step before
 
     def select(self, rows: Tensor | slice) -> Rows:
@@ -120,50 +118,65 @@ class Head:
 
     def step(self, rows: Rows, *, topk: int = 0) -> tuple[LogitStats, Proposal]:
         """Statistics and proposals for all rows, in order."""
-        n = len(rows.hidden)
         if self.ring is not None:
             self.ring.advance()
-        parts = [
-            self._chunk(rows.select(slice(i, i + self.chunk_rows)), topk)
-            for i in range(0, max(n, 1), self.chunk_rows)
-        ]
-        stats = LogitStats(
-            *(torch.cat(column) for column in zip(*(p[0] for p in parts), strict=True))
-        )
-        return stats, Proposal(
-            *(torch.cat(column) for column in zip(*(p[1] for p in parts), strict=True))
+        stats: list[LogitStats] = []
+        proposals: list[Proposal] = []
+        for start in range(0, max(len(rows.hidden), 1), self.chunk_rows):
+            chunk = rows.select(slice(start, start + self.chunk_rows))
+            logits = self._chunk_logits(chunk)
+            stats.append(self._chunk_stats(logits, chunk, topk))
+            proposals.append(self._propose(logits, chunk, stats[-1]))
+            del logits  # or two chunks of them would be held
+        return (
+            LogitStats(*(torch.cat(column) for column in zip(*stats, strict=True))),
+            Proposal(*(torch.cat(column) for column in zip(*proposals, strict=True))),
         )
 
-    def _chunk(self, rows: Rows, topk: int) -> tuple[LogitStats, Proposal]:
+    def _chunk_logits(self, rows: Rows) -> Tensor:
         logits = self.logits(rows.hidden)
         if rows.unconditional is not None:
             logits = self.guide(logits, self.logits(rows.unconditional))
-        if self.sampling.suppress:
-            logits = without(logits, self.sampling.suppress)
-        chosen = self.sampling
+        return without(logits, self.sampling.suppress)
+
+    def _chunk_stats(self, logits: Tensor, rows: Rows, topk: int) -> LogitStats:
         ring = self.ring
         stats = logit_stats(
             logits,
             rows.targets,
             previous=self._previous(rows) if ring is None else ring.before(*_placed(rows)),
             topk=topk,
-            exclude_id=chosen.exclude_id,
-            n_candidates=chosen.n_candidates,
+            exclude_id=self.sampling.exclude_id,
+            n_candidates=self.sampling.n_candidates,
             keep=ring is not None,
         )
         if ring is not None:
             ring.wrote(_placed(rows)[0], stats)
-        return stats, self._propose(logits, rows, stats)
+        return stats
 
     def _previous(self, rows: Rows) -> Tensor | None:
         if rows.previous is None:
             return None
-        logits = self.logits(rows.previous)
-        return without(logits, self.sampling.suppress) if self.sampling.suppress else logits
+        return without(self.logits(rows.previous), self.sampling.suppress)
 
     def _propose(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Proposal:
-        chosen = self.sampling
-        if chosen.temperature > 0:
+        sampling = self.sampling
+        token = self._token(logits, rows, stats)
+        if sampling.literal or sampling.confidence_suppress:
+            judged = logits
+            if sampling.confidence_suppress:
+                judged = without(logits.clone(), sampling.confidence_suppress)
+            if not sampling.literal:
+                judged = widen(judged)
+            probability = judged.softmax(-1).gather(-1, token[:, None]).squeeze(-1)
+            return Proposal(token, probability)
+        if sampling.temperature > 0:
+            return Proposal(token, token_probability(logits, token, stats.lse))
+        return Proposal(token, stats.top1_prob)
+
+    def _token(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Tensor:
+        sampling = self.sampling
+        if sampling.temperature > 0:
             if rows.counter is None:
                 raise ValueError(
                     "sampling at temperature > 0 needs the rows' noise counters; got None"
@@ -171,25 +184,16 @@ class Head:
             token = gumbel_argmax(
                 logits,
                 rows.counter,
-                temperature=chosen.temperature,
-                seed=chosen.seed,
-                exclude_id=chosen.exclude_id,
-                n_candidates=chosen.n_candidates,
-                exact=chosen.literal,
-            ).clamp_min(0)
-        else:
-            token = logits.argmax(-1) if chosen.literal else stats.top1_id.clamp_min(0)
-        if not (chosen.literal or chosen.temperature > 0 or chosen.confidence_suppress):
-            return Proposal(token, stats.top1_prob)
-        if not (chosen.literal or chosen.confidence_suppress):
-            return Proposal(token, token_probability(logits, token, stats.lse))
-        judged = (
-            without(logits.clone(), chosen.confidence_suppress)
-            if chosen.confidence_suppress
-            else logits
-        )
-        probability = (judged if chosen.literal else widen(judged)).softmax(-1)
-        return Proposal(token, probability.gather(-1, token[:, None]).squeeze(-1))
+                temperature=sampling.temperature,
+                seed=sampling.seed,
+                exclude_id=sampling.exclude_id,
+                n_candidates=sampling.n_candidates,
+                exact=sampling.literal,
+            )
+            return token.clamp_min(0)
+        if sampling.literal:
+            return logits.argmax(-1)
+        return stats.top1_id.clamp_min(0)
 
 
 def without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:

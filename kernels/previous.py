@@ -1,7 +1,7 @@
 """The step before: where each row's logits of it lie, how they are read, and how this step's take
 their place.
 
-Knows nothing of what is computed of them. Shapes: M places, N rows, V vocabulary.
+Shapes: M places, N rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,25 +21,22 @@ class Previous(NamedTuple):
     logits: Tensor  # [M, V]
     lse: Tensor  # [M] nats; NaN where a row has no step before
     place: Tensor  # [N] int64
-    top1_id: Tensor  # [M] int64, for the compensated form
-    top1_logit: Tensor  # [M]
 
-    def read(self, here: slice) -> tuple[Tensor, Tensor]:
-        """Logits [n, V] (float32, float64 if they are) and their logsumexp [n] of some of the N
+    def read(self, block: slice) -> tuple[Tensor, Tensor]:
+        """Logits [n, V] (float32, float64 if they are) and their logsumexp [n] of a block of the N
         rows.
 
         The logits may be a view: read them before `leave` is called.
         """
-        place = self.place[here]
+        place = self.place[block]
         run = _as_slice(place)
-        return widen(
-            self.logits.index_select(0, place) if run is None else self.logits[run]
-        ), self.lse[place]
+        logits = self.logits.index_select(0, place) if run is None else self.logits[run]
+        return widen(logits), self.lse[place]
 
-    def leave(self, here: slice, logits: Tensor) -> None:
-        """Let this step's logits [n, V] of some of the N rows take the place of the step
+    def leave(self, block: slice, logits: Tensor) -> None:
+        """Let this step's logits [n, V] of a block of the N rows take the place of the step
         before's."""
-        place = self.place[here]
+        place = self.place[block]
         run = _as_slice(place)
         if run is None:
             self.logits.index_copy_(0, place, logits)
@@ -50,19 +47,17 @@ class Previous(NamedTuple):
 def _as_slice(place: Tensor) -> slice | None:
     """Places that follow one another, as a canvas's mostly do: a view of them costs no copy. Asked
     on the CPU alone."""
-    if (
-        place.device.type != "cpu"
-        or not len(place)
-        or (len(place) > 1 and not bool((place.diff() == 1).all()))
-    ):
+    if place.device.type != "cpu" or len(place) == 0:
+        return None
+    if len(place) > 1 and not bool((place.diff() == 1).all()):
         return None
     start = int(place[0])
     return slice(start, start + len(place))
 
 
-def read_previous(previous: Tensor | Previous, here: slice) -> tuple[Tensor, Tensor]:
+def read_previous(previous: Tensor | Previous, block: slice) -> tuple[Tensor, Tensor]:
     """`Previous.read`, also of logits [N, V] of which nothing is known yet."""
     if isinstance(previous, Previous):
-        return previous.read(here)
-    y = widen(previous[here])
+        return previous.read(block)
+    y = widen(previous[block])
     return y, torch.logsumexp(y, -1)

@@ -1,8 +1,8 @@
 """The specification of every per-row statistic of logits, in plain torch; it also serves the CPU.
 
 All functions take rows of logits [N, V] and reduce over V in float32 (float64 stays float64), a few
-rows at a time, so that what one pass leaves is still in the cache for the next. They know nothing
-of positions or steps. Shapes: N rows, V vocabulary, A target tokens, K largest kept.
+rows at a time, so that what one pass leaves is still in the cache for the next. Shapes: N rows, V
+vocabulary, A target tokens, K largest kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ class LogitStats(NamedTuple):
     lse: Tensor  # [N] nats
     entropy: Tensor  # [N] bits
     kl: Tensor  # [N] bits, KL(this || previous); NaN where there is no previous row
-    kl_reverse: Tensor  # [N] bits, KL(previous || this); NaN unless it was asked for
     top1_id: Tensor  # [N] int64, ties to the lowest id, candidates only; -1 where there is none
     top1_logit: Tensor  # [N] nats
     top1_prob: Tensor  # [N]
@@ -48,6 +47,13 @@ class LogitStats(NamedTuple):
     topk_id: Tensor  # [N, K] int64
     topk_logit: Tensor  # [N, K] in the logits' dtype
     status: Tensor  # [N] uint8: 1 a NaN or +inf, 2 all -inf
+
+
+class Candidates(NamedTuple):
+    """Which tokens may be predicted: all but `exclude_id`, with ids below `n_candidates`."""
+
+    exclude_id: int | None
+    n_candidates: int | None
 
 
 def candidates_only(logits: Tensor, *, exclude_id: int | None, n_candidates: int | None) -> Tensor:
@@ -71,8 +77,6 @@ def logit_stats(
     topk: int = 0,
     exclude_id: int | None = None,
     n_candidates: int | None = None,
-    reverse: bool = False,
-    precise: bool = False,
     moments: bool = True,
     keep: bool = False,
 ) -> LogitStats:
@@ -82,8 +86,7 @@ def logit_stats(
     step before, [N, V] or wherever `Previous.place` finds them; a row of it that holds a NaN, or
     whose lse is NaN, has no previous step. With `keep` the logits take the place of the previous
     ones. `exclude_id` and `n_candidates` restrict `top1_*` only: the distribution is always that of
-    the whole row. `reverse` asks for KL(previous || this), `precise` for a form of KL that keeps
-    its digits when it is tiny, `moments=False` leaves mean and std NaN.
+    the whole row. `moments=False` leaves mean and std NaN.
 
     Entropy is H = log2 S - T/S with S = sum e^z, T = sum z e^z / ln 2 and z = x - max x: shifting
     inside T keeps the difference between numbers of at most log2 V bits, whatever the offset of the
@@ -91,93 +94,90 @@ def logit_stats(
     """
     n, vocabulary = logits.shape
     k = min(topk, vocabulary)
+    candidates = Candidates(exclude_id, n_candidates)
     rows = max(1, BLOCK // vocabulary)
     parts = []
     for start in range(0, max(n, 1), rows):
-        here = slice(start, start + rows)
-        raw = logits[here]
+        block = slice(start, start + rows)
+        raw = logits[block]
         x = widen(raw)
         ids = largest(x, min(max(k, 2), vocabulary))
         of_x = distribution(x)
-        stats = _block(
-            of_x, ids, None if targets is None else targets[here], exclude_id, n_candidates, moments
-        )
+        stats = _row_stats(of_x, ids, candidates)
+        if moments:
+            stats = _with_moments(stats, of_x)
+        if targets is not None:
+            logprob = target_logprobs(of_x.x, stats.lse, targets[block])
+            stats = stats._replace(target_logprob=logprob)
+        stats = _undefined_where_broken(stats)
+
         if previous is not None:
-            y, lse_y = read_previous(previous, here)
-            stats = _compared(stats, of_x, y, lse_y, reverse=reverse, precise=precise)
+            y, lse_y = read_previous(previous, block)
+            stats = _with_kl(stats, of_x, y, lse_y)
             if keep and isinstance(previous, Previous):
-                previous.leave(here, raw)
-        parts.append(stats._replace(topk_id=ids[:, :k], topk_logit=raw.gather(-1, ids[:, :k])))
+                previous.leave(block, raw)
+        ids = ids[:, :k]
+        parts.append(stats._replace(topk_id=ids, topk_logit=raw.gather(-1, ids)))
     return LogitStats(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _compared(
-    stats: LogitStats, of_x: Distribution, y: Tensor, lse_y: Tensor, *, reverse: bool, precise: bool
-) -> LogitStats:
-    kl = kl_divergence(of_x, stats.lse, y, lse_y, precise=precise)
-    back = kl_divergence(distribution(y), lse_y, of_x.x, stats.lse) if reverse else stats.kl_reverse
-    known = (stats.status == 0) & lse_y.isfinite()
-    return stats._replace(
-        kl=torch.where(known, kl, math.nan), kl_reverse=torch.where(known, back, math.nan)
-    )
-
-
-def _block(
-    of_x: Distribution,
-    ids: Tensor,
-    targets: Tensor | None,
-    exclude_id: int | None,
-    n_candidates: int | None,
-    moments: bool,
-) -> LogitStats:
-    x, p, mass, ordinary = of_x
+def _row_stats(of_x: Distribution, ids: Tensor, candidates: Candidates) -> LogitStats:
+    """What is known of rows [N, V] alone, given the `ids` [N, K] of their largest; mean, std and
+    what is asked of targets are left undefined."""
+    x = of_x.x
     best = x.gather(-1, ids[:, :2])
     peak = best[:, :1]
-    total = mass / p.gather(-1, ids[:, :1]).squeeze(
-        -1
-    )  # sum e^z: p is e^z / S, and e^z = 1 at the peak
+    # sum e^z: p is e^z / S, and e^z = 1 at the peak.
+    total = of_x.mass / of_x.p.gather(-1, ids[:, :1]).squeeze(-1)
     entropy = (total.log() - of_x.mean(x - peak)) * BITS_PER_NAT
-    lse = peak.squeeze(-1) + total.log()
-    top1_logit, top1_id = _first_candidate(x, ids[:, 0], best[:, 0], exclude_id, n_candidates)
+    peak = peak.squeeze(-1)
+    lse = peak + total.log()
     undefined = torch.full_like(lse, math.nan)
-    margin = torch.full_like(lse, math.inf) if x.shape[-1] == 1 else best[:, 0] - best[:, 1]
-    mean, std = (
-        _moments(x, ordinary and bool(peak.amax() < CEILING)) if moments else (undefined, undefined)
+    margin = torch.full_like(lse, math.inf)
+    if x.shape[-1] > 1:
+        margin = best[:, 0] - best[:, 1]
+
+    top1_logit, top1_id = _first_candidate(x, ids[:, 0], peak, candidates)
+    top1_prob = of_x.p.gather(-1, top1_id.clamp_min(0)[:, None]).squeeze(-1)
+    return LogitStats(
+        lse=lse,
+        entropy=entropy,
+        kl=undefined,
+        top1_id=top1_id,
+        top1_logit=top1_logit,
+        top1_prob=torch.where(top1_id < 0, 0.0, top1_prob),
+        margin=margin,
+        mean=undefined,
+        std=undefined,
+        target_logprob=x.new_empty(len(x), 0),
+        topk_id=ids,
+        topk_logit=best,
+        status=_status(peak),
     )
-    stats = LogitStats(
-        lse,
-        entropy,
-        undefined,
-        undefined,
-        top1_id,
-        top1_logit,
-        torch.where(top1_id < 0, 0.0, p.gather(-1, top1_id.clamp_min(0)[:, None]).squeeze(-1)),
-        margin,
-        mean,
-        std,
-        target_logprobs(x, lse, targets),
-        ids,
-        best,
-        _status(peak.squeeze(-1)),
-    )
-    return _undefined_where_broken(stats)
 
 
-def _moments(x: Tensor, ordinary: bool) -> tuple[Tensor, Tensor]:
-    if ordinary:
+def _with_kl(stats: LogitStats, of_x: Distribution, y: Tensor, lse_y: Tensor) -> LogitStats:
+    kl = kl_divergence(of_x, stats.lse, y, lse_y)
+    comparable = (stats.status == 0) & lse_y.isfinite()
+    return stats._replace(kl=torch.where(comparable, kl, math.nan))
+
+
+def _with_moments(stats: LogitStats, of_x: Distribution) -> LogitStats:
+    x = of_x.x
+    peak = stats.topk_logit[:, 0]
+    if of_x.ordinary and bool(peak.amax() < CEILING):
         mean = x.mean(-1)
-        return mean, ((x - mean[:, None]).square_().sum(-1) / x.shape[-1]).sqrt()
-    finite = (x > FLOOR) & (x < CEILING)
-    count = finite.sum(-1)
-    mean = torch.where(finite, x, 0.0).sum(-1) / count
-    variance = torch.where(finite, x - mean[:, None], 0.0).square().sum(-1) / count
-    return mean, variance.sqrt()
+        variance = (x - mean[:, None]).square_().sum(-1) / x.shape[-1]
+    else:
+        finite = (x > FLOOR) & (x < CEILING)
+        count = finite.sum(-1)
+        mean = torch.where(finite, x, 0.0).sum(-1) / count
+        variance = torch.where(finite, x - mean[:, None], 0.0).square().sum(-1) / count
+    return stats._replace(mean=mean, std=variance.sqrt())
 
 
-def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor | None) -> Tensor:
+def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor) -> Tensor:
     """log p of `targets` [N, A] in nats; NaN where the target is negative (padding)."""
-    if targets is None:
-        return x.new_empty(len(x), 0)
     picked = x.gather(-1, targets.clamp_min(0)) - lse[:, None]
     return torch.where(targets >= 0, picked, math.nan)
 
@@ -189,10 +189,11 @@ def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
 
 
 def _first_candidate(
-    x: Tensor, first: Tensor, value: Tensor, exclude_id: int | None, n_candidates: int | None
+    x: Tensor, first: Tensor, value: Tensor, candidates: Candidates
 ) -> tuple[Tensor, Tensor]:
     """Logit and id [N] of the largest candidate: the row's `first` and its `value` where that may
     be predicted."""
+    exclude_id, n_candidates = candidates
     allowed = first < (x.shape[-1] if n_candidates is None else n_candidates)
     if exclude_id is not None:
         allowed &= first != exclude_id
@@ -206,8 +207,9 @@ def _first_candidate(
 
 def _status(peak: Tensor) -> Tensor:
     # A NaN counts as the largest of its row.
-    bad = peak.isnan() | (peak >= CEILING)
-    return bad.to(torch.uint8) * STATUS_NOT_FINITE + (peak <= FLOOR).to(torch.uint8) * STATUS_EMPTY
+    broken = peak.isnan() | (peak >= CEILING)
+    empty = peak <= FLOOR
+    return broken.to(torch.uint8) * STATUS_NOT_FINITE + empty.to(torch.uint8) * STATUS_EMPTY
 
 
 def _undefined_where_broken(stats: LogitStats) -> LogitStats:

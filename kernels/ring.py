@@ -3,8 +3,7 @@ twice.
 
 A row on the canvas has one place here from entering to leaving, so it does not matter where among
 its neighbours it is read. The pass that reads a place leaves the new logits there: places * V is
-all the memory, and nothing is copied apart. Knows nothing of canvases. Shapes: M places, N rows, V
-vocabulary.
+all the memory, and nothing is copied apart. Shapes: M places, N rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ class LogitRing:
     ) -> None:
         self.logits = torch.zeros(places, vocabulary, dtype=dtype, device=device)
         self._lse = torch.full((places,), math.nan, device=device)
-        self._top1_id = torch.full((places,), -1, dtype=torch.int64, device=device)
-        self._top1_logit = torch.full((places,), math.nan, device=device)
         self._written = torch.full((places,), -1, dtype=torch.int64, device=device)
         # On the device, as everything a step depends on: a number of the host would be frozen into
         # a captured graph.
@@ -55,13 +52,11 @@ class LogitRing:
     def before(self, place: Tensor, first: Tensor) -> Previous:
         """The step before of rows at `place` [N]; those that are at their `first` step [N] have
         none."""
-        known = ~first & (self._written[place] == self._tick - 1)
-        self._lse[place] = torch.where(known, self._lse[place], math.nan)
-        return Previous(self.logits, self._lse, place, self._top1_id, self._top1_logit)
+        written = self._written[place] == self._tick - 1
+        self._lse[place] = torch.where(written & ~first, self._lse[place], math.nan)
+        return Previous(self.logits, self._lse, place)
 
     def wrote(self, place: Tensor, stats: LogitStats) -> None:
         """The rows at `place` now hold the logits that `stats` are of."""
         self._lse[place] = stats.lse.float()
-        self._top1_logit[place] = stats.top1_logit.float()
-        self._top1_id[place] = stats.top1_id
         self._written[place] = self._tick

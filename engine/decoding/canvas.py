@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...kernels.blas import safe_rows
+from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
 from ..models.reading import Reads, reads_of

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...kernels.blas import safe_rows
 from ...kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
+from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import host_array
 
 WORKING_ELEMENTS = 1 << 24
@@ -28,7 +28,7 @@ def steps_at_once(steps: int, *, positions: int, width: int) -> list[slice]:
     `WORKING_ELEMENTS`, sized evenly.
 
     No range is so short that a matrix product over its rows would sum in another order
-    (`kernels.blas`), and none is less than a step.
+    (`kernels.matrix_product`), and none is less than a step.
     """
     wanted = math.ceil(steps * positions * width / WORKING_ELEMENTS)
     fewest = math.ceil(safe_rows() / max(1, positions))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...kernels.blas import safe_rows
+from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import on_device
 from .attention import Packing, PartPacking, packed_attention
 

@@ -8,6 +8,7 @@ N rows, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import triton
@@ -16,12 +17,15 @@ from torch import Tensor
 from ..previous import Previous
 from ..reference import LogitStats
 from .finish import finish
-from .sweep import FIELDS, sweep
+from .parts import FIELDS
+from .sweep import sweep
 from .topk import topk_from_lanes
 
 FEW_ROWS = 512
 """Below this one program per row cannot fill a large GPU, and the vocabulary is split."""
 MAX_PARTS = 16
+ROWS_FINISHED = 32
+"""Rows that one program of `finish` merges."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,23 @@ class Tiles:
     lanes: int = 1024
     warps: int = 4
     parts: int = 0
+
+
+class Question(NamedTuple):
+    """What the statistics are of, and which of them the kernels are compiled for."""
+
+    logits: Tensor  # [N, V]
+    targets: Tensor | None  # [N, A]
+    y: Previous
+    compiled: dict[str, bool]
+
+
+class Scratch(NamedTuple):
+    """What the sweep leaves for the kernels after it."""
+
+    part: Tensor  # [N, parts, FIELDS] float32
+    arg: Tensor  # [N, parts] int32
+    lane_max: Tensor  # [N, parts, lanes] float32; empty unless the k largest are asked for
 
 
 def tiles_for(dtype: torch.dtype) -> Tiles:
@@ -47,8 +68,6 @@ def logit_stats(
     topk: int = 0,
     exclude_id: int | None = None,
     n_candidates: int | None = None,
-    reverse: bool = False,
-    precise: bool = False,
     moments: bool = True,
     keep: bool = False,
     tiles: Tiles | None = None,
@@ -65,104 +84,118 @@ def logit_stats(
             f"logits have stride {logits.stride(1)} along the vocabulary; expected 1; call "
             ".contiguous()"
         )
+    floats = torch.empty(8, n, dtype=torch.float32, device=logits.device)
+    stats = _empty_stats(logits, targets, floats, min(topk, vocabulary))
+    if n == 0:
+        return stats
+
     tiles = tiles or tiles_for(logits.dtype)
-    before = _before(logits, previous, tiles) if n else None
-    k = min(topk, vocabulary)
+    before = _before(logits, previous, tiles)
+    # A kernel that compares nothing reads none of these, but needs tensors of these types.
+    y = before or Previous(logits, stats.lse, stats.top1_id)
+    compiled = {"MOMENTS": moments, "KL": before is not None}
     width = vocabulary if n_candidates is None else min(n_candidates, vocabulary)
-    excluded = -1 if exclude_id is None else exclude_id
-    n_targets = 0 if targets is None else targets.shape[1]
     parts, per_part = _parts(n, width, tiles)
+    scratch = _scratch(logits, parts, tiles.lanes if topk else 0)
+    sweep[(n, parts)](
+        logits,
+        y.logits,
+        y.place,
+        *scratch,
+        logits.stride(0),
+        y.logits.stride(0),
+        vocabulary,
+        width,
+        -1 if exclude_id is None else exclude_id,
+        per_part,
+        LANES=tiles.lanes,
+        LANE_MAXIMA=topk > 0,
+        KEEP=keep and before is not None,
+        **compiled,
+        **_options(tiles.warps),
+        **sweep_options(logits.dtype.itemsize, kl=before is not None),
+    )
+    _finish(Question(logits, targets, y, compiled), scratch, floats, stats)
+    if topk:
+        _topk(logits, scratch.lane_max, stats)
+    return stats
+
+
+def _empty_stats(logits: Tensor, targets: Tensor | None, floats: Tensor, k: int) -> LogitStats:
+    """LogitStats of memory that nobody has written; `floats` [8, N] in the order in which `finish`
+    writes them."""
+    n = len(logits)
     device = logits.device
-    floats = torch.empty(9, n, dtype=torch.float32, device=device)
-    ids, status = (torch.empty(n, dtype=d, device=device) for d in (torch.int64, torch.uint8))
-    gold = torch.empty(n, n_targets, dtype=torch.float32, device=device)
-    top_ids = torch.empty(n, k, dtype=torch.int64, device=device)
-    top_values = torch.empty(n, k, dtype=logits.dtype, device=device)
-    if n:
-        part = torch.empty(n, parts, FIELDS.value, dtype=torch.float32, device=device)
-        arg = torch.empty(n, parts, dtype=torch.int32, device=device)
-        lane_max = torch.empty(
-            n if k else 0, parts, tiles.lanes, dtype=torch.float32, device=device
-        )
-        y = before or Previous(logits, floats[0], ids, ids, floats[0])
-        kl = before is not None
-        flags = {"MOMENTS": moments, "KL": kl, "REVERSE": kl and reverse, "PRECISE": kl and precise}
-        sweep[(n, parts)](
-            logits,
-            y.logits,
-            y.place,
-            y.lse,
-            y.top1_logit,
-            y.top1_id,
-            part,
-            arg,
-            lane_max,
-            logits.stride(0),
-            y.logits.stride(0),
-            vocabulary,
-            width,
-            excluded,
-            per_part,
-            LANES=tiles.lanes,
-            LANE_MAXIMA=k > 0,
-            KEEP=kl and keep,
-            **flags,
-            **_options(tiles.warps),
-            **sweep_options(logits.dtype.itemsize, kl=kl),
-        )
-        gold_ids = ids[:, None] if targets is None else targets.contiguous()
-        rows = 32
-        finish[(triton.cdiv(n, rows),)](
-            logits,
-            gold_ids,
-            y.place,
-            y.lse,
-            part,
-            arg,
-            floats,
-            ids,
-            gold,
-            status,
-            n,
-            parts,
-            logits.stride(0),
-            n_targets,
-            ROWS=rows,
-            **flags,
-            **_options(1),
-        )
-        if k:
-            depth = triton.next_power_of_2(triton.cdiv(vocabulary, tiles.lanes))
-            topk_from_lanes[(n,)](
-                logits,
-                lane_max,
-                top_ids,
-                top_values,
-                logits.stride(0),
-                vocabulary,
-                parts,
-                k,
-                LANES=tiles.lanes,
-                K=triton.next_power_of_2(k),
-                DEPTH=depth,
-                **_options(1),
-            )
-    lse, entropy, forward, backward, top1, probability, margin, mean, std = floats.unbind()
+    lse, entropy, kl, top1_logit, top1_prob, margin, mean, std = floats.unbind()
+    n_targets = 0 if targets is None else targets.shape[1]
     return LogitStats(
-        lse,
-        entropy,
-        forward,
-        backward,
-        ids,
-        top1,
-        probability,
-        margin,
-        mean,
-        std,
-        gold,
-        top_ids,
-        top_values,
-        status,
+        lse=lse,
+        entropy=entropy,
+        kl=kl,
+        top1_id=torch.empty(n, dtype=torch.int64, device=device),
+        top1_logit=top1_logit,
+        top1_prob=top1_prob,
+        margin=margin,
+        mean=mean,
+        std=std,
+        target_logprob=torch.empty(n, n_targets, dtype=torch.float32, device=device),
+        topk_id=torch.empty(n, k, dtype=torch.int64, device=device),
+        topk_logit=torch.empty(n, k, dtype=logits.dtype, device=device),
+        status=torch.empty(n, dtype=torch.uint8, device=device),
+    )
+
+
+def _scratch(logits: Tensor, parts: int, lanes: int) -> Scratch:
+    n = len(logits)
+    device = logits.device
+    return Scratch(
+        part=torch.empty(n, parts, FIELDS.value, dtype=torch.float32, device=device),
+        arg=torch.empty(n, parts, dtype=torch.int32, device=device),
+        lane_max=torch.empty(n, parts, lanes, dtype=torch.float32, device=device),
+    )
+
+
+def _finish(question: Question, scratch: Scratch, floats: Tensor, stats: LogitStats) -> None:
+    n, parts = scratch.arg.shape
+    targets = question.targets
+    finish[(triton.cdiv(n, ROWS_FINISHED),)](
+        question.logits,
+        stats.top1_id[:, None] if targets is None else targets.contiguous(),
+        question.y.place,
+        question.y.lse,
+        scratch.part,
+        scratch.arg,
+        floats,
+        stats.top1_id,
+        stats.target_logprob,
+        stats.status,
+        n,
+        parts,
+        question.logits.stride(0),
+        stats.target_logprob.shape[1],
+        ROWS=ROWS_FINISHED,
+        **question.compiled,
+        **_options(1),
+    )
+
+
+def _topk(logits: Tensor, lane_max: Tensor, stats: LogitStats) -> None:
+    n, parts, lanes = lane_max.shape
+    vocabulary = logits.shape[1]
+    k = stats.topk_id.shape[1]
+    topk_from_lanes[(n,)](
+        logits,
+        lane_max,
+        stats.topk_id,
+        stats.topk_logit,
+        logits.stride(0),
+        vocabulary,
+        parts,
+        k,
+        LANES=lanes,
+        K=triton.next_power_of_2(k),
+        DEPTH=triton.next_power_of_2(triton.cdiv(vocabulary, lanes)),
+        **_options(1),
     )
 
 
@@ -179,19 +212,23 @@ def _options(warps: int) -> dict[str, int | bool]:
 def sweep_options(itemsize: int, *, kl: bool) -> dict[str, int]:
     """Compiler options of `sweep` for one size of logit. Without a limit of its own the compiler
     aims at a higher occupancy and spills a few words to get there."""
-    return {"maxnreg": 128 if itemsize == 4 else 224 if kl else 152}
+    if itemsize == 4:
+        return {"maxnreg": 128}
+    return {"maxnreg": 224 if kl else 152}
 
 
 def _parts(n: int, width: int, tiles: Tiles) -> tuple[int, int]:
+    """Parts of a row and columns of each, a multiple of four tiles, for n >= 1 rows."""
+    parts = tiles.parts
+    if parts == 0:
+        parts = 1 if n >= FEW_ROWS else min(MAX_PARTS, FEW_ROWS * 2 // n)
     tile = 4 * tiles.lanes
-    wanted = tiles.parts or (1 if n >= FEW_ROWS else min(MAX_PARTS, FEW_ROWS * 2 // max(n, 1)))
-    per_part = max(1, triton.cdiv(triton.cdiv(width, wanted), tile)) * tile
+    per_part = max(1, triton.cdiv(triton.cdiv(width, parts), tile)) * tile
     return max(1, triton.cdiv(width, per_part)), per_part
 
 
 def _before(logits: Tensor, previous: Tensor | Previous | None, tiles: Tiles) -> Previous | None:
     if previous is None or isinstance(previous, Previous):
         return previous
-    known = logit_stats(previous, moments=False, tiles=tiles)
-    place = torch.arange(len(logits), device=logits.device)
-    return Previous(previous, known.lse, place, known.top1_id, known.top1_logit)
+    lse = logit_stats(previous, moments=False, tiles=tiles).lse
+    return Previous(previous, lse, torch.arange(len(logits), device=logits.device))

@@ -67,19 +67,21 @@ def rotate_heads(
     head = tl.program_id(1) * GROUP + tl.arange(0, GROUP)
     half = size // 2
     column = tl.arange(0, HALF)
-    known = column < half
-    inside = (head < heads)[:, None] & known[None, :]
-    at = token * heads * size + head[:, None] * size + column[None, :]
-    first = tl.load(STATES + at, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(STATES + at + half, mask=inside, other=0.0).to(tl.float32)
-    cos = tl.load(COS + token * size + column, mask=known, other=0.0)
-    sin = tl.load(SIN + token * size + column, mask=known, other=0.0)
-    other_cos = tl.load(COS + token * size + half + column, mask=known, other=0.0)
-    other_sin = tl.load(SIN + token * size + half + column, mask=known, other=0.0)
+    in_half = column < half
+    inside = (head < heads)[:, None] & in_half[None, :]
+    offsets = token * heads * size + head[:, None] * size + column[None, :]
+    first = tl.load(STATES + offsets, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(STATES + offsets + half, mask=inside, other=0.0).to(tl.float32)
+
+    angles = token * size + column
+    cos = tl.load(COS + angles, mask=in_half, other=0.0)
+    sin = tl.load(SIN + angles, mask=in_half, other=0.0)
     upper = _turn(first, -second, cos, sin)
+    other_cos = tl.load(COS + angles + half, mask=in_half, other=0.0)
+    other_sin = tl.load(SIN + angles + half, mask=in_half, other=0.0)
     lower = _turn(second, first, other_cos, other_sin)
-    tl.store(OUT + at, upper.to(OUT.dtype.element_ty), mask=inside)
-    tl.store(OUT + at + half, lower.to(OUT.dtype.element_ty), mask=inside)
+    tl.store(OUT + offsets, upper.to(OUT.dtype.element_ty), mask=inside)
+    tl.store(OUT + offsets + half, lower.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -93,14 +95,14 @@ def _turn(own, turned, cos, sin):
 @triton.jit
 def gate_values(GATE, UP, OUT, number, WIDTH: tl.constexpr):
     """Grid (parts of WIDTH elements,)."""
-    at = tl.program_id(0).to(tl.int64) * WIDTH + tl.arange(0, WIDTH)
-    inside = at < number
-    gate = tl.load(GATE + at, mask=inside, other=0.0)
+    offsets = tl.program_id(0).to(tl.int64) * WIDTH + tl.arange(0, WIDTH)
+    inside = offsets < number
+    gate = tl.load(GATE + offsets, mask=inside, other=0.0)
     wide = gate.to(tl.float32)
     active = (wide / (1.0 + tl.exp2(-wide * LOG2E))).to(gate.dtype)
-    up = tl.load(UP + at, mask=inside, other=0.0)
+    up = tl.load(UP + offsets, mask=inside, other=0.0)
     product = active.to(tl.float32) * up.to(tl.float32)
-    tl.store(OUT + at, product.to(gate.dtype), mask=inside)
+    tl.store(OUT + offsets, product.to(gate.dtype), mask=inside)
 
 
 def add_rms_norm(

@@ -39,6 +39,7 @@ def topk_from_lanes(
     for part in range(0, parts):
         maxima = tl.maximum(maxima, tl.load(LANE_MAX + (row * parts + part) * LANES + lane))
     maxima = tl.where(lane < V, maxima, ABSENT)
+
     slot = tl.arange(0, K)
     chosen = tl.full((K,), NOWHERE, tl.int32)
     for j in range(0, k):
@@ -46,6 +47,7 @@ def topk_from_lanes(
         winner = tl.min(tl.where(maxima == best, lane, NOWHERE), axis=0)
         chosen = tl.where(slot == j, winner, chosen)
         maxima = tl.where(lane == winner, float("-inf"), maxima)
+
     depth = tl.arange(0, DEPTH)
     taken = chosen[:, None] < LANES
     ids = tl.where(taken, chosen[:, None], 0) + depth[None, :] * LANES

@@ -215,6 +215,7 @@ def _integers() -> dict[str, Entry]:
             made[f"{name}.s{bits}"] = (signed * 2, function)
         for name, function in (("and", operator.and_), ("or", operator.or_), ("xor", operator.xor)):
             made[f"{name}.b{bits}"] = (unsigned * 2, function)
+        made[f"mad.lo.s{bits}"] = (signed * 3, lambda a, b, c: a * b + c)  # modulo 2^bits
         made[f"shl.b{bits}"] = (unsigned + "u", _shifted(np.left_shift, int(bits)))
         made[f"shr.s{bits}"] = (signed + "u", _shifted(np.right_shift, int(bits)))
         made[f"shr.u{bits}"] = (unsigned + "u", _shifted(np.right_shift, int(bits)))

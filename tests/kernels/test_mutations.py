@@ -7,10 +7,10 @@ tests run the kernels.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,48 +18,48 @@ import torch
 from diffengine.kernels import reference
 from diffengine.kernels.triton_rows import launch
 
-SWEEP, FINISH = "sweep", "finish"
+SWEEP = "sweep"
+LANES = "lanes"
+FINISH = "finish"
 MUTATIONS = {
-    "rescaling of T without d S": (SWEEP, "scale * tl.fma(d, s, t))", "scale * t)"),
-    "maximum starts at 0": (SWEEP, "m = zero + FLOOR", "m = zero"),
-    "ties go to the last": (
-        SWEEP,
-        "tl.where(m_new > m, start, at)",
-        "tl.where(m_new >= m, start, at)",
-    ),
+    "rescaling of T without d S": (LANES, "scale * tl.fma(d, lane.s, lane.t))", "scale * lane.t)"),
+    "maximum starts at 0": (SWEEP, "Lane(floor, floor * LOG2E,", "Lane(zero, floor * LOG2E,"),
+    "ties go to the last": (LANES, "tl.where(m > lane.m, start", "tl.where(m >= lane.m, start"),
     "second maximum forgets ties": (
         SWEEP,
         "axis=0) > 1, peak, second)",
         "axis=0) > 99, peak, second)",
     ),
-    "the excluded column is lost": (SWEEP, "tl.where(inside, -1, 0)", "0"),
-    "what is no candidate is lost": (SWEEP, "(part == parts - 1) & (candidates < V)", "part < 0"),
-    "S is not rescaled": (SWEEP, "s = tl.fma(scale, s, e0)", "s = s + e0"),
-    "comparison is not rescaled": (SWEEP, "e0, scale * xy, hole)", "e0, xy, hole)"),
+    "the excluded column is lost": (SWEEP, "tl.where(excluded >= 0, -1, 0)", "0"),
+    "what is no candidate is lost": (
+        SWEEP,
+        "n_tail = tl.where(tail < V",
+        "n_tail = tl.where(V < 0",
+    ),
+    "S is not rescaled": (LANES, "s = tl.fma(scale, lane.s, e[0])", "s = lane.s + e[0]"),
+    "comparison is not rescaled": (LANES, "scale * compared.sum_xy", "compared.sum_xy"),
     "parts merge without d S": (
         FINISH,
-        "tl.fma(d, sum_e, tl.load",
-        "tl.fma(d, 0.0 * sum_e, tl.load",
+        "tl.fma(d, part_s, _field",
+        "tl.fma(d, 0.0 * part_s, _field",
     ),
     "parts take the last of equals": (FINISH, "candidate > best", "candidate >= best"),
     "means of parts are not weighted": (FINISH, "mean += apart * share", "mean += apart"),
 }
 
 
-def mutant(module: str, old: str, new: str, folder: Path) -> ModuleType:
-    source = (Path(launch.__file__).parent / f"{module}.py").read_text()
-    assert source.count(old) == 1, (
-        f"{old!r} is found {source.count(old)} times; the mutation must name one place"
-    )
-    path = folder / f"{module}.py"
-    path.write_text(source.replace(old, new))
-    spec = importlib.util.spec_from_file_location(
-        f"diffengine.kernels.triton_rows.mutant_{module}", path
-    )
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+def mutants(module: str, old: str, new: str, folder: Path) -> None:
+    """Writes a package `mutated_rows` with the kernels' files into `folder`, `old` replaced in one
+    of them."""
+    package = folder / "mutated_rows"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in (SWEEP, LANES, FINISH, "parts"):
+        source = (Path(launch.__file__).parent / f"{name}.py").read_text()
+        if name == module:
+            assert source.count(old) == 1, f"{old!r} must name one place of {name}.py"
+            source = source.replace(old, new)
+        (package / f"{name}.py").write_text(source)
 
 
 def disagreements(rows: torch.Tensor, before: torch.Tensor) -> Iterator[str]:
@@ -102,10 +102,14 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mutant_is_noticed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: torch.device
 ) -> None:
-    module, old, new = MUTATIONS[name]
-    made = mutant(module, old, new, tmp_path)
-    entry = "sweep" if module == SWEEP else "finish"
-    monkeypatch.setattr(launch, entry, getattr(made, entry))
+    mutants(*MUTATIONS[name], tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for loaded in [module for module in sys.modules if module.startswith("mutated_rows")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    importlib.invalidate_caches()
+    for kernel in (SWEEP, FINISH):
+        mutated = importlib.import_module(f"mutated_rows.{kernel}")
+        monkeypatch.setattr(launch, kernel, getattr(mutated, kernel))
     x = hard_rows().to(device)
     assert next(disagreements(x, x.flip(0)), None) is not None
 

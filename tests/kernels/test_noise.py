@@ -8,8 +8,7 @@ import math
 import pytest
 import torch
 
-from diffengine.kernels.noise import gumbel_argmax, position_noise, token_noise
-from diffengine.kernels.philox import philox, uniform
+from diffengine.kernels.noise import gumbel_argmax, philox, position_noise, token_noise, uniform
 
 # Random123's known answers for philox4x32-10: counter, key, words.
 KNOWN = [

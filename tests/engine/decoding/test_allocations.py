@@ -16,7 +16,7 @@ from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.kernels import ring
-from diffengine.kernels.blas import safe_rows
+from diffengine.kernels.matrix_product import safe_rows
 
 CHUNK, VOCABULARY = 32, 4096
 

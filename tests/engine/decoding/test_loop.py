@@ -20,8 +20,7 @@ from diffengine.engine.policies.llada_options import LLaDAOptions
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt, build_prompt
 from diffengine.engine.runs.run import BUNDLED
-from diffengine.kernels.noise import SCORE_DOMAIN, token_noise
-from diffengine.kernels.philox import philox, uniform
+from diffengine.kernels.noise import SCORE_DOMAIN, philox, token_noise, uniform
 
 
 def full_logits(model: MaskedDiffusionModel, canvas: torch.Tensor) -> torch.Tensor:

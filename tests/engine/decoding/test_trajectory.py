@@ -23,8 +23,8 @@ from diffengine.engine.decoding.trajectory import (
 )
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runs.memory import footprint
-from diffengine.kernels.blas import safe_rows
 from diffengine.kernels.geometry import LogitGeometry, cka_matrix, debiased_cka
+from diffengine.kernels.matrix_product import safe_rows
 
 SHAPES = [(12, 16, 128), (48, 48, 128), (9, 100, 96), (5, 7, 256)]
 

@@ -18,7 +18,7 @@ from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models import flops
 from diffengine.engine.models.flops import gemm_rate
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
-from diffengine.kernels.blas import safe_rows
+from diffengine.kernels.matrix_product import safe_rows
 
 CONFIG = RunConfig.of(model="test", steps=16, gen_length=16, block_length=16)
 

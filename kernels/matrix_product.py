@@ -2,8 +2,7 @@
 there are.
 
 With few rows per thread a BLAS takes another code path, which sums in another order (measured with
-oneMKL on AVX-512: the change lies between 4 and 5 rows per thread). Knows nothing of what the rows
-mean.
+oneMKL on AVX-512: the change lies between 4 and 5 rows per thread).
 """
 
 from __future__ import annotations
