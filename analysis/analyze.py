@@ -21,6 +21,7 @@ from .findings.patterns import Signs, judge_patterns
 from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
+from .information.estimators import curve_table
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
 from .metrics.trajectories import Trajectories, read_trajectories
@@ -61,6 +62,7 @@ def analyze_run(
     mutual_information: bool = False,
     tsne: bool = False,
     metrics: Sequence[str] = (),
+    estimators: Sequence[str] = (),
     save: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
     """Analyse `run`. `confidence_method` is the confidence that gain, spikes and S-curve are read
@@ -68,13 +70,13 @@ def analyze_run(
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the
     original suite's averaged KL and CKA; `answer_position` looks for the answer at one fixed
-    position in every problem. `metrics` adds metrics of your own, each `package.module:object`.
-    The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
+    position in every problem. `metrics` adds metrics of your own and `estimators` estimators of
+    mutual information, each `package.module:object`. The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
     `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
     what is to come, so that hours of work outlive a crash in the next.
 
     Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
-    recorded, or a metric that is none.
+    recorded, or a metric or estimator that is none.
     """
     settings = Settings(
         confidence_method=confidence_method,
@@ -88,8 +90,15 @@ def analyze_run(
         n_bins=n_bins,
         k=k,
     )
+    curve_table(estimators)  # refuses one that is none before any work
     analysis = _fast_part(run, settings, metrics)
-    parts = slow_parts(run, settings, mutual_information=mutual_information, tsne=tsne)
+    parts = slow_parts(
+        run,
+        settings,
+        mutual_information=mutual_information,
+        tsne=tsne,
+        estimators=estimators,
+    )
     for done, part in enumerate(parts):
         if save is not None:
             to_come = [later.title for later in parts[done:]]

@@ -95,22 +95,6 @@ EXIT_RULES = Registry(
     },
 )
 
-ESTIMATORS = Registry(
-    "estimator",
-    {
-        "ross": "diffengine.analysis.information.ross:ross",
-        "ksg1": "diffengine.analysis.information.ksg1:ksg1",
-        "ksg2": "diffengine.analysis.information.ksg2:ksg2",
-        "gao": "diffengine.analysis.information.gao:gao",
-        "binning": "diffengine.analysis.information.binning:binning",
-        "gcmi": "diffengine.analysis.information.gcmi:gcmi",
-        "decoder": "diffengine.analysis.information.decoder:decoder",
-        "ross_oof": "diffengine.analysis.information.ross_oof:ross_oof",
-        "pvi": "diffengine.analysis.information.v_information:pvi",
-    },
-)
-"""Estimators of mutual information, behind `information.estimate`."""
-
 
 def confidence_methods() -> list[str]:
     """Names of the confidence methods, the default first."""

@@ -7,7 +7,7 @@ begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,13 +27,21 @@ class SlowPart(NamedTuple):
 
 
 def slow_parts(
-    run: Run, settings: Settings, *, mutual_information: bool, tsne: bool
+    run: Run,
+    settings: Settings,
+    *,
+    mutual_information: bool,
+    tsne: bool,
+    estimators: Sequence[str] = (),
 ) -> list[SlowPart]:
-    """Those that are asked for, in the order in which they are made."""
+    """Those that are asked for, in the order in which they are made. `estimators`: those of mutual
+    information that are in no table, each `package.module:object`."""
     parts = []
     if mutual_information:
         parts += [
-            SlowPart("mutual information", lambda each: _information(run, settings, each)),
+            SlowPart(
+                "mutual information", lambda each: _information(run, settings, estimators, each)
+            ),
             SlowPart(
                 "information beyond the first step", lambda each: _beyond(run, settings, each)
             ),
@@ -45,9 +53,9 @@ def slow_parts(
 
 def slow_names() -> list[str]:
     """The quantities that slow parts add."""
-    from .information import beyond_first_step, over_steps
+    from .information import beyond_first_step, estimators
 
-    return [*over_steps.quantity_names(), *beyond_first_step.quantity_names()]
+    return [*estimators.quantity_names(), *beyond_first_step.quantity_names()]
 
 
 def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
@@ -62,14 +70,22 @@ def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
     return replace(analysis, quantities=dict(analysis.quantities), info=info)
 
 
-def _information(run: Run, settings: Settings, analysis: Analysis) -> None:
+def _information(
+    run: Run, settings: Settings, estimators: Sequence[str], analysis: Analysis
+) -> None:
     from .information.over_steps import mutual_information
 
     result = mutual_information(
-        run, seed=settings.analysis_seed, k=settings.k, n_bins=settings.n_bins
+        run,
+        seed=settings.analysis_seed,
+        k=settings.k,
+        n_bins=settings.n_bins,
+        estimators=estimators,
     )
     analysis.quantities.update(result.quantities)
     analysis.info["mutual_information"] = result.info
+    if result.plugins:
+        analysis.info["plugins"] = [*analysis.info.get("plugins", []), *result.plugins]
     analysis.info["warnings"] += result.warnings
 
 

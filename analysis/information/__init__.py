@@ -7,7 +7,9 @@ estimate("ross", features, correct).bits
 
 from __future__ import annotations
 
+from .curve import Curve, Point
 from .estimate import estimate
+from .estimator import Estimator
 from .sample import Estimate
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Curve", "Estimate", "Estimator", "Point", "estimate"]

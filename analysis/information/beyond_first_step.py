@@ -16,27 +16,34 @@ import numpy as np
 
 from ..metrics.trajectories import steps_of
 from ..results import Quantity
-from .over_steps import PERMUTATIONS, groups_of, targets_of, workers
-from .sample import NATS
-from .significance import max_t
-from .uncertainty import insufficient
+from .conditional import Baseline
+from .features import narrow_features, states
+from .over_steps import PERMUTATIONS
+from .points import Named, Points
+from .sample import normal_scores
+from .targets import groups_of, shortage, targets_of, without
+from .threads import workers
 
 if TYPE_CHECKING:
     from ...engine.store import Run
-    from .curves import Point
 
 NAME = "mi_beyond/logistic"
+P_NAME = "mi_beyond_p/logistic"
 LABEL = "I(correct; belief at the answer slot | state and belief at the first step), logistic"
+P_LABEL = f"p-value over all steps (max-T) of: {LABEL}; score statistic, permuted within strata"
 LEVEL = 0.05
+
+_ESTIMATE = Named(NAME, LABEL)
+_P = Named(P_NAME, P_LABEL)
 
 
 def quantity_names() -> list[str]:
     """The estimate and its p-value."""
-    return [NAME, NAME.replace("/", "_p/")]
+    return [NAME, P_NAME]
 
 
 class Beyond(NamedTuple):
-    """`mi_beyond/logistic` [step] in bits, `mi_beyond_p/ross`; `info` the first step and the
+    """`mi_beyond/logistic` [step] in bits, `mi_beyond_p/logistic`; `info` the first step and the
     strata; warnings."""
 
     quantities: dict[str, Quantity]
@@ -47,77 +54,62 @@ class Beyond(NamedTuple):
 def beyond_first_step(run: Run, *, seed: int = 0, permutations: int = PERMUTATIONS) -> Beyond:
     """The curve of `run`, or why there is none: fewer than 100 problems, a class below 20, or no
     features."""
+    curve = Points(steps_of(run), permutations)
     target = targets_of(run)["correct"]
-    steps = steps_of(run)
     if target.missing:
-        return _nothing(steps, target.missing)
-    belief, first, wide = _features(run, target.rows, steps)
-    rows = np.flatnonzero(np.isfinite(wide).all(axis=1))
+        return Beyond(curve.quantities(_ESTIMATE, _P, missing=target.missing), {}, [])
+    features = _features(run, target.rows)
+    rows = np.flatnonzero(np.isfinite(features.at_first).all(axis=1))
     y = target.values[rows]
-    if missing := insufficient(
-        len(rows), y, of=len(target.rows), without="a recorded state of the answer"
-    ):
-        return _nothing(steps, f"at the first step: {missing}")
-    from .conditional import Baseline
+    rest = without(len(rows), len(target.rows), "a recorded state of the answer")
+    missing = shortage(len(rows), y, rest=rest)
+    if missing:
+        missing = f"at the first step: {missing}"
+        return Beyond(curve.quantities(_ESTIMATE, _P, missing=missing), {}, [])
 
     groups = groups_of(run)[target.rows][rows]
-    values = np.full(steps, np.nan)
-    stderr = np.full(steps, np.nan)
-    n = np.zeros(steps, np.int64)
-    null = np.full((1 + permutations, steps), np.nan)
     with workers() as pool:
-        baseline = Baseline(wide[rows], y, groups, number=permutations, seed=seed)
-        # The baseline is of these problems, so a step that lacks one of them has no value.
-        at = [step for step in range(steps) if np.isfinite(belief[rows, step]).all()]
-        points: list[Point] = list(pool.map(lambda step: baseline.point(belief[rows, step]), at))
-    for step, point in zip(at, points, strict=True):
-        values[step] = point.nats
-        stderr[step] = point.stderr
-        null[:, step] = point.null
-        n[step] = len(rows)
-    p = max_t(null)
+        baseline = Baseline(features.at_first[rows], y, groups, number=permutations, seed=seed)
+        complete = features.complete_steps(rows)
+        beliefs = [features.belief[rows, step] for step in complete]
+        for step, point in zip(complete, pool.map(baseline.point, beliefs), strict=True):
+            curve.put(step, point, len(rows))
+    quantities = curve.quantities(_ESTIMATE, _P)
     info = {
-        "first_step": first,
+        "first_step": features.first,
         "strata": int(baseline.strata.max()) + 1,
-        "features": wide.shape[1],
+        "features": features.at_first.shape[1],
     }
-    return Beyond(_quantities(values / NATS, stderr / NATS, p, n, "ok"), info, _warnings(p[first]))
+    return Beyond(quantities, info, _warnings(quantities[P_NAME].values[features.first]))
 
 
-def _features(run: Run, graded: np.ndarray, steps: int) -> tuple[np.ndarray, int, np.ndarray]:
-    """(belief [graded, step, 3], the first step that has one, state and belief there [graded,
-    feature])."""
-    from .features import narrow_features, states
-    from .sample import normal_scores
+class _Features(NamedTuple):
+    """`belief` [graded, step, 3], the `first` step that has one, and state and belief there,
+    `at_first` [graded, feature]."""
 
+    belief: np.ndarray
+    first: int
+    at_first: np.ndarray
+
+    def complete_steps(self, rows: np.ndarray) -> list[int]:
+        """The steps at which all of `rows` have a belief. The baseline is of these problems, so a
+        step that lacks one of them has no value."""
+        is_complete = np.isfinite(self.belief[rows]).all(axis=(0, 2))
+        return [int(step) for step in np.flatnonzero(is_complete)]
+
+
+def _features(run: Run, graded: np.ndarray) -> _Features:
     belief = narrow_features(run)["belief"][graded]
-    known = np.flatnonzero(np.isfinite(belief).all(axis=2).any(axis=0))
+    has_belief = np.isfinite(belief).all(axis=2)
+    known = np.flatnonzero(has_belief.any(axis=0))
     first = int(known[0]) if len(known) else 0
-    state = next(iter(states(run, np.array([first]))))[1][graded].astype(np.float64)
-    at_first = belief[:, first]
-    there = np.isfinite(at_first).all(axis=1)
-    scores = np.full_like(at_first, np.nan)
-    if there.any():
-        scores[there] = normal_scores(at_first[there])
-    return belief, first, np.concatenate([state, scores], axis=1)
-
-
-def _quantities(
-    values: np.ndarray, stderr: np.ndarray, p: np.ndarray, n: np.ndarray, status: str
-) -> dict[str, Quantity]:
-    p_label = f"p-value over all steps (max-T) of: {LABEL}; score statistic, permuted within strata"
-    return {
-        NAME: Quantity(values, ("step",), "bits", n, stderr, status, LABEL),
-        NAME.replace("/", "_p/"): Quantity(p, ("step",), "1", n, None, status, p_label),
-    }
-
-
-def _nothing(steps: int, reason: str) -> Beyond:
-    none = np.full(steps, np.nan)
-    status = f"insufficient: {reason}"
-    return Beyond(
-        _quantities(none, none.copy(), none.copy(), np.zeros(steps, np.int64), status), {}, []
-    )
+    _, values = next(states(run, np.array([first])))
+    state = values[graded].astype(np.float64)
+    scores = np.full_like(belief[:, first], np.nan)
+    rows = has_belief[:, first]
+    if rows.any():
+        scores[rows] = normal_scores(belief[rows, first])
+    return _Features(belief, first, np.concatenate([state, scores], axis=1))
 
 
 def _warnings(p_first: float) -> list[str]:
@@ -125,6 +117,5 @@ def _warnings(p_first: float) -> list[str]:
         return []
     return [
         f"{NAME}: p = {p_first:.3g} at the first step, where it should find nothing: the baseline "
-        "leaves part of the "
-        "first step unread, and later steps are too large by as much"
+        "leaves part of the first step unread, and later steps are too large by as much"
     ]

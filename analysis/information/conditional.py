@@ -1,22 +1,22 @@
 """What a step tells about a label beyond what the first step told: I(X; Y | W), W the features of
 the first step.
 
-W is wide, so it enters through two reductions, either of which alone would do if it were exact: X
-becomes its residual R after a cross-fitted ridge regression on W, which given W says the same as X;
-and W becomes the stratum of its out-of-fold score for Y (the prognostic score, Hansen 2008,
-Biometrika 95:481), some twenty problems each.
+W is wide, so it enters through two reductions, either of which alone would do if it were exact:
+
+- X becomes its residual R after a cross-fitted ridge regression on W, which given W says the same
+  as X;
+- W becomes the stratum of its out-of-fold score for Y (the prognostic score, Hansen 2008,
+  Biometrika 95:481), some twenty problems each (strata.py).
 
 Value: chain rule I(X; Y | W) = I(X, W; Y) - I(W; Y), both terms as what a logistic regression on R
-and the stratum makes of Y, in nats per problem; for the second Y is permuted within strata, which
+and the stratum makes of Y, in nats per problem. For the second Y is permuted within strata, which
 keeps what the stratum says of Y and breaks what X adds, so that optimism cancels too. It is
 V-information beyond a baseline (Hewitt et al. 2021, arXiv:2109.09234) of a linear family: it misses
 what is not linear in normal scores.
 
-Test: the score statistic U' V^-1 U / 2n of R in a logistic model with a constant for each stratum
-(Mantel 1963, JASA 58:690), against the same permutations (local permutation test: Kim, Neykov,
-Balakrishnan and Wasserman 2022, Ann. Statist. 50:3388). What both reductions miss of W counts as if
-X had added it, in the product of their two errors (as in Shah and Peters 2020, Ann. Statist.
-48:1514). Knows nothing of runs.
+Test: the score statistic of strata.py against the same permutations. What both reductions miss of W
+counts as if X had added it, in the product of their two errors (as in Shah and Peters 2020, Ann.
+Statist. 48:1514).
 """
 
 from __future__ import annotations
@@ -25,28 +25,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .curves import Point, clustered_stderr
-from .decoder import decode
-from .folds import folds_of, permutations
+from .curve import Point
+from .decoding import decode
+from .folds import folds_of
 from .ridge import Axes, axes_of, gcv, linear, log_probabilities, logistic
 from .sample import generator, normal_scores
 from .significance import PENALTIES
+from .strata import score_statistics, strata_of, within
+from .uncertainty import clustered_stderr
 
 FOLDS = 5
-STRATUM = 20
-"""Problems in a stratum."""
+
 RELABELLED = 20
 """Permutations within strata behind the second term of the chain rule."""
+
 WEAK = 1e-3
 """Ridge penalty that keeps the logistic fit finite where labels separate, in units of one
 standardised column."""
-
-
-class _Fold(NamedTuple):
-    held: np.ndarray
-    axes: Axes
-    train: np.ndarray
-    test: np.ndarray
 
 
 class Baseline:
@@ -61,12 +56,13 @@ class Baseline:
     ) -> None:
         self.y = y
         self.groups = groups
-        score = decode(w, y, seed=seed, folds=FOLDS, groups=groups).score()[:, 0]
-        self.strata = strata_of(score, groups)
+        decoded = decode(w, y, seed=seed, folds=FOLDS, groups=groups)
+        self.strata = strata_of(decoded.score()[:, 0], groups)
         order = within(self.strata, number, seed, groups)
         self.permuted = np.concatenate([y[None], y[order]])
-        fold = folds_of(np.zeros(len(y)), groups, FOLDS, generator(seed, "residual folds"))
-        self._folds = [_fold(w, fold == number) for number in range(FOLDS)]
+        rng = generator(seed, "residual folds")
+        fold = folds_of(np.zeros(len(y)), groups, FOLDS, rng)
+        self._folds = [_fold(w, fold == held) for held in range(FOLDS)]
 
     def point(self, x: np.ndarray) -> Point:
         """I(x; y | w) in nats of one step's few features x [n, d], the same problems in the same
@@ -79,77 +75,53 @@ class Baseline:
         stratum = normal_scores(self.strata[:, None])
         both = np.concatenate([residual, stratum], axis=1)
         with_x = _log_likelihood(both, self.y)
-        chance = [
-            _log_likelihood(both, labels).mean() for labels in self.permuted[1 : 1 + RELABELLED]
-        ]
-        stderr = clustered_stderr(with_x - _log_likelihood(stratum, self.y), self.groups)
+        without_x = _log_likelihood(stratum, self.y)
+        chance = []
+        for labels in self.permuted[1 : 1 + RELABELLED]:
+            chance.append(_log_likelihood(both, labels).mean())
+        nats = float(with_x.mean() - np.mean(chance))
+        stderr = clustered_stderr(with_x - without_x, self.groups)
         null = score_statistics(residual, self.strata, self.permuted)
-        return Point(float(with_x.mean() - np.mean(chance)), stderr, null, False)
+        return Point(nats, stderr, null, False)
 
     def residual(self, x: np.ndarray) -> np.ndarray:
         """x [n, d] less its ridge prediction from w, out of fold, the penalty by generalised
         cross-validation."""
-        found = np.empty_like(x)
+        residual = np.empty_like(x)
         for fold in self._folds:
-            kept = ~fold.held
             for column in range(x.shape[1]):
-                penalty = gcv(fold.axes, fold.train, x[kept, column], PENALTIES * int(kept.sum()))
-                predicted = linear(
-                    fold.axes, fold.train, x[kept, column, None], fold.test, np.array([penalty])
-                )
-                found[fold.held, column] = x[fold.held, column] - predicted[0, :, 0]
-        return found
+                predicted = fold.predicted(x[:, column])
+                residual[fold.held, column] = x[fold.held, column] - predicted
+        return residual
 
 
-def score_statistics(x: np.ndarray, strata: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[B] U' V^-1 U / 2n of x [n, d] for labels [B, n] of 0 and 1 that are permutations of each
-    other within strata.
+class _Fold(NamedTuple):
+    """Rows `held` out, and the coordinates of the others (`train`) and of these (`test`)."""
 
-    U = sum (x - mean of its stratum) (y - share of its stratum), V its variance over permutations
-    within strata.
-    """
-    members = np.bincount(strata).astype(np.float64)
-    share = np.bincount(strata, weights=labels[0]) / members
-    mean = np.stack([np.bincount(strata, weights=column) / members for column in x.T], axis=1)
-    inside = x - mean[strata]
-    # Of members drawn without replacement: share (1 - share) n_s / (n_s - 1); a stratum of one does
-    # not vary.
-    spread = (share * (1 - share) * members / np.maximum(members - 1, 1))[strata]
-    u = inside.T @ (labels - share[strata]).T
-    v = (inside * spread[:, None]).T @ inside
-    return (u * (np.linalg.pinv(v) @ u)).sum(axis=0) / (2 * len(x))
+    held: np.ndarray
+    axes: Axes
+    train: np.ndarray
+    test: np.ndarray
 
-
-def strata_of(score: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """[n] stratum of each row: whole groups in order of their mean score, `STRATUM` groups in
-    each."""
-    group = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    mean = np.bincount(group, weights=score) / np.bincount(group)
-    rank = np.argsort(np.argsort(mean, kind="stable"))
-    return (rank * max(2, len(mean) // STRATUM) // len(mean))[group]
-
-
-def within(strata: np.ndarray, number: int, seed: int, groups: np.ndarray) -> np.ndarray:
-    """[number, n] row numbers: permutations that keep every row in its stratum, and samples of a
-    group together."""
-    found = np.empty((number, len(strata)), np.int64)
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        # A stream for each stratum: equal ones would permute all strata alike.
-        found[:, rows] = rows[
-            permutations(len(rows), number, seed * 1_000_003 + int(stratum), groups[rows])
-        ]
-    return found
-
-
-def _log_likelihood(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n] log q(label | x) in nats of a logistic regression on the columns of x [n, d]."""
-    axes = axes_of(x)
-    at = axes.of(x)
-    weights = logistic(at, labels, 2, axes.variance, np.array([WEAK]))
-    return log_probabilities(at, weights)[0, np.arange(len(labels)), labels]
+    def predicted(self, x: np.ndarray) -> np.ndarray:
+        """[rows held out] what the other rows predict of x [n]."""
+        kept = x[~self.held]
+        penalty = gcv(self.axes, self.train, kept, PENALTIES * len(kept))
+        penalties = np.array([penalty])
+        predictions = linear(self.axes, self.train, kept[:, None], self.test, penalties)
+        of_held: np.ndarray = predictions[0, :, 0]
+        return of_held
 
 
 def _fold(w: np.ndarray, held: np.ndarray) -> _Fold:
     axes = axes_of(w[~held])
     return _Fold(held, axes, axes.of(w[~held]), axes.of(w[held]))
+
+
+def _log_likelihood(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] log q(label | x) in nats of a logistic regression on the columns of x [n, d]."""
+    axes = axes_of(x)
+    z = axes.of(x)
+    weights = logistic(z, labels, 2, axes.variance, np.array([WEAK]))
+    of_labels: np.ndarray = log_probabilities(z, weights)[0, np.arange(len(labels)), labels]
+    return of_labels

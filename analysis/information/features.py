@@ -2,16 +2,16 @@
 the gold answer.
 
 `belief`: how sure the model is at its own answer slot (where the extracted answer stands), frozen
-at each commit. `summary`: mean, standard deviation and maximum of the logits over all positions and
-tokens, and the mean entropy. `state`: the final hidden state, mean over the answer slot, frozen
-when the slot's last position commits. The slot is found from the end, so its place is known at
-every step. Letters as in `block.py`. Knows no estimator.
+at each commit; `slot` is its first column. `summary`: mean, standard deviation and maximum of the
+logits over all positions and tokens, and the mean entropy. `state`: the final hidden state, mean
+over the answer slot, frozen when the slot's last position commits. The slot is found from the end,
+so its place is known at every step. Letters as in `block.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,43 +20,76 @@ from ..metrics.block import Block, frozen, mean_where, read_block
 if TYPE_CHECKING:
     from ...engine.store import Run
 
-BELIEF = ("logprob_slot", "entropy_slot", "margin_slot")
-SUMMARY = ("logit_mean", "logit_std", "logit_max", "entropy_mean")
-NARROW = ("logprob", "entropy", "margin", "logsumexp", "logit_mean", "logit_std")
 STATE_BYTES = 256 * 2**20
 """Hidden states that are held in memory at a time."""
 
 BLOCK_PROBLEMS = 64
 
+_COMMON = ("performed", "committed", "answer_start", "answer_end")
+_NARROW = ("logprob", "entropy", "margin", "logsumexp", "logit_mean", "logit_std", *_COMMON)
+
+
+class Features(NamedTuple):
+    """`every_position`: they need a run that recorded all positions. `wide`: as many as the model
+    has hidden features, read a few steps at a time."""
+
+    every_position: bool = False
+    wide: bool = False
+
+
+FEATURES = {
+    "belief": Features(),
+    "slot": Features(),
+    "summary": Features(every_position=True),
+    "state": Features(wide=True),
+}
+
+
+def features_of_steps(
+    run: Run, names: Sequence[str], steps: int
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(name, step, [problem, feature]) of each of `names` and `steps`, NaN where a problem has
+    none. Hidden states come as float32."""
+    narrow = [name for name in names if not FEATURES[name].wide]
+    if narrow:
+        features = narrow_features(run)
+        features["slot"] = features["belief"][:, :, :1]
+        for name in narrow:
+            for step in range(steps):
+                yield name, step, features[name][:, step]
+    if "state" in names:
+        for step, values in states(run, np.arange(steps)):
+            yield "state", step, values
+
 
 def narrow_features(run: Run) -> dict[str, np.ndarray]:
     """`belief` [problem, step, 3] and `summary` [problem, step, 4], float64, NaN where undefined or
     not performed."""
-    found: dict[str, np.ndarray] = {}
-    names = [*NARROW, *_COMMON]
-    for part in run.blocks(names, max_problems=BLOCK_PROBLEMS):
+    whole: dict[str, np.ndarray] = {}
+    for part in run.blocks(list(_NARROW), max_problems=BLOCK_PROBLEMS):
         block = read_block(part)
-        rows = part["row"]
-        for name, values in (("belief", belief(block)), ("summary", summary(block))):
-            whole = found.setdefault(name, np.full((len(run.ids), *values.shape[1:]), np.nan))
-            whole[rows] = values
-    return found
+        of_part = {"belief": belief(block), "summary": summary(block)}
+        for name, values in of_part.items():
+            if name not in whole:
+                whole[name] = np.full((len(run.ids), *values.shape[1:]), np.nan)
+            whole[name][part["row"]] = values
+    return whole
 
 
 def states(run: Run, steps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(step, [problem, feature] float32) for each of `steps`, read in as few passes as memory
     allows."""
+    problems = len(run.ids)
     width = int(run["state_answer"].shape[2])
-    at_a_time = max(1, STATE_BYTES // (4 * len(run.ids) * width))
+    at_a_time = max(1, STATE_BYTES // (4 * problems * width))
     for start in range(0, len(steps), at_a_time):
         chosen = steps[start : start + at_a_time]
-        held = np.full((len(chosen), len(run.ids), width), np.nan, np.float32)
+        held = np.full((len(chosen), problems, width), np.nan, np.float32)
         for part in run.blocks(["state_answer", *_COMMON], max_problems=BLOCK_PROBLEMS):
-            held[:, part["row"]] = state(read_block(part), chosen).transpose(1, 0, 2)
-        yield from zip((int(step) for step in chosen), held, strict=True)
-
-
-_COMMON = ("performed", "committed", "answer_start", "answer_end")
+            values = state(read_block(part), chosen)
+            held[:, part["row"]] = values.transpose(1, 0, 2)
+        for step, values in zip(chosen, held, strict=True):
+            yield int(step), values
 
 
 def belief(block: Block) -> np.ndarray:
@@ -66,18 +99,20 @@ def belief(block: Block) -> np.ndarray:
     rows = np.arange(len(position))[:, None, None]
     steps = np.arange(block.performed.shape[1])[None, :, None]
     commit = np.take_along_axis(block.commit_step, position, axis=1)
-    at = {
-        name: frozen(_wide(block.variables[name])[rows, steps, position[:, None, :]], commit)
-        for name in ("logprob", "entropy", "margin")
-    }
+
+    def at_slot(name: str) -> np.ndarray:
+        values = _wide(block.variables[name])[rows, steps, position[:, None, :]]
+        return frozen(values, commit)
+
     used = inside[:, None, :]
-    parts = (
-        np.where(used, at["logprob"], 0.0).sum(axis=2),
-        mean_where(at["entropy"], used),
-        np.where(used, at["margin"], np.inf).min(axis=2, initial=np.inf),
-    )
-    defined = inside.any(axis=1, keepdims=True)
-    return np.stack([block.at_performed(np.where(defined, part, np.nan)) for part in parts], axis=2)
+    logprob = np.where(used, at_slot("logprob"), 0.0).sum(axis=2)
+    entropy = mean_where(at_slot("entropy"), used)
+    margin = np.where(used, at_slot("margin"), np.inf).min(axis=2, initial=np.inf)
+    is_defined = inside.any(axis=1, keepdims=True)
+    columns = []
+    for values in (logprob, entropy, margin):
+        columns.append(block.at_performed(np.where(is_defined, values, np.nan)))
+    return np.stack(columns, axis=2)
 
 
 def summary(block: Block) -> np.ndarray:
@@ -85,36 +120,37 @@ def summary(block: Block) -> np.ndarray:
     between positions."""
     mean = _wide(block.variables["logit_mean"])
     std = _wide(block.variables["logit_std"])
-    whole = mean.mean(axis=2)
+    logprob = _wide(block.variables["logprob"])
+    entropy = _wide(block.variables["entropy"])
     variance = (std**2).mean(axis=2) + mean.var(axis=2)
-    best = (_wide(block.variables["logprob"]) + block.variables["logsumexp"]).max(axis=2)
-    parts = (whole, np.sqrt(variance), best, _wide(block.variables["entropy"]).mean(axis=2))
-    return np.stack([block.at_performed(part) for part in parts], axis=2)
+    largest = (logprob + block.variables["logsumexp"]).max(axis=2)
+    columns = []
+    for values in (mean.mean(axis=2), np.sqrt(variance), largest, entropy.mean(axis=2)):
+        columns.append(block.at_performed(values))
+    return np.stack(columns, axis=2)
 
 
 def state(block: Block, steps: np.ndarray) -> np.ndarray:
     """[N, chosen steps, feature] float32; NaN for a problem without an answer slot and at steps not
     performed."""
     position, inside = _slot(block)
-    commit = np.where(inside, np.take_along_axis(block.commit_step, position, axis=1), -1).max(
-        axis=1, initial=-1
-    )
-    source = np.minimum(steps[None, :], np.maximum(commit, 0)[:, None])
-    values = np.asarray(block.variables["state_answer"], np.float32)[
-        np.arange(len(source))[:, None], source
-    ]
-    known = inside.any(axis=1, keepdims=True) & block.performed[:, steps]
-    return np.where(known[:, :, None], values, np.float32("nan"))
+    commit = np.take_along_axis(block.commit_step, position, axis=1)
+    last_commit = np.where(inside, commit, -1).max(axis=1, initial=-1)
+    source = np.minimum(steps[None, :], np.maximum(last_commit, 0)[:, None])
+    rows = np.arange(len(source))[:, None]
+    values = np.asarray(block.variables["state_answer"], np.float32)[rows, source]
+    is_known = inside.any(axis=1, keepdims=True) & block.performed[:, steps]
+    return np.where(is_known[:, :, None], values, np.float32("nan"))
 
 
 def _slot(block: Block) -> tuple[np.ndarray, np.ndarray]:
     """([N, S] positions of the extracted answer, [N, S] whether there is one), S the longest
     answer."""
-    start, end = (
-        np.asarray(block.variables[name])[:, None] for name in ("answer_start", "answer_end")
-    )
+    start = np.asarray(block.variables["answer_start"])[:, None]
+    end = np.asarray(block.variables["answer_end"])[:, None]
     length = np.where(start >= 0, end - start, 0)
-    offset = np.arange(max(1, int(length.max(initial=1))))
+    longest = max(1, int(length.max(initial=1)))
+    offset = np.arange(longest)
     inside = offset < length
     return np.where(inside, start + offset, 0), inside
 

@@ -1,7 +1,7 @@
 """Folds and permutations that keep the rows of one problem together.
 
 Several samples of one problem are not independent: they go into the same fold, and a permutation
-moves their labels as one block to a problem with as many samples. Knows no estimator.
+moves their labels as one block to a problem with as many samples.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ def folds_of(
 ) -> np.ndarray:
     """[n] fold 0 to number - 1 of each row, whole groups, with `target` [n] spread evenly over the
     folds."""
-    first, group = _first_rows(groups, len(target))
+    count, group = _numbered(groups, len(target))
     mean = np.bincount(group, weights=target) / np.bincount(group)
-    order = np.lexsort((rng.random(len(first)), mean))
-    fold = np.empty(len(first), np.int64)
+    order = np.lexsort((rng.random(count), mean))
+    fold = np.empty(count, np.int64)
     # Each run of `number` groups with like targets is dealt in an order of its own, so that no fold
     # gets the low ends.
-    for start in range(0, len(first), number):
+    for start in range(0, count, number):
         dealt = order[start : start + number]
-        fold[dealt] = rng.permutation(number)[: len(dealt)]
-    return fold[group]
+        folds = rng.permutation(number)
+        fold[dealt] = folds[: len(dealt)]
+    of_rows: np.ndarray = fold[group]
+    return of_rows
 
 
 def permutations(n: int, number: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
@@ -34,16 +36,18 @@ def permutations(n: int, number: int, seed: int, groups: np.ndarray | None = Non
     rng = generator(seed, "permutations")
     if groups is None or len(np.unique(groups)) == n:
         return np.argsort(rng.random((number, n)), axis=1)
-    _, group = _first_rows(groups, n)
+    _, group = _numbered(groups, n)
     rows = np.argsort(group, kind="stable")
-    size = np.bincount(group)
-    start = np.concatenate([[0], np.cumsum(size)[:-1]])
-    found = np.empty((number, n), np.int64)
-    for one in np.unique(size):
-        members = rows[start[size == one][:, None] + np.arange(one)]  # [groups of this size, one]
+    sizes = np.bincount(group)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    permuted = np.empty((number, n), np.int64)
+    for size in np.unique(sizes):
+        first = starts[sizes == size]
+        members = rows[first[:, None] + np.arange(size)]  # [groups of this size, size]
         for draw in range(number):
-            found[draw, members] = members[rng.permutation(len(members))]
-    return found
+            order = rng.permutation(len(members))
+            permuted[draw, members] = members[order]
+    return permuted
 
 
 def parts_of(
@@ -51,18 +55,19 @@ def parts_of(
 ) -> np.ndarray:
     """[n] part 0 to number - 1 of each row: a random split into parts of equal size, whole
     groups."""
-    first, group = _first_rows(groups, n)
-    part = np.arange(len(first)) % number
-    return rng.permutation(part)[group]
+    count, group = _numbered(groups, n)
+    part = np.arange(count) % number
+    of_rows: np.ndarray = rng.permutation(part)[group]
+    return of_rows
 
 
-def _first_rows(groups: np.ndarray | None, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(first row of each group, group number of each row)."""
+def _numbered(groups: np.ndarray | None, n: int) -> tuple[int, np.ndarray]:
+    """(how many groups there are, group number of each row); each row its own without `groups`."""
     if groups is None:
-        return np.arange(n), np.arange(n)
+        return n, np.arange(n)
     if len(groups) != n:
         raise ValueError(
             f"groups has {len(groups)} entries for {n} rows; expected one for each row"
         )
-    first, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
-    return first, group.reshape(-1)
+    distinct, group = np.unique(groups, return_inverse=True)
+    return len(distinct), group.reshape(-1)

@@ -4,7 +4,7 @@ training rows.
 In those axes the Hessian of the logistic loss is bounded by a diagonal matrix (Boehning 1992: 1/4
 X'X for two labels, 1/2 X'X for more), so that each penalty costs one division; Nesterov's
 acceleration makes up for the bound's slack. The ridge solution does not depend on the axes. The
-intercept is not penalised. Knows nothing of folds.
+intercept is not penalised.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ PENALTIES = 10.0 ** np.arange(-1, 6)
 """1 / C of the logistic ridge, in units of one standardised column; ascending."""
 
 ROUNDS = 1000
+
 CLOSE = 1e-6
 """The fit ends when no penalty's loss can fall by more than this, in nats per row, in one round."""
+
+NEGLIGIBLE = 1e-12
+"""Share of the largest sum of squares below which an axis counts for nothing."""
 
 
 class Axes(NamedTuple):
@@ -32,22 +36,25 @@ class Axes(NamedTuple):
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """[n, r] coordinates of rows x [n, d]."""
-        return ((x - self.centre) / self.spread) @ self.rotation
+        standard = (x - self.centre) / self.spread
+        coordinates: np.ndarray = standard @ self.rotation
+        return coordinates
 
 
 def axes_of(x: np.ndarray) -> Axes:
     """Axes of training rows x [n, d], from the smaller of the two Gram matrices; constant columns
     count for nothing."""
     centre = x.mean(axis=0)
-    spread = x.std(axis=0)
-    spread = np.where(x.min(axis=0) == x.max(axis=0), np.inf, spread)
+    is_constant = x.min(axis=0) == x.max(axis=0)
+    spread = np.where(is_constant, np.inf, x.std(axis=0))
     standard = (x - centre) / spread
-    tall = len(x) >= x.shape[1]
-    values, vectors = np.linalg.eigh(standard.T @ standard if tall else standard @ standard.T)
-    used = values > values[-1] * 1e-12
+    is_tall = len(x) >= x.shape[1]
+    gram = standard.T @ standard if is_tall else standard @ standard.T
+    values, vectors = np.linalg.eigh(gram)
+    used = values > values[-1] * NEGLIGIBLE
     values = values[used]
     vectors = vectors[:, used]
-    rotation = vectors if tall else standard.T @ (vectors / np.sqrt(values))
+    rotation = vectors if is_tall else standard.T @ (vectors / np.sqrt(values))
     return Axes(centre, spread, rotation, values)
 
 
@@ -67,28 +74,34 @@ def logistic(
     Minimises sum CE + penalty / 2 |weights|^2. `codes` [n] below `labels`; a label may be absent.
     Ends after `rounds`, or when no loss falls by more than `close` nats per row in one.
     """
-    n, r = z.shape
-    c = 1 if labels == 2 else labels
-    target = (codes == 1)[:, None].astype(np.float64) if c == 1 else np.eye(labels)[codes]
-    bound = 0.25 if c == 1 else 0.5
-    penalty = np.concatenate(
-        [np.zeros((len(penalties), 1)), np.repeat(penalties[:, None], r, axis=1)], axis=1
-    )
-    curvature = bound * np.concatenate([[n], variance])[None, :] + penalty  # [penalty, 1 + r]
-    rows = np.concatenate([np.ones((n, 1)), z], axis=1)
-    weights = np.zeros((len(penalties), 1 + r, c))
+    n = len(z)
+    rows = _with_constant(z)
+    target = _target(codes, labels)
+    penalty = np.repeat(penalties[:, None], rows.shape[1], axis=1)
+    penalty[:, 0] = 0.0
+    bound = 0.25 if labels == 2 else 0.5
+    squares = np.concatenate([[n], variance])
+    curvature = (bound * squares[None, :] + penalty)[:, :, None]  # [penalty, 1 + r, 1]
+    penalty = penalty[:, :, None]
+
+    weights = np.zeros((len(penalties), rows.shape[1], target.shape[1]))
     ahead = weights
     speed = 1.0
     for _ in range(rounds):
         residual = _probabilities(_scores(rows, ahead)) - target
-        gradient = _back(rows, residual) + penalty[:, :, None] * ahead
-        moved = ahead - gradient / curvature[:, :, None]
-        if (gradient**2 / curvature[:, :, None]).sum(axis=(1, 2)).max() < close * n:
+        gradient = _back(rows, residual) + penalty * ahead
+        moved: np.ndarray = ahead - gradient / curvature
+        possible = (gradient**2 / curvature).sum(axis=(1, 2))
+        if possible.max() < close * n:
             return moved
         # Restart where momentum points uphill (O'Donoghue and Candes 2015).
-        uphill = ((ahead - moved) * (moved - weights)).sum() > 0
-        faster = 1.0 if uphill else (1 + np.sqrt(1 + 4 * speed**2)) / 2
-        ahead = moved if uphill else moved + (speed - 1) / faster * (moved - weights)
+        step = moved - weights
+        if ((ahead - moved) * step).sum() > 0:
+            faster = 1.0
+            ahead = moved
+        else:
+            faster = (1 + np.sqrt(1 + 4 * speed**2)) / 2
+            ahead = moved + (speed - 1) / faster * step
         weights = moved
         speed = faster
     return weights
@@ -97,11 +110,15 @@ def logistic(
 def log_probabilities(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """[penalty, n, labels] log q(label | row) in nats, for rows z [n, r] and what `logistic`
     returned."""
-    scores = _scores(np.concatenate([np.ones((len(z), 1)), z], axis=1), weights)
+    scores = _scores(_with_constant(z), weights)
     if scores.shape[-1] == 1:
-        return np.concatenate([-np.logaddexp(0, scores), -np.logaddexp(0, -scores)], axis=-1)
+        first = -np.logaddexp(0, scores)
+        second = -np.logaddexp(0, -scores)
+        return np.concatenate([first, second], axis=-1)
     largest = scores.max(axis=-1, keepdims=True)
-    return scores - largest - np.log(np.exp(scores - largest).sum(axis=-1, keepdims=True))
+    total = np.exp(scores - largest).sum(axis=-1, keepdims=True)
+    log_q: np.ndarray = scores - largest - np.log(total)
+    return log_q
 
 
 def linear(
@@ -111,10 +128,12 @@ def linear(
     `test` in the axes."""
     mean = target.mean(axis=0)
     onto = train.T @ (target - mean)  # [r, B]
-    return (
-        np.stack([test @ (onto / (axes.variance + penalty)[:, None]) for penalty in penalties])
-        + mean
-    )
+    predictions = []
+    for penalty in penalties:
+        weights = onto / (axes.variance + penalty)[:, None]
+        predictions.append(test @ weights)
+    shifted: np.ndarray = np.stack(predictions) + mean
+    return shifted
 
 
 def gcv(axes: Axes, train: np.ndarray, target: np.ndarray, penalties: np.ndarray) -> float:
@@ -123,32 +142,54 @@ def gcv(axes: Axes, train: np.ndarray, target: np.ndarray, penalties: np.ndarray
     n = len(train)
     centred = target - target.mean()
     onto = train.T @ centred
+    total = centred @ centred
     errors = []
     for penalty in penalties:
         kept = axes.variance / (axes.variance + penalty)
-        rest = centred @ centred - float((onto**2 / axes.variance * (1 - (1 - kept) ** 2)).sum())
-        errors.append(rest / (1 - (1 + kept.sum()) / n) ** 2)
+        explained = onto**2 / axes.variance * (1 - (1 - kept) ** 2)
+        rest = total - float(explained.sum())
+        degrees = 1 + kept.sum()
+        errors.append(rest / (1 - degrees / n) ** 2)
     return float(penalties[int(np.argmin(errors))])
+
+
+def _with_constant(z: np.ndarray) -> np.ndarray:
+    """[n, 1 + r] rows z [n, r] behind a column of ones for the intercept."""
+    return np.concatenate([np.ones((len(z), 1)), z], axis=1)
+
+
+def _target(codes: np.ndarray, labels: int) -> np.ndarray:
+    """[n, c] the probabilities that would be right: of label 1 where there are two, else of
+    each."""
+    if labels == 2:
+        is_second: np.ndarray = codes == 1
+        return is_second[:, None].astype(np.float64)
+    each: np.ndarray = np.eye(labels)[codes]
+    return each
 
 
 def _scores(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """[penalty, n, c] by one product."""
     number, width, c = weights.shape
-    flat = rows @ weights.transpose(1, 0, 2).reshape(width, number * c)
-    return flat.reshape(len(rows), number, c).transpose(1, 0, 2)
+    side_by_side = weights.transpose(1, 0, 2).reshape(width, number * c)
+    product: np.ndarray = rows @ side_by_side
+    return product.reshape(len(rows), number, c).transpose(1, 0, 2)
 
 
 def _back(rows: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """[penalty, 1 + r, c], the transpose of `_scores`."""
     number, n, c = residual.shape
-    flat = rows.T @ residual.transpose(1, 0, 2).reshape(n, number * c)
-    return flat.reshape(rows.shape[1], number, c).transpose(1, 0, 2)
+    side_by_side = residual.transpose(1, 0, 2).reshape(n, number * c)
+    product: np.ndarray = rows.T @ side_by_side
+    return product.reshape(rows.shape[1], number, c).transpose(1, 0, 2)
 
 
 def _probabilities(scores: np.ndarray) -> np.ndarray:
     from scipy.special import expit
 
     if scores.shape[-1] == 1:
-        return expit(scores)
+        of_second: np.ndarray = expit(scores)
+        return of_second
     raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
+    share: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
+    return share

@@ -1,9 +1,9 @@
 """What every estimator does with its arrays first: check, centre, scale, jitter; labels to codes,
 singletons out.
 
-Order matters. Values are centred in float64 before the jitter is added: at an offset of 1 a jitter
-of 1e-10 is lost in float32, and at an offset of 1e6 nearly so in float64. Jitter comes before
-ranks, which would otherwise recreate atoms. Knows no estimator.
+The order matters. Values are centred in float64 before the jitter is added: at an offset of 1 a
+jitter of 1e-10 is lost in float32, and at an offset of 1e6 nearly so in float64. Jitter comes
+before ranks, which would otherwise recreate atoms.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class Estimate(NamedTuple):
     ceiling_bits: float
     warnings: tuple[str, ...] = ()
 
+    @property
+    def nats(self) -> float:
+        """The value in nats."""
+        return self.bits * NATS
+
 
 class Labelled(NamedTuple):
     """`x` [n, d] float64, `codes` [n] 0, 1, ... without gaps, `kept` [rows given] bool, and the
@@ -67,21 +72,29 @@ class Labelled(NamedTuple):
     kept: np.ndarray
     warnings: tuple[str, ...]
 
+    def of_kept(self, groups: np.ndarray | None) -> np.ndarray | None:
+        """`groups` [rows given] of the rows that were kept, or None as it came."""
+        if groups is None:
+            return None
+        of_kept: np.ndarray = np.asarray(groups)[self.kept]
+        return of_kept
+
 
 def columns(values: np.ndarray, name: str) -> np.ndarray:
     """`values` [n] or [n, d] as [n, d] float64. ValueError for another shape, no rows or columns,
     NaN or infinity."""
-    found = np.asarray(values)
-    if found.ndim not in (1, 2) or not found.size:
+    given = np.asarray(values)
+    if given.ndim not in (1, 2) or not given.size:
         raise ValueError(
-            f"{name} has shape {found.shape}; expected [n] or [n, d] with at least one row and "
+            f"{name} has shape {given.shape}; expected [n] or [n, d] with at least one row and "
             "column"
         )
-    if found.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {found.dtype}; expected numbers")
-    wide = found.astype(np.float64).reshape(len(found), -1)
-    if not np.isfinite(wide).all():
-        bad = int((~np.isfinite(wide)).any(axis=1).sum())
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {given.dtype}; expected numbers")
+    wide = given.astype(np.float64).reshape(len(given), -1)
+    is_finite = np.isfinite(wide).all(axis=1)
+    if not is_finite.all():
+        bad = int((~is_finite).sum())
         raise ValueError(
             f"{name} has NaN or infinity in {bad} of {len(wide)} rows; leave those rows out of x "
             "and y"
@@ -101,31 +114,37 @@ def labelled(x: np.ndarray, y: np.ndarray) -> Labelled:
     numbers.
     """
     wide, codes = same_length(columns(x, "x"), codes_of(y))
-    kept = np.bincount(codes)[codes] > 1
+    members = np.bincount(codes)
+    kept = members[codes] > 1
     dropped = int((~kept).sum())
     warnings = []
     if dropped:
         warnings.append(f"{dropped} of {len(codes)} rows dropped: their label occurs once")
     if dropped > MOST_SINGLETONS * len(codes):
         warnings.append("not estimable as classes: more than 5 % of the labels occur once")
-    return Labelled(
-        wide[kept], np.unique(codes[kept], return_inverse=True)[1], kept, tuple(warnings)
-    )
+    _, without_gaps = np.unique(codes[kept], return_inverse=True)
+    return Labelled(wide[kept], without_gaps, kept, tuple(warnings))
 
 
 def codes_of(y: np.ndarray) -> np.ndarray:
     """[n] labels as 0, 1, ... in sorted order. ValueError if y is not [n] or holds fractions, NaN
     or infinity."""
-    found = np.asarray(y)
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if found.ndim != 1 or not len(found):
-        raise ValueError(f"y has shape {found.shape}; expected labels of shape [n]")
-    if found.dtype.kind == "f" and not (np.isfinite(found) & (found == np.round(found))).all():
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"y has shape {labels.shape}; expected labels of shape [n]")
+    if labels.dtype.kind == "f" and not _are_whole(labels):
         raise ValueError(
             "y holds fractions or NaN; this estimator needs labels (ksg1, ksg2, gao, gcmi do not)"
         )
-    return np.unique(found, return_inverse=True)[1].reshape(-1)
+    _, codes = np.unique(labels, return_inverse=True)
+    return codes.reshape(-1)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    is_whole = np.isfinite(values) & (values == np.round(values))
+    return bool(is_whole.all())
 
 
 def is_labels(y: np.ndarray) -> bool:
@@ -135,7 +154,11 @@ def is_labels(y: np.ndarray) -> bool:
 
 
 def prepared(
-    values: np.ndarray, rng: np.random.Generator, *, scale: str = "std", jitter: float = JITTER
+    values: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    scale: str = "std",
+    jitter: float = JITTER,
 ) -> np.ndarray:
     """`values` [n, d] centred, each column divided by its standard deviation, jittered, all in
     float64.
@@ -148,15 +171,20 @@ def prepared(
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
     unit = np.where(constant_columns(values), 1.0, spread)
-    scaled = centred if scale == "none" else centred / unit
-    noise = jitter * (unit if scale == "none" else 1.0)
+    if scale == "none":
+        scaled = centred
+        noise = jitter * unit
+    else:
+        scaled = centred / unit
+        noise = np.full_like(unit, jitter)
     scaled = scaled + rng.normal(size=scaled.shape) * noise
     return normal_scores(scaled) if scale == "rank" else scaled
 
 
 def constant_columns(values: np.ndarray) -> np.ndarray:
     """[d] whether a column of `values` [n, d] has one value throughout."""
-    return values.min(axis=0) == values.max(axis=0)
+    is_constant: np.ndarray = values.min(axis=0) == values.max(axis=0)
+    return is_constant
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
@@ -165,27 +193,40 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
-    return ndtri(rankdata(values, axis=0) / (len(values) + 1))
+    rank = rankdata(values, axis=0)
+    scores: np.ndarray = ndtri(rank / (len(values) + 1))
+    return scores
 
 
 def tied_share(values: np.ndarray) -> float:
     """Largest share, over columns of `values` [n, d], of entries that repeat another one."""
-    return max(1.0 - len(np.unique(column)) / len(column) for column in values.T)
+    shares = []
+    for column in values.T:
+        distinct = len(np.unique(column))
+        shares.append(1.0 - distinct / len(column))
+    return max(shares)
 
 
 def over_draws(
-    one_draw: Callable[[np.random.Generator], float], tied: float, seed: int, draws: int | None
+    nats_of_draw: Callable[[np.random.Generator], float],
+    tied: float,
+    seed: int,
+    draws: int | None,
 ) -> tuple[float, tuple[str, ...]]:
-    """Mean of `one_draw` over draws of the jitter, and the warning if there were ties. `draws`
-    None: 1, 5 if tied."""
-    number = draws if draws is not None else (DRAWS if tied > TIED else 1)
-    values = [one_draw(generator(seed, "jitter", draw)) for draw in range(number)]
-    warning = (
-        f"{100 * tied:.0f} % of the values are tied: mean over {number} draws of the jitter"
-        if tied > TIED
-        else ""
-    )
-    return float(np.mean(values)), (warning,) if warning else ()
+    """Mean of `nats_of_draw` over draws of the jitter, and the warning if there were ties.
+
+    `tied`: share of tied values. `draws` None: 1, or 5 where values are tied.
+    """
+    is_tied = tied > TIED
+    number = draws
+    if number is None:
+        number = DRAWS if is_tied else 1
+    values = [nats_of_draw(generator(seed, "jitter", draw)) for draw in range(number)]
+    warnings: tuple[str, ...] = ()
+    if is_tied:
+        share = f"{100 * tied:.0f} % of the values are tied"
+        warnings = (f"{share}: mean over {number} draws of the jitter",)
+    return float(np.mean(values)), warnings
 
 
 def check_k(k: int, n: int) -> None:
@@ -198,7 +239,8 @@ def label_entropy(codes: np.ndarray) -> float:
     """Plug-in entropy of labels in nats."""
     share = np.bincount(codes) / len(codes)
     share = share[share > 0]
-    return float(-(share * np.log(share)).sum()) + 0.0
+    entropy = -(share * np.log(share)).sum()
+    return float(entropy) + 0.0  # no -0.0
 
 
 def same_length(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,10 @@ the largest step.
 Under the null every permutation of y over problems is as likely as the given one. The same
 permutations serve every step, so that the steps' correlation is kept, and a step is judged against
 the largest of all steps (max-T, Westfall and Young 1993): p = (1 + #{b : max over steps T_b >= T})
-/ (1 + B), which bounds the chance of any false step. `..._many` functions return one estimator's
-values for many relabellings of the same x, exactly as the estimator would.
+/ (1 + B), which bounds the chance of any false step.
+
+`..._many` functions return one estimator's values for many relabellings of the same x, exactly as
+the estimator would.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ squares n."""
 NEAR = 24
 """Neighbours looked at first when the k-th of a label is sought."""
 
+SAME = 1e-9
+"""Difference up to which scaled statistics count as equal: equal values must, after rounding."""
+
 
 def max_t(values: np.ndarray) -> np.ndarray:
     """[step] adjusted p-values from `values` [1 + B, step]: row 0 as observed, the others under
@@ -30,17 +35,18 @@ def max_t(values: np.ndarray) -> np.ndarray:
     Each step is first centred and scaled over all 1 + B rows alike, which leaves the test exact and
     gives steps of different noise the same say. NaN where a step has no value.
     """
-    found = np.full(values.shape[1], np.nan)
+    p = np.full(values.shape[1], np.nan)
     known = np.isfinite(values).all(axis=0)
     if not known.any():
-        return found
+        return p
     used = values[:, known]
     spread = used.std(axis=0)
-    scores = (used - used.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    unit = np.where(spread > 0, spread, 1.0)
+    scores = (used - used.mean(axis=0)) / unit
     largest = scores[1:].max(axis=1)
-    # Equal values must count as equal after the rounding of the scaling.
-    found[known] = (1 + (largest[:, None] >= scores[0] - 1e-9).sum(axis=0)) / len(values)
-    return found
+    is_larger = largest[:, None] >= scores[0] - SAME
+    p[known] = (1 + is_larger.sum(axis=0)) / len(values)
+    return p
 
 
 def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto") -> np.ndarray:
@@ -54,42 +60,49 @@ def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto
     from scipy.special import digamma
 
     n = len(x)
-    if int(np.bincount(codes[0]).min()) < 2:
+    rarest = int(np.bincount(codes[0]).min())
+    if rarest < 2:
         raise ValueError("a label occurs once; leave such rows out")
-    first = nearest(x, min(NEAR, n - 1), backend=backend)
-    rarest = min(np.bincount(codes[0])) / n
-    depth = int(min(n - 1, (k + 6 * np.sqrt(k)) / rarest))
-    deep = nearest(x, depth, backend=backend) if depth > first.shape[1] else first
+    near = nearest(x, min(NEAR, n - 1), backend=backend)
+    expected = (k + 6 * np.sqrt(k)) / (rarest / n)
+    depth = int(min(n - 1, expected))
+    tables = [near]
+    if depth > near.shape[1]:
+        tables.append(nearest(x, depth, backend=backend))
     values = np.empty(len(codes))
     for number, labels in enumerate(codes):
         members = np.bincount(labels)
         k_of = np.minimum(k, members - 1)[labels]
-        rank = _rank_of_kth(x, labels, k_of, first, deep)
+        rank = _rank_of_kth(x, labels, k_of, tables)
         terms = digamma(k_of) - digamma(members[labels]) - digamma(rank)
         values[number] = digamma(n) + terms.mean()
     return values
 
 
 def _rank_of_kth(
-    x: np.ndarray, labels: np.ndarray, k_of: np.ndarray, first: np.ndarray, deep: np.ndarray
+    x: np.ndarray, labels: np.ndarray, k_of: np.ndarray, tables: list[np.ndarray]
 ) -> np.ndarray:
-    """[n] at which place among the neighbours the k-th of the same label stands, from 1."""
+    """[n] at which place among the neighbours the k-th of the same label stands, from 1.
+
+    `tables`: ids of neighbours [n, many], each longer than the one before; rows that none of them
+    settles are sorted whole.
+    """
     rank = np.zeros(len(x), np.int64)
     rows = np.arange(len(x))
-    for table in (first, deep):
-        same = labels[table[rows]] == labels[rows, None]
-        enough = np.cumsum(same, axis=1, dtype=np.int16) >= k_of[rows, None]
-        found = enough[:, -1]
-        rank[rows[found]] = enough[found].argmax(axis=1) + 1
-        rows = rows[~found]
+    for table in tables:
+        is_same = labels[table[rows]] == labels[rows, None]
+        is_enough = np.cumsum(is_same, axis=1, dtype=np.int16) >= k_of[rows, None]
+        is_settled = is_enough[:, -1]
+        rank[rows[is_settled]] = is_enough[is_settled].argmax(axis=1) + 1
+        rows = rows[~is_settled]
         if not len(rows):
             return rank
     for row in rows:
         distance = np.abs(x - x[row]).max(axis=1)
         distance[row] = np.inf
         order = np.argsort(distance, kind="stable")
-        same = np.cumsum(labels[order] == labels[row])
-        rank[row] = int(np.argmax(same >= k_of[row])) + 1
+        count = np.cumsum(labels[order] == labels[row])
+        rank[row] = int(np.argmax(count >= k_of[row])) + 1
     return rank
 
 
@@ -102,14 +115,16 @@ def linear_many(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> np.ndar
     values come about in the same way.
     """
     y = np.ascontiguousarray(targets.T, np.float64)
-    wrong = np.zeros((len(PENALTIES), y.shape[1]))
-    null = np.zeros(y.shape[1])
+    errors = np.zeros((len(PENALTIES), y.shape[1]))
+    null_errors = np.zeros(y.shape[1])
     for number in range(int(fold.max()) + 1):
         held = fold == number
-        axes = axes_of(x[~held])
-        found = linear(
-            axes, axes.of(x[~held]), y[~held], axes.of(x[held]), PENALTIES * int((~held).sum())
-        )
-        wrong += ((found - y[held]) ** 2).sum(axis=1)
-        null += ((y[held] - y[~held].mean(axis=0)) ** 2).sum(axis=0)
-    return 1 - wrong.min(axis=0) / null
+        kept = ~held
+        axes = axes_of(x[kept])
+        train = axes.of(x[kept])
+        test = axes.of(x[held])
+        predictions = linear(axes, train, y[kept], test, PENALTIES * len(train))
+        errors += ((predictions - y[held]) ** 2).sum(axis=1)
+        null_errors += ((y[held] - y[kept].mean(axis=0)) ** 2).sum(axis=0)
+    explained: np.ndarray = 1 - errors.min(axis=0) / null_errors
+    return explained

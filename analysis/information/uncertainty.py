@@ -4,8 +4,10 @@ k.
 Standard error after Holmes and Nemenman 2019 (Phys. Rev. E 100:022404): the sample is split without
 replacement into m parts, the variance between parts of size n/m is (B / n) m, B is fitted over m =
 2 to 5 and the standard error at n is sqrt(B / n). Never a bootstrap: its duplicates give a
-nearest-neighbour estimator .70 nats where there is nothing. The bias of an estimator is not in its
-standard error, so the drift stands beside it: I(n) - I(n/5) and I(k=3) - I(k=10).
+nearest-neighbour estimator .70 nats where there is nothing.
+
+The bias of an estimator is not in its standard error, so the drift stands beside it: I(n) - I(n/5)
+and I(k=3) - I(k=10).
 """
 
 from __future__ import annotations
@@ -15,18 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..wording import lacking
 from .folds import parts_of
 from .sample import generator
 
 PARTS = (2, 3, 4, 5)
 REPEATS = 4
 DRIFT_K = (3, 5, 10)
+
 LIMIT = 2.0
 """Standard errors of drift from which an estimate counts as limited by dimension."""
-
-MIN_N = 100
-MIN_MINORITY = 20
 
 
 class Stability(NamedTuple):
@@ -57,11 +56,15 @@ def stability(
     has no value."""
     everyone = np.arange(n)
     value = nats(everyone, k)
-    stderr, smallest = _subsampled(lambda rows: nats(rows, k), n, seed, groups, repeats)
-    by_k = tuple(value if one == k else nats(everyone, one) for one in DRIFT_K)
+    splits = _Splits(n, seed, groups, repeats)
+    stderr, smallest = splits.spread(lambda rows: nats(rows, k))
+    by_k = []
+    for other in DRIFT_K:
+        by_k.append(value if other == k else nats(everyone, other))
     drift_n = value - smallest
-    largest = max(abs(drift_n), abs(by_k[0] - by_k[-1]))
-    return Stability(value, stderr, drift_n, by_k, bool(largest > LIMIT * stderr))
+    drift_k = by_k[0] - by_k[-1]
+    largest = max(abs(drift_n), abs(drift_k))
+    return Stability(value, stderr, drift_n, tuple(by_k), bool(largest > LIMIT * stderr))
 
 
 def subsampled_stderr(
@@ -74,53 +77,55 @@ def subsampled_stderr(
 ) -> float:
     """Standard error at n of `nats(rows)` by the fit above; NaN if no split has two parts with a
     value."""
-    return _subsampled(nats, n, seed, groups, repeats)[0]
+    return _Splits(n, seed, groups, repeats).spread(nats)[0]
 
 
-def _subsampled(
-    nats: Callable[[np.ndarray], float], n: int, seed: int, groups: np.ndarray | None, repeats: int
-) -> tuple[float, float]:
-    rng = generator(seed, "parts")
-    squares = 0.0
-    degrees = 0
-    smallest = []
-    for _ in range(repeats):
-        for parts in PARTS:
-            part = parts_of(n, parts, rng, groups)
-            values = np.array([nats(np.flatnonzero(part == number)) for number in range(parts)])
-            known = values[np.isfinite(values)]
+def clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
+    """Standard error of the mean of `values` [n] whose rows of one group are not independent; NaN
+    for one group."""
+    n = len(values)
+    _, numbers = np.unique(groups, return_inverse=True)
+    sums = np.bincount(numbers.reshape(-1), weights=values - values.mean())
+    count = len(sums)
+    if count < 2:
+        return float("nan")
+    variance = (sums**2).sum() * count / (count - 1)
+    return float(np.sqrt(variance) / n)
+
+
+class _Splits(NamedTuple):
+    """Splits of n rows into 2 to 5 parts of whole `groups`, `repeats` times."""
+
+    n: int
+    seed: int
+    groups: np.ndarray | None
+    repeats: int
+
+    def spread(self, nats: Callable[[np.ndarray], float]) -> tuple[float, float]:
+        """(standard error at n, mean of the values of the smallest parts), NaN where unknown."""
+        rng = generator(self.seed, "parts")
+        squares = 0.0
+        degrees = 0
+        smallest: list[float] = []
+        for parts in PARTS * self.repeats:
+            values = self._values(nats, parts, rng)
             if parts == PARTS[-1]:
-                smallest.extend(known)
-            if len(known) > 1:
-                # Var at n/m is (B/n) m: each split of m parts estimates B/n with len(known) - 1
+                smallest.extend(values)
+            if len(values) > 1:
+                # Var at n/m is (B/n) m: each split of m parts estimates B/n with len(values) - 1
                 # degrees of freedom.
-                squares += float(((known - known.mean()) ** 2).sum()) / parts
-                degrees += len(known) - 1
-    stderr = float(np.sqrt(squares / degrees)) if degrees else float("nan")
-    return stderr, float(np.mean(smallest)) if smallest else float("nan")
+                deviation = values - values.mean()
+                squares += float((deviation**2).sum()) / parts
+                degrees += len(values) - 1
+        stderr = float(np.sqrt(squares / degrees)) if degrees else float("nan")
+        mean = float(np.mean(smallest)) if smallest else float("nan")
+        return stderr, mean
 
-
-def insufficient(
-    n: int, codes: np.ndarray | None = None, *, of: int | None = None, without: str = ""
-) -> str:
-    """Why no estimate should be made, or "": n below 100, or the rarest of the labels `codes` below
-    20 rows.
-
-    Of `of` problems that could have served, those that are missing are said to be `without`
-    something.
-    """
-    if n < MIN_N:
-        rest = f"{of - n} of {of} are without {without}" if of is not None and of > n else ""
-        return lacking(n, MIN_N, "problems", rest=rest)
-    if codes is None:
-        return ""
-    members = np.bincount(codes)
-    members = members[members > 0]
-    if len(members) < 2:
-        return "all problems have the same outcome"
-    fewest = int(members.min())
-    return (
-        lacking(fewest, MIN_MINORITY, "problems in the smallest class")
-        if fewest < MIN_MINORITY
-        else ""
-    )
+    def _values(
+        self, nats: Callable[[np.ndarray], float], parts: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Values of the parts of one split that have one."""
+        part = parts_of(self.n, parts, rng, self.groups)
+        values = np.array([nats(np.flatnonzero(part == number)) for number in range(parts)])
+        known: np.ndarray = values[np.isfinite(values)]
+        return known

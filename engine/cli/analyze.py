@@ -75,6 +75,13 @@ DASHBOARD = "comprehensive_dashboard.png"
     help="A metric of your own, package.module:object. May be given several times.",
 )
 @click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="MODULE:OBJECT",
+    help="An estimator of mutual information of your own. May be given several times.",
+)
+@click.option(
     "--mi/--no-mi", "mutual_information", default=True, help="Mutual information.  [default: mi]"
 )
 @click.option(

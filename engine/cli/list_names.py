@@ -31,12 +31,13 @@ def list_names(as_json: bool) -> None:
 
 def _analysis_tables() -> dict[str, list[str]]:
     from ...analysis import registry
+    from ...analysis.information.estimators import ESTIMATORS
     from ...analysis.names import finding_names
     from ...analysis.show.plots import PANELS
 
     return {
         "metrics": list(registry.METRICS),
-        "information estimators": list(registry.ESTIMATORS),
+        "information estimators": list(ESTIMATORS),
         "analyses": finding_names(),
         "spike rules": list(registry.SPIKE_RULES),
         "curve models": list(registry.CURVE_MODELS),

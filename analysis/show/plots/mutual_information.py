@@ -1,9 +1,10 @@
 """Mutual information panel: I(State; Correct) by estimator over steps, intervals, and where it is
 significant.
 
-Draws every quantity `mi/<estimator>` that the analysis has; significance is `mi_p/<estimator>`
-(max-T over steps). The filled area is `mi_beyond/logistic`, what a step adds to the first. Nothing
-is clipped: an estimate below zero is drawn there.
+Draws every quantity `mi/<estimator>` that the analysis has and that its estimator does not keep off
+the dashboard; significance is `mi_p/<estimator>` (max-T over steps). The filled area is
+`mi_beyond/logistic`, what a step adds to the first. Nothing is clipped: an estimate below zero is
+drawn there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...information.estimators import off_dashboard
 from ...results import Analysis
 from ..values import count, finite, usable
 from . import style
@@ -94,8 +96,11 @@ def finding(analysis: Analysis, name: str) -> str:
 
 
 def _curves(analysis: Analysis) -> list[str]:
-    """The curves of the analysis, the one shown first in front."""
-    return [name for name in analysis.quantities if name.startswith("mi/")]
+    """The curves of the analysis that are for this panel, the one shown first in front."""
+    hidden = off_dashboard()
+    names = [name for name in analysis.quantities if name.startswith("mi/")]
+    wanted = [name for name in names if name not in hidden]
+    return wanted if any(usable(analysis, name) for name in wanted) else names
 
 
 def _estimator(name: str) -> str:

@@ -99,8 +99,9 @@ def test_a_first_step_that_is_not_read_whole_is_said(
     real = module._features
 
     def blind(*arguments: Any) -> Any:
-        belief, first, wide = real(*arguments)
-        return belief, first, np.random.default_rng(0).normal(size=(len(wide), 2))
+        features = real(*arguments)
+        noise = np.random.default_rng(0).normal(size=(len(features.at_first), 2))
+        return features._replace(at_first=noise)
 
     monkeypatch.setattr(module, "_features", blind)
     found = module.beyond_first_step(make())

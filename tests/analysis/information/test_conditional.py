@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import entr
 
-from diffengine.analysis.information.conditional import (
-    Baseline,
-    score_statistics,
-    strata_of,
-    within,
-)
+from diffengine.analysis.information.conditional import Baseline
 from diffengine.analysis.information.sample import NATS
 from diffengine.analysis.information.significance import max_t
+from diffengine.analysis.information.strata import score_statistics, strata_of, within
 
 STEPS, BEGINS, B = 10, 5, 99
 

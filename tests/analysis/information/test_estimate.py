@@ -10,7 +10,7 @@ import pytest
 from information_tasks import TASKS, binary, normal, pairs, saturated, ten_classes
 
 from diffengine.analysis.information import Estimate, estimate
-from diffengine.analysis.registry import ESTIMATORS
+from diffengine.analysis.information.estimators import ESTIMATORS, load_estimator
 
 NATS = np.log(2)
 
@@ -46,7 +46,7 @@ def test_every_estimator(name: str) -> None:
     x, y = sample(name)
     kept = x.copy(), y.copy()
     found = estimate(name, x, y, seed=1)
-    assert isinstance(found, Estimate) and ESTIMATORS.load(name).__doc__
+    assert isinstance(found, Estimate) and load_estimator(name).function.__doc__
     assert (
         found.n == 400 and 0.1 < found.bits < found.ceiling_bits and isinstance(found.bits, float)
     )
@@ -117,7 +117,9 @@ def test_what_is_refused(x: np.ndarray, y: np.ndarray, message: str) -> None:
 
 def test_names_and_options() -> None:
     x, y = normal(50, rng())
-    with pytest.raises(ValueError, match="no estimator is called 'kgs1'; there are: ross"):
+    with pytest.raises(
+        ValueError, match="no estimator is called 'kgs1'; there are: ross.* Did you mean 'ksg1'."
+    ):
         estimate("kgs1", x, y)
     with pytest.raises(
         ValueError, match="estimator ksg1 has no option bins; it has k, scale, jitter"

@@ -68,7 +68,7 @@ def test_edges_that_rounding_moves() -> None:
         [(np.abs(x[:, 0] - one[0]) < e).sum() - 1 for one, e in zip(x, eps, strict=True)]
     )
     assert (naive != exact).any()
-    from diffengine.analysis.information.neighbors import count_within
+    from diffengine.analysis.information.range_counts import count_within
 
     assert (count_within(x, eps) == exact).all()
 

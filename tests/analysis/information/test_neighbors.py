@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffengine.analysis.information import neighbors
-from diffengine.analysis.information.neighbors import (
-    count_within,
-    distances_to,
-    distinct_in_float32,
-    nearest,
-)
+from diffengine.analysis.information import neighbors, torch_distances
+from diffengine.analysis.information.neighbors import distances_to, distinct_in_float32, nearest
+from diffengine.analysis.information.range_counts import count_within
 from diffengine.engine.optional_parts import Part
 
 BACKENDS = list(neighbors.BACKENDS)
@@ -134,7 +130,7 @@ def test_a_gpu_that_fails_gives_way_to_the_cpu(
     planted: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     planted(faiss=FAILING_GPU)
-    monkeypatch.setattr(neighbors, "GPU_POINTS", 10)
+    monkeypatch.setattr(torch_distances, "GPU_POINTS", 10)
     points = np.random.default_rng(0).normal(size=(60, 3))
     np.testing.assert_array_equal(nearest(points, 4), nearest(points, 4, backend="kdtree"))
     assert (
@@ -155,7 +151,7 @@ def test_torch_without_memory_on_the_gpu(
 ) -> None:
     import torch
 
-    monkeypatch.setattr(neighbors, "GPU_POINTS", 10)
+    monkeypatch.setattr(torch_distances, "GPU_POINTS", 10)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     real = torch.as_tensor
 

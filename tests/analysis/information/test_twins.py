@@ -9,9 +9,9 @@ from information_tasks import binary, normal, pairs, saturated, ten_classes
 
 from diffengine.analysis.information import estimate
 from diffengine.analysis.information.binning import cells, plug_in_many, plug_in_nats
-from diffengine.analysis.information.decoder import decode
+from diffengine.analysis.information.decoding import decode
 from diffengine.analysis.information.gao import gao_nats
-from diffengine.analysis.information.gcmi import labelled_many, labelled_nats
+from diffengine.analysis.information.gaussian_copula import labelled_many, labelled_nats
 from diffengine.analysis.information.ksg1 import ksg1_nats
 from diffengine.analysis.information.ksg2 import ksg2_nats
 from diffengine.analysis.information.ross import ross_nats

@@ -8,7 +8,8 @@ from information_tasks import binary, normal, pairs
 
 from diffengine.analysis.information.ksg1 import ksg1_nats
 from diffengine.analysis.information.ross import ross_nats
-from diffengine.analysis.information.uncertainty import insufficient, stability, subsampled_stderr
+from diffengine.analysis.information.targets import shortage
+from diffengine.analysis.information.uncertainty import stability, subsampled_stderr
 
 
 def test_the_standard_error_of_a_mean() -> None:
@@ -80,7 +81,5 @@ def test_values_that_are_missing() -> None:
     (200, 0, "all problems have the same outcome"),
 ])  # fmt: skip
 def test_too_little_data(n: int, minority: int, reason: str) -> None:
-    assert insufficient(n, (np.arange(n) < minority).astype(int)) == reason
-    assert insufficient(n) == (
-        "99 problems (at least 100; 1 more would suffice)" if n < 100 else ""
-    )
+    assert shortage(n, (np.arange(n) < minority).astype(int)) == reason
+    assert shortage(n) == ("99 problems (at least 100; 1 more would suffice)" if n < 100 else "")

@@ -1,0 +1,99 @@
+"""The two Y of a run: whether the answer came out right, and the size of the gold answer; and which
+problems are samples of one question.
+
+Problems without a gold answer, or whose answer could not be extracted, have no Y.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..findings.accuracy import CORRECT, WRONG
+from ..limits import too_few_in_class, too_few_problems
+
+if TYPE_CHECKING:
+    from ...engine.store import Run
+
+MIN_DISTINCT = 10
+"""Fewer different gold values than this are classes, not sizes."""
+
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+DECORATION = re.compile(r"[,$%\s]")
+
+
+class Target(NamedTuple):
+    """One Y: the problems that have it [n], its values [n], whether they are labels, and why there
+    is none, or ""."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    labels: bool
+    missing: str
+
+
+def targets_of(run: Run) -> dict[str, Target]:
+    """Y by the names of `Curve.target`."""
+    return {"correct": _correct(run), "size": _size(run)}
+
+
+def groups_of(run: Run) -> np.ndarray:
+    """[problem] number of its question: samples of one question share it."""
+    question_of = {}
+    for problem in run.problems:
+        question_of[problem.id] = getattr(problem, "question", None) or problem.id
+    questions = [question_of.get(name, name) for name in run.ids]
+    _, numbers = np.unique(questions, return_inverse=True)
+    return numbers.reshape(-1)
+
+
+def shortage(n: int, codes: np.ndarray | None = None, *, rest: str = "") -> str:
+    """Why no estimate should be made of `n` problems, or "".
+
+    `codes`: their labels, whose rarest must not be too rare. `rest` says where other problems went.
+    """
+    missing = too_few_problems(n, rest=rest)
+    if missing or codes is None:
+        return missing
+    members = np.bincount(codes)
+    members = members[members > 0]
+    if len(members) < 2:
+        return "all problems have the same outcome"
+    return too_few_in_class(int(members.min()), what="problems in the smallest class")
+
+
+def without(n: int, of: int, what: str) -> str:
+    """Where the problems went that are not among `n`: "7 of 90 are without a gold answer"."""
+    return f"{of - n} of {of} are without {what}" if of > n else ""
+
+
+def _correct(run: Run) -> Target:
+    verdict = np.zeros(0, np.uint8)
+    if len(run.ids):
+        verdict = np.asarray(run["verdict"][...])
+    graded = np.flatnonzero((verdict == CORRECT) | (verdict == WRONG))
+    correct = (verdict[graded] == CORRECT).astype(np.int64)
+    rest = without(len(graded), len(run.ids), "a gold answer")
+    return Target(graded, correct, True, shortage(len(graded), correct, rest=rest))
+
+
+def _size(run: Run) -> Target:
+    gold = {problem.id: problem.answer for problem in run.problems}
+    size = np.array([log_size(gold.get(name)) for name in run.ids])
+    sized = np.flatnonzero(np.isfinite(size))
+    rest = without(len(sized), len(run.ids), "a gold answer that is a number")
+    missing = shortage(len(sized), rest=rest)
+    if not missing and len(np.unique(size[sized])) < MIN_DISTINCT:
+        missing = f"gold answers have fewer than {MIN_DISTINCT} different sizes"
+    return Target(sized, size[sized], False, missing)
+
+
+def log_size(answer: str | None) -> float:
+    """sign(v) log(1 + |v|) of a gold answer that is a number, else NaN."""
+    text = DECORATION.sub("", answer or "")
+    if not NUMBER.fullmatch(text):
+        return float("nan")
+    value = float(text)
+    return float(np.sign(value) * np.log1p(abs(value)))
