@@ -83,7 +83,17 @@ DASHBOARD = "comprehensive_dashboard.png"
 @click.option(
     "--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True
 )
-def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -> None:
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="PACKAGE.MODULE:PANEL",
+    help="A panel of your own at the end of the dashboard, or one of `diffengine list`. May be "
+    "given several times.",
+)
+def analyze(
+    paths: tuple[Path, ...], method: str, plots: str, panels: tuple[str, ...], **settings: Any
+) -> None:
     """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the original suite's
     results file.
 
@@ -91,7 +101,13 @@ def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -
     put side by side: tables here before the summaries, and comparison.csv and comparison-paired.csv
     in the first one's folder.
     """
-    analyses = [_analyze_one(path, plots, confidence_method=method, **settings) for path in paths]
+    from ...analysis.show.plots import load_panel
+
+    for name in panels:
+        load_panel(name)  # refused before hours of work
+    analyses = [
+        _analyze_one(path, plots, panels, confidence_method=method, **settings) for path in paths
+    ]
     if len(analyses) > 1:
         _say_comparison(analyses, paths[0])
     for path, analysis in zip(paths, analyses, strict=True):
@@ -114,7 +130,7 @@ def _say_summary(path: Path, analysis: Analysis) -> None:
     click.echo(f"\ndashboard: {path / DASHBOARD}\n".rstrip())
 
 
-def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
+def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: Any) -> Analysis:
     from ...analysis.analyze import analyze_run
     from ...analysis.original.results_pt import write_seed_results
     from ...analysis.results import save_analysis, save_unfinished
@@ -130,9 +146,9 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
     write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
-    draw_dashboard(analysis, path / DASHBOARD)
+    draw_dashboard(analysis, path / DASHBOARD, more=panels)
     if plots == "all":
-        draw_all(analysis, path / "plots")
+        draw_all(analysis, path / "plots", more=panels)
     return analysis
 
 
