@@ -132,7 +132,7 @@ def _say_summary(path: Path, analysis: Analysis) -> None:
 
 def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: Any) -> Analysis:
     from ...analysis.analyze import analyze_run
-    from ...analysis.original.results_pt import write_seed_results
+    from ...analysis.original.results_pt import write_results
     from ...analysis.results import save_analysis, save_unfinished
     from ...analysis.show.dashboard import draw_dashboard
     from ...analysis.show.pages import draw_all
@@ -145,7 +145,7 @@ def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: An
     )
     save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
-    write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
+    write_results(analysis, path / "comprehensive_analysis_results.pt")
     draw_dashboard(analysis, path / DASHBOARD, more=panels)
     if plots == "all":
         draw_all(analysis, path / "plots", more=panels)
@@ -185,8 +185,8 @@ def report(path: Path, out: Path | None, max_problems: int) -> None:
 def export(path: Path, kind: str, out: Path | None) -> None:
     """Write a run in another tool's files; `seed`: the original suite's
     averaged_logit_trajectory.pt and its companions."""
-    from ...analysis.original.logits_pt import export_seed
+    from ...analysis.original.logits_pt import export_original
     from ..store import open_run
 
-    for file in export_seed(open_run(path), out or path / f"export-{kind}"):
+    for file in export_original(open_run(path), out or path / f"export-{kind}"):
         click.echo(str(file))
