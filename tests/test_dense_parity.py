@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.original.logits_pt import export_seed
+from diffengine.analysis.original.logits_pt import export_original
 from diffengine.analysis.results import Analysis
 from diffengine.engine.models.loading import load_model
 from diffengine.engine.runs.run import BUNDLED, run
@@ -46,7 +46,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Dense:
         f"generated:{N}", out=path, model=model, save_logits="hidden", gen_length=24, block_length=8
     )
     stored = open_run(path)
-    files = {f.name: f for f in export_seed(stored, path / "export")}
+    files = {f.name: f for f in export_original(stored, path / "export")}
     loaded = {name: torch.load(f, weights_only=True) for name, f in files.items()}
     logits = torch.stack(
         [torch.cat(problem) for problem in loaded["all_problems_logits.pt"]]

@@ -1,31 +1,28 @@
-"""The seed's three files from a run: all logits, their mean over problems, and the answers.
+"""The original suite's three files from a run: all logits, their mean over problems, and the
+answers.
 
 Logits are float32(hidden) @ float32(head).T where hidden states are stored, else the stored full
 logits. A step without a forward pass has none: NaN. Rows are generated positions, so that unlike
-prompts do not shift them against each other. Knows the run, not how it was made. Shapes: S steps, P
-positions, V vocabulary, D features.
+prompts do not shift them against each other. Shapes: S steps, P positions, V vocabulary, D
+features.
 """
 
 from __future__ import annotations
 
 import errno
-import io
-import os
-import pickle
 import shutil
-import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...engine.store.disk import make_directory, replace_file
+from ...engine.store.disk import make_directory
 from ...engine.store.errors import DamagedRun, NotStored, StorageError
 from ...engine.store.format.output_head import read_head
 from ...engine.store.sizes import size_text
+from .torch_stream import LazyTensor, save_stream
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -33,8 +30,8 @@ if TYPE_CHECKING:
 AVERAGED = "averaged_logit_trajectory.pt"
 LOGITS = "all_problems_logits.pt"
 RESULTS = "inference_results.pt"
-_SPARE_BYTES = 64 << 20
-_RERUN = (
+SPARE_BYTES = 64 << 20
+RERUN = (
     "run it again in a new directory with `diffengine run --save-logits hidden` (or `full` "
     "for a small model)"
 )
@@ -51,9 +48,9 @@ class Source(NamedTuple):
     mean: Callable[[int], np.ndarray]
 
 
-def export_seed(run: Run, out: Path) -> list[Path]:
-    """Write the seed's three files into `out`; each loads with `torch.load(weights_only=True)`.
-    Returns their paths.
+def export_original(run: Run, out: Path) -> list[Path]:
+    """Write the original suite's three files into `out`; each loads with
+    `torch.load(weights_only=True)`. Returns their paths.
 
     `averaged_logit_trajectory.pt`: list over steps of [1, P, V], the mean over problems.
     `all_problems_logits.pt`: list over problems of lists over steps of [1, P, V].
@@ -68,17 +65,27 @@ def export_seed(run: Run, out: Path) -> list[Path]:
     source = _source(run)
     _refuse_if_too_large(run, source, out)
     make_directory(out)
-    steps = range(source.steps)
-    shape = (1, source.positions, source.vocabulary)
-    averaged = [LazyTensor(shape, partial(source.mean, step)) for step in steps]
-    everything = [
-        [LazyTensor(shape, partial(source.of, row, step)) for step in steps]
-        for row in range(len(run))
-    ]
-    contents = {AVERAGED: averaged, LOGITS: everything, RESULTS: list(_results(run))}
+    contents = {
+        AVERAGED: _averaged(source),
+        LOGITS: _trajectories(source, len(run)),
+        RESULTS: list(_results(run)),
+    }
     for name, content in contents.items():
         save_stream(content, out / name)
     return [out / name for name in contents]
+
+
+def _averaged(source: Source) -> list[LazyTensor]:
+    shape = (1, source.positions, source.vocabulary)  # one row for the batch
+    return [LazyTensor(shape, partial(source.mean, step)) for step in range(source.steps)]
+
+
+def _trajectories(source: Source, n_problems: int) -> list[list[LazyTensor]]:
+    shape = (1, source.positions, source.vocabulary)
+    return [
+        [LazyTensor(shape, partial(source.of, row, step)) for step in range(source.steps)]
+        for row in range(n_problems)
+    ]
 
 
 def _results(run: Run) -> Iterator[dict[str, str | int]]:
@@ -104,45 +111,54 @@ def _source(run: Run) -> Source:
         )
     if "logits" in run:
         return _stored_logits(run)
-    if "hidden" not in run:
-        kept = (run.info.get("config") or {}).get("save_logits", "no logits")
-        raise NotStored(
-            f"{run.path} keeps no full logits (--save-logits {kept}), the seed's files need them; "
-            f"{_RERUN}"
-        )
-    return _from_hidden(run, _head(run))
+    if "hidden" in run:
+        return _from_hidden(run, _head(run))
+    kept = (run.info.get("config") or {}).get("save_logits", "no logits")
+    raise NotStored(
+        f"{run.path} keeps no full logits (--save-logits {kept}), the original suite's files need "
+        f"them; {RERUN}"
+    )
 
 
 def _stored_logits(run: Run) -> Source:
     logits = run["logits"]
+    _, steps, positions, vocabulary = logits.shape
 
     def of(row: int, step: int) -> np.ndarray:
         return logits[row, step]
 
-    _, steps, positions, vocabulary = logits.shape
-    return Source(
-        steps, positions, vocabulary, of, lambda step: _mean(of, len(run), step).astype(np.float32)
-    )
+    def mean(step: int) -> np.ndarray:
+        return _mean(of, len(run), step).astype(np.float32)
+
+    return Source(steps, positions, vocabulary, of, mean)
 
 
 def _from_hidden(run: Run, head: np.ndarray) -> Source:
     hidden = run["hidden"]
-    total, n_problems = run.shard_sum("hidden_sum") if "hidden_sum" in run else (None, len(run))
+    _, steps, positions, _ = hidden.shape
+    mean_state = _mean_state(run)
 
-    def hidden_of(row: int, step: int) -> np.ndarray:
-        return hidden[row, step]
+    def of(row: int, step: int) -> np.ndarray:
+        return hidden[row, step] @ head.T
 
     def mean(step: int) -> np.ndarray:
-        state = _mean(hidden_of, n_problems, step) if total is None else total[step] / n_problems
-        return state.astype(np.float32) @ head.T
+        return mean_state(step).astype(np.float32) @ head.T
 
-    return Source(
-        hidden.shape[1],
-        hidden.shape[2],
-        len(head),
-        lambda row, step: hidden_of(row, step) @ head.T,
-        mean,
-    )
+    return Source(steps, positions, len(head), of, mean)
+
+
+def _mean_state(run: Run) -> Callable[[int], np.ndarray]:
+    """Step -> the mean hidden states [P, D] over problems, from the stored sums where there are."""
+    if "hidden_sum" in run:
+        total, n_problems = run.shard_sum("hidden_sum")
+        return lambda step: total[step] / n_problems
+
+    hidden = run["hidden"]
+
+    def of(row: int, step: int) -> np.ndarray:
+        return hidden[row, step]
+
+    return lambda step: _mean(of, len(run), step)
 
 
 def _mean(values: Callable[[int, int], np.ndarray], n_problems: int, step: int) -> np.ndarray:
@@ -160,120 +176,24 @@ def _head(run: Run) -> np.ndarray:
     if not path.is_file():
         raise DamagedRun(
             f"{path} is missing, hidden states give no logits without it; copy the run whole, or "
-            f"{_RERUN}"
+            f"{RERUN}"
         )
     return read_head(run.path, run_id=str(run.info.get("run_id", "")))
 
 
 def _refuse_if_too_large(run: Run, source: Source, out: Path) -> None:
-    one = source.steps * source.positions * source.vocabulary * 4
-    needed = one * (len(run) + 1) + _SPARE_BYTES
+    """Raises StorageError with the arithmetic where the files do not fit on the disk."""
+    each = source.steps * source.positions * source.vocabulary * 4
+    needed = each * (len(run) + 1) + SPARE_BYTES
     existing = next(place for place in (out, *out.resolve().parents) if place.exists())
     free = shutil.disk_usage(existing).free
-    if needed > free:
-        each = (
-            f"{source.steps} steps x {source.positions} positions x {source.vocabulary} tokens "
-            "x 4 bytes"
-        )
-        raise StorageError(
-            f"the seed's files need {each} = {size_text(one)} a problem, x ({len(run)} problems + "
-            "the mean) = "
-            f"{size_text(needed)}, but {size_text(free)} are free at {existing}; choose another "
-            "--out, or export a "
-            "run with fewer problems (--limit)",
-            errno=errno.ENOSPC,
-            filename=str(existing),
-        )
-
-
-class LazyTensor(NamedTuple):
-    """A float32 tensor that is computed when its turn comes to be written."""
-
-    shape: tuple[int, ...]
-    values: Callable[[], np.ndarray]
-
-
-def save_stream(content: Any, path: Path) -> None:
-    """`torch.save` for lists and dicts with LazyTensors in them, one tensor in memory at a time.
-
-    Writes torch's zip format (a pickle of the structure, each tensor's bytes as a member of its
-    own), complete or not at all. Raises StorageError.
-    """
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                _write_members(archive, path.stem, content)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    replace_file(path, write)
-
-
-def _write_members(archive: zipfile.ZipFile, root: str, content: Any) -> None:
-    structure, tensors = _pickled(content)
-    for name, data in (("data.pkl", structure), ("byteorder", b"little"), ("version", b"3\n")):
-        archive.writestr(f"{root}/{name}", data)
-    for number, tensor in enumerate(tensors):
-        _write_tensor(archive, f"{root}/data/{number}", tensor)
-
-
-def _write_tensor(archive: zipfile.ZipFile, name: str, tensor: LazyTensor) -> None:
-    values = np.ascontiguousarray(tensor.values(), "<f4")
-    assert values.size == np.prod(tensor.shape), (
-        f"{name}: {values.shape} is not the announced {tensor.shape}"
+    if needed <= free:
+        return
+    raise StorageError(
+        f"the original suite's files need {source.steps} steps x {source.positions} positions x "
+        f"{source.vocabulary} tokens x 4 bytes = {size_text(each)} a problem, x ({len(run)} "
+        f"problems + the mean) = {size_text(needed)}, but {size_text(free)} are free at "
+        f"{existing}; choose another --out, or export a run with fewer problems (--limit)",
+        errno=errno.ENOSPC,
+        filename=str(existing),
     )
-    with archive.open(_aligned(archive, name, values.nbytes), "w") as member:
-        member.write(values.data)
-
-
-def _aligned(archive: zipfile.ZipFile, name: str, size: int) -> zipfile.ZipInfo:
-    """A member whose bytes start at a multiple of 64, so that torch can map the file instead of
-    reading it."""
-    member = zipfile.ZipInfo(name)
-    member.file_size = size
-    zip64 = 20 if size * 1.05 > zipfile.ZIP64_LIMIT else 0
-    end_of_header = archive.start_dir + 30 + len(name.encode()) + 4 + zip64
-    padding = -end_of_header % 64
-    member.extra = b"FB" + padding.to_bytes(2, "little") + bytes(padding)
-    return member
-
-
-class _Storage(NamedTuple):
-    number: int
-    size: int
-
-
-def _pickled(content: Any) -> tuple[bytes, list[LazyTensor]]:
-    """The structure as torch pickles it, tensors by number, and the tensors in that order."""
-    import torch
-
-    tensors: list[LazyTensor] = []
-
-    class Pickler(pickle.Pickler):
-        """Tensors become calls of torch's own rebuilding function on a storage that lies outside
-        the pickle."""
-
-        def reducer_override(self, obj: Any) -> Any:
-            if not isinstance(obj, LazyTensor):
-                return NotImplemented
-            tensors.append(obj)
-            strides = tuple(int(np.prod(obj.shape[axis + 1 :])) for axis in range(len(obj.shape)))
-            storage = _Storage(len(tensors) - 1, int(np.prod(obj.shape)))
-            return torch._utils._rebuild_tensor_v2, (
-                storage,
-                0,
-                obj.shape,
-                strides,
-                False,
-                OrderedDict(),
-            )
-
-        def persistent_id(self, obj: Any) -> Any:
-            if not isinstance(obj, _Storage):
-                return None
-            return ("storage", torch.FloatStorage, str(obj.number), "cpu", obj.size)
-
-    buffer = io.BytesIO()
-    Pickler(buffer, protocol=2).dump(content)
-    return buffer.getvalue(), tensors

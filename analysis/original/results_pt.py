@@ -1,9 +1,8 @@
-"""`comprehensive_analysis_results.pt`: the seed's keys with true values, as plain tensors, numbers
-and strings.
+"""`comprehensive_analysis_results.pt`: the original suite's keys with true values, as plain
+tensors, numbers and strings.
 
 Loads with `torch.load(weights_only=True)`. What could not be computed is None with a `..._status`
-beside it; new things stand under new keys (`units`, `sample_sizes`, `quantities`). Reads only an
-`Analysis`.
+beside it; new things stand under new keys (`units`, `sample_sizes`, `quantities`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...engine.store.write.results import publish
 from ..findings.accuracy import CORRECT
-from ..results import Analysis, Quantity, Spike
+from ..results import Analysis, Quantity
 
 NOT_ASKED = "not computed: not asked for"
 MI_SHOWN = {
@@ -24,23 +23,32 @@ MI_SHOWN = {
     "mi_trajectory_binning": "binning",
     "mi_trajectory_ksg": "ross_summary",
 }
-"""The seed's trajectory -> the estimator that answers it, the quantity `mi/<name>`; with a label,
-k-NN is Ross."""
+"""The original suite's trajectory -> the estimator that answers it, the quantity `mi/<name>`; with
+a label, k-NN is Ross."""
 
 
-def write_seed_results(analysis: Analysis, path: str | Path) -> None:
-    """Write `seed_results(analysis)` with torch.save to `path`, complete or not at all. Raises
+MAP_ARRAYS = {
+    "embedding": "tsne_points",
+    "step_labels": "tsne_step",
+    "problem_labels": "tsne_problem",
+    "centroids": "tsne_centroid",
+}
+"""The original suite's key -> the array of the analysis."""
+
+
+def write_results(analysis: Analysis, path: str | Path) -> None:
+    """Write `original_results(analysis)` with torch.save to `path`, complete or not at all. Raises
     OSError."""
     import torch
 
     image = io.BytesIO()
-    torch.save(seed_results(analysis), image)
+    torch.save(original_results(analysis), image)
     publish(path, image.getvalue())
 
 
-def seed_results(analysis: Analysis) -> dict[str, Any]:
-    """The seed's dictionary. `cka_scores[t]` and `kl_scores[t]` compare steps t and t + 1; KL(p_t+1
-    || p_t) in bits."""
+def original_results(analysis: Analysis) -> dict[str, Any]:
+    """The original suite's dictionary, and our own keys after it. `cka_scores[t]` and
+    `kl_scores[t]` compare steps t and t + 1; KL(p_t+1 || p_t) in bits."""
     method = analysis.info["settings"]["confidence_method"]
     return {
         "cka_scores": _tensor(analysis["cka/consecutive"].values[1:]),
@@ -51,18 +59,22 @@ def seed_results(analysis: Analysis) -> dict[str, Any]:
         "s_curve_analysis": _s_curve_analysis(analysis),
         "tsne_data": _tsne(analysis),
         "num_steps": analysis.info["steps"],
-        "units": {name: quantity.units for name, quantity in analysis.quantities.items()},
-        "sample_sizes": {
-            name: _plain(quantity.n) for name, quantity in analysis.quantities.items()
-        },
-        "quantities": {name: _quantity(quantity) for name, quantity in analysis.quantities.items()},
+        **_our_own(analysis),
+    }
+
+
+def _our_own(analysis: Analysis) -> dict[str, Any]:
+    """What the original suite had no keys for: every quantity with unit and n, signs, warnings."""
+    quantities = analysis.quantities
+    info = analysis.info
+    return {
+        "units": {name: quantity.units for name, quantity in quantities.items()},
+        "sample_sizes": {name: _plain(quantity.n) for name, quantity in quantities.items()},
+        "quantities": {name: _quantity(quantity) for name, quantity in quantities.items()},
         "patterns": [pattern._asdict() for pattern in analysis.patterns],
-        "accuracy_interval": list(analysis.info["accuracy_interval"]),
-        "warnings": list(analysis.info["warnings"]),
-        "grading": {
-            "lm_eval": analysis.info.get("lm_eval"),
-            "rules": analysis.info.get("grade_rules", {}),
-        },
+        "accuracy_interval": list(info["accuracy_interval"]),
+        "warnings": list(info["warnings"]),
+        "grading": {"lm_eval": info.get("lm_eval"), "rules": info.get("grade_rules", {})},
     }
 
 
@@ -92,28 +104,17 @@ def _information(analysis: Analysis, key: str) -> dict[str, Any]:
 def _tsne(analysis: Analysis) -> dict[str, Any]:
     """The joint map: `embedding` [row, 2], `step_labels` [row], and `centroids` [step, 2]."""
     info = analysis.info
-    found = info.get("tsne", {"status": NOT_ASKED})
-    known = found["status"] == "ok"
-    arrays = {
-        "embedding": "points",
-        "step_labels": "step",
-        "problem_labels": "problem",
-        "centroids": "centroid",
-    }
-    return {
-        **{
-            key: _tensor(np.asarray(info.get(f"tsne_{name}"))) if known else None
-            for key, name in arrays.items()
-        },
-        "total_steps": info["steps"],
-        **found,
-    }
+    facts = info.get("tsne", {"status": NOT_ASKED})
+    arrays: dict[str, Any] = dict.fromkeys(MAP_ARRAYS)
+    if facts["status"] == "ok":
+        arrays = {key: _tensor(np.asarray(info.get(name))) for key, name in MAP_ARRAYS.items()}
+    return {**arrays, "total_steps": info["steps"], **facts}
 
 
 def _spike_analysis(analysis: Analysis) -> dict[str, Any]:
     rule = analysis.info["settings"]["spike_rule"]
     return {
-        "spikes": [_spike(spike) for spike in analysis.spikes[rule]],
+        "spikes": [spike._asdict() for spike in analysis.spikes[rule]],
         **analysis.info["spike_totals"][rule],
         "rule": rule,
         "status": analysis.info["spike_status"][rule],
@@ -131,18 +132,18 @@ def _enhanced_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
         **_information(analysis, "mi_trajectory_binning"),
         **_information(analysis, "mi_trajectory_ksg"),
         "info_gain": _tensor(analysis[f"gain/{method}"].values[1:]),
-        "spikes": [_spike(spike) for spike in analysis.spikes[rule]],
+        "spikes": [spike._asdict() for spike in analysis.spikes[rule]],
         "answer_info": _answer_info(analysis),
         "method": method,
     }
 
 
 def _s_curve_analysis(analysis: Analysis) -> dict[str, Any]:
-    """The seed's fields; `has_s_curve` from the model comparison, None where that is
+    """The original suite's fields; `has_s_curve` from the model comparison, None where that is
     insufficient."""
     curve = analysis.s_curve
-    has = None if curve.verdict == "insufficient" else curve.verdict == "s-curve"
-    return {"has_s_curve": has, **curve._asdict()}
+    has_s_curve = None if curve.verdict == "insufficient" else curve.verdict == "s-curve"
+    return {"has_s_curve": has_s_curve, **curve._asdict()}
 
 
 def _answer_tokens(analysis: Analysis) -> list[list[int]]:
@@ -162,10 +163,6 @@ def _answer_info(analysis: Analysis) -> list[dict[str, Any]]:
         }
         for row, tokens in enumerate(_answer_tokens(analysis))
     ]
-
-
-def _spike(spike: Spike) -> dict[str, Any]:
-    return spike._asdict()
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:

@@ -51,18 +51,26 @@ def render_dashboard(analysis: Analysis, *, more: Iterable[str] = ()) -> bytes:
 def lay_out_dashboard(analysis: Analysis, *, more: Iterable[str] = ()) -> Figure:
     """The dashboard as a figure with an Agg canvas; call within `rc_context(style.RC)` for the
     house look."""
-    panels = dashboard_panels()
-    panels += [Chosen(name, load_panel(name)) for name in more]
+    panels = dashboard_panels(more)
     header = CAVEATS_TOP + CAVEAT_PITCH * len(caveats(analysis))
     figure = lay_out(analysis, panels, header=header)
     _write_header(figure, analysis)
     return figure
 
 
-def dashboard_panels() -> list[Chosen]:
-    """The panels of the table that belong on the dashboard, ours first."""
+def dashboard_panels(more: Iterable[str] = ()) -> list[Chosen]:
+    """The panels of the table that belong on the dashboard, ours first, then those named in `more`.
+
+    Raises UnknownNameError or PluginError for what is no panel in `more`.
+    """
     panels = [choose(name) for name in PANELS]
-    return [chosen for chosen in panels if chosen.panel.on_dashboard]
+    panels = [chosen for chosen in panels if chosen.panel.on_dashboard]
+    names = [chosen.name for chosen in panels]
+    for name in more:
+        if name not in names:
+            panels.append(Chosen(name, load_panel(name)))
+            names.append(name)
+    return panels
 
 
 def _write_header(figure: Figure, analysis: Analysis) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..results import Analysis
 from .figure import LEFT, new_figure
 from .plots.chosen import Bounds, Chosen, fill
 from .plots.panel import COLUMNS
+from .plots.text import renderer_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 WIDTH = 20.0
@@ -117,13 +117,22 @@ def _needed_gaps(figure: Figure, rows: list[Row], header: float) -> list[float]:
     """The gaps in which all that stands above and below the axes finds room."""
     above = []
     below = []
-    renderer = cast("FigureCanvasAgg", figure.canvas).get_renderer()
     for row in rows:
-        boxes = [(ax.get_window_extent(renderer), ax.get_tightbbox(renderer)) for ax in row.axes]
-        above.append(max(whole.y1 - axes.y1 for axes, whole in boxes if whole) / figure.dpi)
-        below.append(max(axes.y0 - whole.y0 for axes, whole in boxes if whole) / figure.dpi)
+        reach = [_reach(ax) for ax in row.axes]
+        above.append(max(up for up, _ in reach) / figure.dpi)
+        below.append(max(down for _, down in reach) / figure.dpi)
     between = [lower + upper for lower, upper in zip(below, above[1:], strict=False)]
     return [gap + AIR for gap in (header + above[0], *between, below[-1])]
+
+
+def _reach(ax: Axes) -> tuple[float, float]:
+    """Pixels by which what belongs to the axes stands above and below them."""
+    renderer = renderer_of(ax)
+    box = ax.get_window_extent(renderer)
+    whole = ax.get_tightbbox(renderer)
+    if whole is None:
+        return 0.0, 0.0
+    return whole.y1 - box.y1, box.y0 - whole.y0
 
 
 def _move(figure: Figure, rows: list[Row], old: Spacing, new: Spacing) -> None:

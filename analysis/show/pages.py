@@ -4,6 +4,7 @@ names."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,27 +53,27 @@ METHOD_PAGES = {
 """The same, once for each confidence method."""
 
 
-def draw_all(analysis: Analysis, out_dir: str | Path) -> list[Path]:
+def draw_all(analysis: Analysis, out_dir: str | Path, *, more: Iterable[str] = ()) -> list[Path]:
     """Write each panel and the original suite's pictures into `out_dir` (made if missing); returns
-    their paths. Raises OSError."""
+    their paths. `more` names panels beside those of the table. Raises OSError."""
     out_dir = Path(out_dir)
     make_directory(out_dir)
     written = []
-    for name, panels in pages().items():
+    for name, panels in pages(more).items():
         publish(out_dir / name, render_page(analysis, panels))
         written.append(out_dir / name)
     return written
 
 
-def pages() -> dict[str, list[Chosen]]:
+def pages(more: Iterable[str] = ()) -> dict[str, list[Chosen]]:
     """File name -> panels on it."""
-    found = {_file_of(name): [choose(name)] for name in PANELS}
+    files = {_file_of(name): [choose(name)] for name in (*PANELS, *more)}
     for file, names in PAGES.items():
-        found[file] = [choose(name) for name in names]
+        files[file] = [choose(name) for name in names]
     for method in confidence_methods():
         for file, names in METHOD_PAGES.items():
-            found[file.format(method=method)] = [choose(name, method) for name in names]
-    return found
+            files[file.format(method=method)] = [choose(name, method) for name in names]
+    return files
 
 
 def render_page(analysis: Analysis, panels: list[Chosen]) -> bytes:

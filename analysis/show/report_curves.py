@@ -5,104 +5,123 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..results import Analysis, Quantity
-from .values import band_of, count, method_of, usable, why_not
+from .values import band_of, count, method_of, spike_rule, usable, why_not
 
-CHARTS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
-    (
+
+class Curve(NamedTuple):
+    """A quantity over steps, its name in the legend, and the role that gives it its colour."""
+
+    quantity: str
+    label: str
+    role: str
+
+
+class Chart(NamedTuple):
+    """One chart of the page. `span` "unit": the y axis runs from 0 to 1. `spikes_of`: the
+    confidence method whose spikes are marked."""
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    span: str = ""
+    spikes_of: str = ""
+
+
+CHARTS = (
+    Chart(
         "Confidence in the gold answer",
         "probability at the answer slot",
-        "unit",
         (
-            ("confidence/answer_slot", "all", "all"),
-            ("confidence_correct/answer_slot", "correct", "correct"),
-            ("confidence_wrong/answer_slot", "wrong", "wrong"),
+            Curve("confidence/answer_slot", "all", "all"),
+            Curve("confidence_correct/answer_slot", "correct", "correct"),
+            Curve("confidence_wrong/answer_slot", "wrong", "wrong"),
         ),
+        span="unit",
     ),
-    (
+    Chart(
         "Entropy",
         "bits per position",
-        "",
         (
-            ("entropy/all", "all positions", "all"),
-            ("entropy/masked", "masked", "masked"),
-            ("entropy/committed", "committed", "committed"),
+            Curve("entropy/all", "all positions", "all"),
+            Curve("entropy/masked", "masked", "masked"),
+            Curve("entropy/committed", "committed", "committed"),
         ),
     ),
-    (
+    Chart(
         "KL to the step before",
         "bits per position",
-        "",
         (
-            ("kl/all", "all positions", "all"),
-            ("kl/masked", "masked", "masked"),
-            ("kl/committed", "committed", "committed"),
+            Curve("kl/all", "all positions", "all"),
+            Curve("kl/masked", "masked", "masked"),
+            Curve("kl/committed", "committed", "committed"),
         ),
     ),
-    (
+    Chart(
         "CKA of the logits",
         "debiased, 1 = same geometry",
-        "",
         (
-            ("cka/consecutive", "with the step before", "all"),
-            ("cka/to_final", "with the last step", "correct"),
+            Curve("cka/consecutive", "with the step before", "all"),
+            Curve("cka/to_final", "with the last step", "correct"),
         ),
     ),
-    (
+    Chart(
         "Answer emergence",
         "share of problems whose guess is gold",
-        "unit",
         (
-            ("emergence/first_hit", "first hit", "all"),
-            ("emergence/stable_hit", "for good", "correct"),
+            Curve("emergence/first_hit", "first hit", "all"),
+            Curve("emergence/stable_hit", "for good", "correct"),
         ),
+        span="unit",
     ),
-    (
+    Chart(
         "Information gain",
         "gain of mean confidence per step",
-        "",
-        (("gain/answer_slot", "gain", "all"),),
+        (Curve("gain/answer_slot", "gain", "all"),),
+        spikes_of="answer_slot",
     ),
 )
-"""Title, unit, y range ("unit": 0 to 1) and lines (quantity, name, colour role) of each chart on
-the page."""
 
 
 def charts(analysis: Analysis) -> Iterator[dict[str, Any]]:
     """The run's curves as JSON values, means over problems with the ends of the 95 % interval."""
-    for title, unit, span, rows in CHARTS:
-        lines = [
-            _line(analysis[name], label, role)
-            for name, label, role in rows
-            if usable(analysis, name)
-        ]
-        why = "" if lines else why_not(analysis, rows[0][0])
-        gain = title == "Information gain" and method_of(analysis) == "answer_slot"
-        rule = analysis.info.get("settings", {}).get("spike_rule", "z")
-        spikes = [spike.step for spike in analysis.spikes.get(rule, [])] if gain else []
+    for chart in CHARTS:
+        curves = [curve for curve in chart.curves if usable(analysis, curve.quantity)]
         yield {
-            "title": title,
-            "unit": unit,
-            "span": span,
-            "lines": lines,
-            "why_not": why,
-            "spikes": spikes,
+            "title": chart.title,
+            "unit": chart.unit,
+            "span": chart.span,
+            "lines": [_line(analysis[curve.quantity], curve) for curve in curves],
+            "why_not": "" if curves else why_not(analysis, chart.curves[0].quantity),
+            "spikes": _spikes(analysis, chart.spikes_of),
         }
 
 
-def _line(quantity: Quantity, label: str, role: str) -> dict[str, Any]:
-    ends = band_of(quantity)
-    values, low, high = ([rounded(value) for value in part] for part in (quantity.values, *ends))
+def _spikes(analysis: Analysis, method: str) -> list[int]:
+    """Steps of the spikes, where the analysis looked for them in that method."""
+    if method != method_of(analysis):
+        return []
+    return [spike.step for spike in analysis.spikes.get(spike_rule(analysis), [])]
+
+
+def _line(quantity: Quantity, curve: Curve) -> dict[str, Any]:
+    low, high = band_of(quantity)
     return {
-        "label": label,
-        "role": role,
+        "label": curve.label,
+        "role": curve.role,
         "n": count(quantity),
-        "values": values,
-        "low": low,
-        "high": high,
+        "values": _all_rounded(quantity.values),
+        "low": _all_rounded(low),
+        "high": _all_rounded(high),
     }
+
+
+def _all_rounded(values: np.ndarray) -> list[float | None]:
+    return [rounded(value) for value in values]
 
 
 def rounded(value: float) -> float | None:

@@ -1,51 +1,76 @@
-"""The summary's lines on what was analysed: problems, verdicts, accuracy, and what an unfinished
-run says of the whole.
-
-Reads only an `Analysis`.
-"""
+"""The summary's sections on what was analysed: problems, verdicts, accuracy, how answers were
+graded, and what an unfinished run says of the whole."""
 
 from __future__ import annotations
 
 from ..info import Info
 from ..results import Analysis
+from ..shares import share_of
 
 
 def dataset_lines(analysis: Analysis) -> list[str]:
-    """Model, data, counts and accuracy."""
+    """Model, data, counts and accuracy, and code that is not ours, if any took part."""
     info = analysis.info
-    lines = [
-        f"model {info['model']}; data {info['data'] or 'not recorded'}",
-        f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
-        f"blocks of {info['block_length']}",
-        f"{info['n_correct']} correct, {info['n_wrong']} wrong, {info['n_unextracted']} without "
-        "an extracted answer, "
-        f"{info['n_no_gold']} without a gold answer"
-        + (
-            f", {info['n_ambiguous']} with a number that can be read two ways"
-            if info.get("n_ambiguous")
-            else ""
-        ),
-    ]
+    lines = [f"model {info['model']}; data {info['data'] or 'not recorded'}"]
     if info.get("unfinished"):
-        lines.insert(
-            1, f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids"
-        )
+        lines.append(f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids")
+    lines.append(
+        f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
+        f"blocks of {info['block_length']}"
+    )
+    lines += [_verdicts(info), _accuracy(analysis)]
+    for plugin in info.get("plugins", []):
+        whose = f"{plugin['package'] or 'no package'} {plugin['version']}"
+        lines.append(f"{plugin['kind']} {plugin['name']}: {plugin['target']}, {whose}")
+    return lines
+
+
+def _verdicts(info: Info) -> str:
+    parts = [
+        f"{info['n_correct']} correct",
+        f"{info['n_wrong']} wrong",
+        f"{info['n_unextracted']} without an extracted answer",
+        f"{info['n_no_gold']} without a gold answer",
+    ]
+    if info.get("n_ambiguous"):
+        parts.append(f"{info['n_ambiguous']} with a number that can be read two ways")
+    return ", ".join(parts)
+
+
+def _accuracy(analysis: Analysis) -> str:
     accuracy = analysis["accuracy"]
-    (low, high) = info["accuracy_interval"]
     if not accuracy.ok:
-        return [*lines, f"accuracy {accuracy.status}"]
+        return f"accuracy {accuracy.status}"
+    low, high = analysis.info["accuracy_interval"]
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, Wilson, n = {accuracy.n}"
-    return [*lines, f"accuracy {100 * float(accuracy.values):.1f} % ({interval}){whole_text(info)}"]
+    percent = f"{100 * float(accuracy.values):.1f} %"
+    return f"accuracy {percent} ({interval}){whole_text(analysis.info)}"
+
+
+def grading_lines(analysis: Analysis) -> list[str]:
+    """Which rules decided, and what lm-eval's filters say of the same texts."""
+    lines = []
+    rules = analysis.info.get("grade_rules", {})
+    if rules:
+        counts = [f"{name} {count}" for name, count in rules.items()]
+        lines.append(f"rules: {', '.join(counts)}")
+    lm_eval = analysis.info.get("lm_eval")
+    if lm_eval:
+        n = lm_eval["n"]
+        filters = [
+            f"{name} {lm_eval[name]} of {n} = {share_of(lm_eval[name], n)}"
+            for name in ("strict", "flexible")
+        ]
+        lines.append(f"lm-eval gsm8k filters on the same texts: {', '.join(filters)}")
+    return lines or ["no generated text recorded"]
 
 
 def mark_of(analysis: Analysis) -> str:
     """What stands behind every line about an unfinished run; empty for a finished one."""
     missing = len(analysis.info.get("missing", []))
-    return (
-        f"  [unfinished: {missing} of {analysis.info['n_asked']} problems missing]"
-        if missing
-        else ""
-    )
+    if not missing:
+        return ""
+    return f"  [unfinished: {missing} of {analysis.info['n_asked']} problems missing]"
 
 
 def whole_text(info: Info) -> str:

@@ -16,6 +16,12 @@ def finite(quantity: Quantity) -> np.ndarray:
     return np.flatnonzero(np.isfinite(quantity.values))
 
 
+def ends_of(quantity: Quantity) -> tuple[int, int] | None:
+    """First and last step at which a quantity over steps has a value; None without one."""
+    steps = finite(quantity)
+    return (int(steps[0]), int(steps[-1])) if steps.size else None
+
+
 def usable(analysis: Analysis, name: str) -> bool:
     """Whether quantity `name` is there, may be shown as a result, and has a finite value."""
     if name not in analysis or not analysis[name].ok:

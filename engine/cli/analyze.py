@@ -90,7 +90,17 @@ DASHBOARD = "comprehensive_dashboard.png"
 @click.option(
     "--plots", type=click.Choice(["dashboard", "all"]), default="dashboard", show_default=True
 )
-def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -> None:
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="PACKAGE.MODULE:PANEL",
+    help="A panel of your own at the end of the dashboard, or one of `diffengine list`. May be "
+    "given several times.",
+)
+def analyze(
+    paths: tuple[Path, ...], method: str, plots: str, panels: tuple[str, ...], **settings: Any
+) -> None:
     """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the original suite's
     results file.
 
@@ -98,7 +108,13 @@ def analyze(paths: tuple[Path, ...], method: str, plots: str, **settings: Any) -
     put side by side: tables here before the summaries, and comparison.csv and comparison-paired.csv
     in the first one's folder.
     """
-    analyses = [_analyze_one(path, plots, confidence_method=method, **settings) for path in paths]
+    from ...analysis.show.plots import load_panel
+
+    for name in panels:
+        load_panel(name)  # refused before hours of work
+    analyses = [
+        _analyze_one(path, plots, panels, confidence_method=method, **settings) for path in paths
+    ]
     if len(analyses) > 1:
         _say_comparison(analyses, paths[0])
     for path, analysis in zip(paths, analyses, strict=True):
@@ -121,9 +137,9 @@ def _say_summary(path: Path, analysis: Analysis) -> None:
     click.echo(f"\ndashboard: {path / DASHBOARD}\n".rstrip())
 
 
-def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
+def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: Any) -> Analysis:
     from ...analysis.analyze import analyze_run
-    from ...analysis.original.results_pt import write_seed_results
+    from ...analysis.original.results_pt import write_results
     from ...analysis.results import save_analysis, save_unfinished
     from ...analysis.show.dashboard import draw_dashboard
     from ...analysis.show.pages import draw_all
@@ -136,10 +152,10 @@ def _analyze_one(path: Path, plots: str, **settings: Any) -> Analysis:
     )
     save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
-    write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
-    draw_dashboard(analysis, path / DASHBOARD)
+    write_results(analysis, path / "comprehensive_analysis_results.pt")
+    draw_dashboard(analysis, path / DASHBOARD, more=panels)
     if plots == "all":
-        draw_all(analysis, path / "plots")
+        draw_all(analysis, path / "plots", more=panels)
     return analysis
 
 
@@ -176,8 +192,8 @@ def report(path: Path, out: Path | None, max_problems: int) -> None:
 def export(path: Path, kind: str, out: Path | None) -> None:
     """Write a run in another tool's files; `seed`: the original suite's
     averaged_logit_trajectory.pt and its companions."""
-    from ...analysis.original.logits_pt import export_seed
+    from ...analysis.original.logits_pt import export_original
     from ..store import open_run
 
-    for file in export_seed(open_run(path), out or path / f"export-{kind}"):
+    for file in export_original(open_run(path), out or path / f"export-{kind}"):
         click.echo(str(file))

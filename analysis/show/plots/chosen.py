@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....engine.registry import OURS, PluginError
 from ...results import Analysis
 from . import PANELS, load_panel
 from .frame import explain
 from .panel import Panel
+from .text import renderer_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
@@ -64,9 +64,10 @@ def fill(figure: Figure, bounds: Bounds, analysis: Analysis, chosen: Chosen) -> 
     try:
         chosen.panel.show(ax, analysis, chosen.method)
         for each in _axes_since(figure, before):
-            each.draw(cast("FigureCanvasAgg", figure.canvas).get_renderer())
+            each.draw(renderer_of(each))
     except Exception as error:  # a stranger's panel may raise anything
-        reason = f"{_whose(chosen.name)} raised {type(error).__name__}: {error}"
+        said = " ".join(str(error).split())
+        reason = f"{_whose(chosen.name)} raised {type(error).__name__}: {said}"
         logger.warning("%s", reason)
         for artist in figure.get_children():
             if artist not in before:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from ...results import Analysis
 from ..values import block_starts
 from . import style
-from .text import plain, wrap
+from .text import figure_of, plain, renderer_of, wrap
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.legend import Legend
 
 LEGEND_ROW = 18.0  # points
+OVERHANG = 0.4  # inches by which a legend may be wider than its axes
 LINE_PITCH = 1.36  # line height in font sizes
 
 
@@ -80,7 +83,8 @@ def _above(ax: Axes, text: str, y: float, *, size: float, weight: str, color: st
 
 
 def _legend(ax: Axes, sources: tuple[Axes, ...], columns: int) -> int:
-    """Draw the legend of all lines of `sources` above `ax`; returns its number of rows."""
+    """Draw the legend of all lines of `sources` above `ax`, in fewer columns where so many are too
+    wide; returns its number of rows."""
     handles = []
     labels = []
     for source in sources:
@@ -89,7 +93,16 @@ def _legend(ax: Axes, sources: tuple[Axes, ...], columns: int) -> int:
         labels += names
     if not handles:
         return 0
-    ax.legend(
+
+    legend = _legend_in(ax, handles, labels, columns)
+    while columns > 1 and _overhang(ax, legend) > OVERHANG:
+        columns -= 1
+        legend = _legend_in(ax, handles, labels, columns)
+    return math.ceil(len(labels) / columns)
+
+
+def _legend_in(ax: Axes, handles: list[Artist], labels: list[str], columns: int) -> Legend:
+    return ax.legend(
         handles,
         labels,
         loc="lower left",
@@ -104,7 +117,13 @@ def _legend(ax: Axes, sources: tuple[Axes, ...], columns: int) -> int:
         handletextpad=0.5,
         labelspacing=0.3,
     )
-    return math.ceil(len(labels) / columns)
+
+
+def _overhang(ax: Axes, legend: Legend) -> float:
+    """Inches by which the legend is wider than the axes."""
+    renderer = renderer_of(ax)
+    wider = legend.get_window_extent(renderer).width - ax.get_window_extent(renderer).width
+    return wider / figure_of(ax).dpi
 
 
 def explain(ax: Axes, title: str, message: str) -> None:

@@ -36,7 +36,7 @@ class Panel:
     `needs` names quantities, of which one must have a value, else the frame says why the first has
     none; `mi/*` stands for all that begin so, `{method}` for the confidence method. `absent` is
     said instead where none of them is part of the analysis. `by_method`: draw also takes `method=`,
-    the confidence that it shows. Raises ValueError for a width or height that cannot be laid out.
+    the confidence that it shows. Raises ValueError for what cannot be laid out.
     """
 
     title: str
@@ -56,6 +56,11 @@ class Panel:
         if not 0 < self.height < float("inf"):
             raise ValueError(
                 f"panel {self.title!r} is {self.height} high; use 1.0 for an ordinary one"
+            )
+        if isinstance(self.needs, str):
+            raise ValueError(
+                f"panel {self.title!r} needs {self.needs!r}; name quantities in a tuple, as "
+                f"({self.needs!r},)"
             )
 
     def show(self, ax: Axes, analysis: Analysis, method: str = "") -> None:

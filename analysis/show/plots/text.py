@@ -15,7 +15,7 @@ from ..values import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
     from matplotlib.figure import Figure
 
 FONT = "DejaVu Sans"
@@ -63,7 +63,7 @@ def wrap(
 
     font = FontProperties(family=FONT, size=size, weight=weight)
     limit = ax.get_window_extent().width * share  # pixels
-    renderer = cast("FigureCanvasAgg", figure_of(ax).canvas).get_renderer()
+    renderer = renderer_of(ax)
     lines = []
     current = ""
     for word in text.split(" "):
@@ -83,6 +83,11 @@ def figure_of(ax: Axes) -> Figure:
     if figure is None:
         raise ValueError("these axes belong to no figure; make them with figure.add_subplot")
     return figure
+
+
+def renderer_of(ax: Axes) -> RendererAgg:
+    """What measures the texts of the figure that the axes stand in."""
+    return cast("FigureCanvasAgg", figure_of(ax).canvas).get_renderer()
 
 
 @cache

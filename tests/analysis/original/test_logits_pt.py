@@ -1,5 +1,5 @@
-"""The seed's files: torch loads them without running code, and every number in them is the run's
-own logits."""
+"""The original suite's files: torch loads them without running code, and every number in them is the
+run's own logits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from diffengine.analysis.original.logits_pt import (
     AVERAGED,
     LOGITS,
     RESULTS,
-    LazyTensor,
-    export_seed,
-    save_stream,
+    export_original,
 )
+from diffengine.analysis.original.torch_stream import LazyTensor, save_stream
 from diffengine.engine.store import DamagedRun, NotStored, StorageError, open_run, write_shard
 from diffengine.engine.store.format.output_head import write_head
 from diffengine.engine.store.format.schema import VARIABLES
@@ -95,7 +94,7 @@ def make(path: Path, kept: str, *, with_sum: bool = True, n_problems: int = 5) -
 @pytest.mark.parametrize("mapped", [False, True])
 def test_the_three_files(tmp_path: Path, kept: str, with_sum: bool, mapped: bool) -> None:
     made = make(tmp_path / "run", kept, with_sum=with_sum)
-    paths = export_seed(open_run(made.path), tmp_path / "out")
+    paths = export_original(open_run(made.path), tmp_path / "out")
     assert [path.name for path in paths] == [AVERAGED, LOGITS, RESULTS]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         [AVERAGED, LOGITS, RESULTS]
@@ -132,7 +131,7 @@ def test_the_three_files(tmp_path: Path, kept: str, with_sum: bool, mapped: bool
 def test_runs_without_logits_say_what_to_do(tmp_path: Path, kept: str) -> None:
     made = make(tmp_path / "run", kept)
     with pytest.raises(NotStored, match=rf"--save-logits {kept}\).*--save-logits hidden"):
-        export_seed(open_run(made.path), tmp_path / "out")
+        export_original(open_run(made.path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -140,7 +139,7 @@ def test_a_run_without_its_head(tmp_path: Path) -> None:
     made = make(tmp_path / "run", "hidden")
     (made.path / "head.h5").unlink()
     with pytest.raises(DamagedRun, match=r"head\.h5 is missing"):
-        export_seed(open_run(made.path), tmp_path / "out")
+        export_original(open_run(made.path), tmp_path / "out")
 
 
 def test_a_disk_that_is_too_small_is_refused_with_the_arithmetic(
@@ -153,7 +152,7 @@ def test_a_disk_that_is_too_small_is_refused_with_the_arithmetic(
         StorageError,
         match=r"4 steps x 3 positions x 7 tokens x 4 bytes = .* x \(5 problems \+ the mean\)",
     ):
-        export_seed(open_run(made.path), tmp_path / "out")
+        export_original(open_run(made.path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

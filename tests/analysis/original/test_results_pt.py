@@ -1,4 +1,4 @@
-"""The seed's results file: its keys, true values, loads without unpickling code."""
+"""The original suite's results file: its keys, true values, loads without unpickling code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.original.results_pt import write_seed_results
+from diffengine.analysis.original.results_pt import write_results
 
 KEYS = {
     "mi_analysis": {
@@ -32,7 +32,7 @@ KEYS = {
 
 def written(run: Any, path: Path) -> tuple[Any, dict[str, Any]]:
     analysis = analyze_run(run, confidence_method="max_prob", spike_rule="basic")
-    write_seed_results(analysis, path / "comprehensive_analysis_results.pt")
+    write_results(analysis, path / "comprehensive_analysis_results.pt")
     return analysis, torch.load(path / "comprehensive_analysis_results.pt", weights_only=True)
 
 
@@ -89,7 +89,7 @@ def test_empty_run(make_run: Callable[..., Any], tmp_path: Path) -> None:
     )
 
 
-def test_map_and_mutual_information_fill_the_seeds_keys_and_load_without_unpickling(
+def test_map_and_mutual_information_fill_the_original_keys_and_load_without_unpickling(
     tmp_path: Path,
 ) -> None:
     spec = importlib.util.spec_from_file_location(
@@ -102,7 +102,7 @@ def test_map_and_mutual_information_fill_the_seeds_keys_and_load_without_unpickl
     columns = {"confidence": np.zeros((1, 48)), "answer_token_id": np.array([[5]]), "id": np.array(["p"], object),
                "answer_start": np.array([1]), "answer_end": np.array([2]), "verdict": np.array([1])}  # fmt: skip
     info = whole.info | {"spike_totals": {"z": {}}, "accuracy_interval": [0.0, 1.0]}
-    write_seed_results(replace(whole, problems=columns, info=info), tmp_path / "r.pt")
+    write_results(replace(whole, problems=columns, info=info), tmp_path / "r.pt")
     found = torch.load(tmp_path / "r.pt", weights_only=True)
     assert (
         found["tsne_data"]["embedding"].shape == (2400, 2)

@@ -175,6 +175,13 @@ def test_the_figure_grows_where_headings_need_more_room(monkeypatch: pytest.Monk
     assert min(heights) == pytest.approx(layout.PANEL_HEIGHT, abs=1e-3)
 
 
+def test_many_curves_of_long_names_make_room_for_their_legend() -> None:
+    analysis = synthetic.analysis()
+    curve = analysis["mi/ross"]
+    analysis.quantities.update({f"mi/somebodys_estimator_{i}": curve for i in range(14)})
+    _check_room(_drawn(analysis))
+
+
 def test_caveats_stand_above_everything_else() -> None:
     analysis = synthetic.analysis()
     analysis.info.update(unfinished="unfinished: 3 of 203 problems missing", stale="older than it")

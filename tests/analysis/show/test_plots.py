@@ -250,3 +250,19 @@ def test_the_panel_of_pvi_says_from_where_to_where(cases: dict[str, Analysis]) -
     ax, texts = _draw("pvi", cases["healthy"])
     assert any(text.startswith("Bits about the gold answer rise from 1") for text in texts)
     assert {"all problems", "correct in the end", "wrong in the end"} <= set(texts)
+
+
+def test_every_curve_is_drawn_however_many_there_are(cases: dict[str, Analysis]) -> None:
+    whole = cases["healthy"]
+    curve = whole["mi/ross"]
+    more = {f"mi/more_{i}": curve._replace(values=curve.values / (i + 2)) for i in range(20)}
+    more["mi/refused"] = curve._replace(status="insufficient: no such thing")
+    ax, texts = _draw("mutual_information", replace(whole, quantities=whole.quantities | more))
+    names = [name.removeprefix("mi/") for name in whole.quantities if name.startswith("mi/")]
+    names += [f"more_{i}" for i in range(20)]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert set(names) < set(lines)
+    looks = {(lines[name].get_color(), lines[name].get_linestyle()) for name in names}
+    assert len(looks) == len(names)
+    assert set(names) < set(texts)
+    assert any("insufficient: refused" in text for text in texts)

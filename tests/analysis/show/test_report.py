@@ -18,7 +18,8 @@ import pytest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.show import report
-from diffengine.analysis.show.report import assemble, choose, embed, page_data, write_report
+from diffengine.analysis.show.report import assemble, embed, page_data, write_report
+from diffengine.analysis.show.report_problems import choose
 from diffengine.engine.store import open_run
 
 _spec = importlib.util.spec_from_file_location(
@@ -236,15 +237,12 @@ def test_runs_with_no_and_with_one_problem(problems: int, tmp_path: Path) -> Non
     assert len(data["problems"]) == problems == data["n_stored"]
 
 
-def test_token_texts_come_from_the_run_or_the_caller_or_are_ids(tmp_path: Path) -> None:
+def test_token_texts_come_from_the_run_or_are_ids(tmp_path: Path) -> None:
     run_dir = synthetic.make_run(tmp_path / "run", 2, steps=4, positions=24, tokens=False)
     with open_run(run_dir) as run:
         assert all(
             re.fullmatch(r"#\d+", text) for text in page_data(run, None, max_problems=2)["tokens"]
         )
-        assert set(page_data(run, None, max_problems=2, decode_token=lambda _: "x")["tokens"]) == {
-            "x"
-        }
 
 
 def test_a_sample_is_mixed_fixed_and_announced(small: Path, tmp_path: Path) -> None:

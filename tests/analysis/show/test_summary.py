@@ -12,7 +12,8 @@ import pytest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.results import Spike
-from diffengine.analysis.show.summary import key_insights, summarise, write_summary
+from diffengine.analysis.show.summary import summarise, write_summary
+from diffengine.analysis.show.summary_insights import key_insights
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.original.results_pt import write_seed_results
+from diffengine.analysis.original.results_pt import write_results
 from diffengine.analysis.results import load_analysis, save_analysis
 from diffengine.analysis.show.dashboard import draw_dashboard
 from diffengine.analysis.show.report import page_data, write_report
@@ -47,7 +47,7 @@ def make_run(out: Path, model: MaskedDiffusionModel, *, problems: str = "generat
         analysis = analyze_run(stored)
         save_analysis(analysis, out / "analysis.h5")
         write_summary(analysis, out / "analysis_summary.txt")
-        write_seed_results(analysis, out / "comprehensive_analysis_results.pt")
+        write_results(analysis, out / "comprehensive_analysis_results.pt")
         draw_dashboard(analysis, out / "comprehensive_dashboard.png")
         write_report(stored, analysis, out / "report.html")
     return out
