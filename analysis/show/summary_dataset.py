@@ -30,12 +30,22 @@ def dataset_lines(analysis: Analysis) -> list[str]:
         lines.insert(
             1, f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids"
         )
+    lines += plugin_lines(info)
     accuracy = analysis["accuracy"]
     (low, high) = info["accuracy_interval"]
     if not accuracy.ok:
         return [*lines, f"accuracy {accuracy.status}"]
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, Wilson, n = {accuracy.n}"
     return [*lines, f"accuracy {100 * float(accuracy.values):.1f} % ({interval}){whole_text(info)}"]
+
+
+def plugin_lines(info: Info) -> list[str]:
+    """Code that is not ours and took part, one line each."""
+    lines = []
+    for plugin in info.get("plugins", []):
+        source = plugin["package"] or plugin["target"]
+        lines.append(f"{plugin['kind']} {plugin['name']} of {source} {plugin['version']}")
+    return lines
 
 
 def mark_of(analysis: Analysis) -> str:
