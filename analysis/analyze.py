@@ -70,8 +70,10 @@ def analyze_run(
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the
     original suite's averaged KL and CKA; `answer_position` looks for the answer at one fixed
-    position in every problem. `metrics` adds metrics of your own and `estimators` estimators of
-    mutual information, each `package.module:object`. The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
+    position in every problem. `metrics` adds metrics and `estimators` estimators of your own, each
+    `package.module:object`.
+
+    The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
     `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
     what is to come, so that hours of work outlive a crash in the next.
 
