@@ -25,9 +25,9 @@ from .information.estimators import curve_table
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
 from .metrics.trajectories import Trajectories, read_trajectories
-from .names import quantity_names
+from .names import finding_names
 from .provenance import content_of
-from .registry import FINDINGS, METRICS, SPIKE_RULES
+from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
 from .settings import Settings
 from .slow_parts import slow_parts, unfinished
@@ -70,11 +70,12 @@ def analyze_run(
 
     All spike rules are applied; `spike_rule` names the one that is shown first. `averaged` adds the
     original suite's averaged KL and CKA; `answer_position` looks for the answer at one fixed
-    position in every problem. `metrics` adds metrics of your own and `estimators` estimators of
-    mutual information, each `package.module:object`. The slow parts are asked for:
-    `mutual_information` (`k` neighbours, `n_bins` bins) and the `tsne` map. Before each of them
-    `save` is handed what there is, with `info["to_come"]` naming what is to come, so that hours of
-    work outlive a crash in the next.
+    position in every problem. `metrics` adds metrics and `estimators` estimators of your own, each
+    `package.module:object`.
+
+    The slow parts are asked for: `mutual_information` (`k` neighbours, `n_bins` bins) and the
+    `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
+    what is to come, so that hours of work outlive a crash in the next.
 
     Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
     recorded, or a metric or estimator that is none.
@@ -126,7 +127,7 @@ def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
 
 def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     """All but the slow parts."""
-    metrics = load_metrics(asked, taken=_other_names())
+    metrics = load_metrics(asked, taken=finding_names())
     settings.check(run, list(metrics.by_name))
     trajectories = read_trajectories(run, metrics, answer_position=settings.answer_position)
     info = about_run(run, trajectories, count(trajectories.columns["verdict"]))
@@ -150,11 +151,6 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         problems=_problem_columns(run, trajectories, judged.confidence) | exits,
         info=info,
     )
-
-
-def _other_names() -> list[str]:
-    """Quantities that are no metrics."""
-    return [name for name in quantity_names() if name not in METRICS]
 
 
 def _judge(trajectories: Trajectories, settings: Settings, block: np.ndarray) -> Judged:

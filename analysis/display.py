@@ -1,7 +1,5 @@
 """What an analysis looks like at a prompt or in a notebook: at most forty lines, however many steps
-and problems.
-
-Reads fields only and computes nothing; `summary` is the account for readers.
+and problems. `summary` is the account for readers.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from .results import Analysis, Quantity
 
 MOST_LINES = 40
+MOST_NUMBERS = 12
 WIDTH = 110
 
 
@@ -27,8 +26,8 @@ def quantity_repr(quantity: Quantity) -> str:
     )
     with np.printoptions(threshold=8, edgeitems=2, precision=4):
         values = str(np.asarray(quantity.values))
-    facts = f"({sizes}) [{quantity.units}] n = {n_text(quantity)}, {quantity.status}"
-    return f"<Quantity {facts}: {quantity.label}\n{values}>"
+    about = f"({sizes}) [{quantity.units}] n = {n_text(quantity)}, {quantity.status}"
+    return f"<Quantity {about}: {quantity.label}\n{values}>"
 
 
 def n_text(quantity: Quantity) -> str:
@@ -45,37 +44,45 @@ def analysis_repr(analysis: Analysis) -> str:
     """What is in an analysis: its run, single numbers with error and n, the curves by name, spikes
     and problems."""
     info = analysis.info
+    spikes = [f"{rule} {len(spikes)}" for rule, spikes in analysis.spikes.items()]
+    seen = [sign.name for sign in analysis.patterns if sign.verdict == "seen"]
     lines = [
         f"<Analysis of {info.get('run', 'a run')}: {info.get('n_problems', '?')} problems, "
-        f"{len(analysis.quantities)} quantities"
+        f"{len(analysis.quantities)} quantities",
+        *_number_lines(analysis),
+        *_wrapped("curves and matrices: ", _curve_groups(analysis)),
+        *_wrapped("spikes: ", spikes),
+        f"  S-curve: {analysis.s_curve.verdict}",
+        *_wrapped("signs seen: ", seen or ["none"]),
+        *_wrapped("columns of problems: ", list(analysis.problems)),
+        f"  {len(info.get('warnings', []))} warnings in .info['warnings']",
+        "  analysis['NAME'] is a quantity; .quantities .spikes .s_curve .patterns .problems .info "
+        "hold all>",
     ]
-    numbers = [name for name, quantity in analysis.quantities.items() if not quantity.dims]
-    numbers.sort(key=lambda name: name != "accuracy")  # what is asked first stands first
-    curves = Counter(
+    return "\n".join(_shortened(line) for line in lines)
+
+
+def _number_lines(analysis: Analysis) -> list[str]:
+    """The first of the single numbers, the accuracy in front."""
+    names = [name for name, quantity in analysis.quantities.items() if not quantity.dims]
+    names.sort(key=lambda name: name != "accuracy")  # what is asked first stands first
+    lines = [f"  {name} = {_number(analysis.quantities[name])}" for name in names[:MOST_NUMBERS]]
+    if len(names) > MOST_NUMBERS:
+        lines.append(f"  ... and {len(names) - MOST_NUMBERS} more numbers")
+    return lines
+
+
+def _curve_groups(analysis: Analysis) -> list[str]:
+    """The curves by the first part of their names, with their number."""
+    counts = Counter(
         name.split("/")[0] for name, quantity in analysis.quantities.items() if quantity.dims
     )
-    lines += [f"  {name} = {_number(analysis.quantities[name])}" for name in numbers[:12]]
-    if len(numbers) > 12:
-        lines.append(f"  ... and {len(numbers) - 12} more numbers")
-    groups = [f"{group}/... ({count})" if count > 1 else group for group, count in curves.items()]
-    lines += _wrapped("curves and matrices: ", groups)
-    lines += _wrapped(
-        "spikes: ", [f"{rule} {len(spikes)}" for rule, spikes in analysis.spikes.items()]
-    )
-    lines.append(f"  S-curve: {analysis.s_curve.verdict}")
-    lines += _wrapped(
-        "signs seen: ",
-        [sign.name for sign in analysis.patterns if sign.verdict == "seen"] or ["none"],
-    )
-    lines += _wrapped("columns of problems: ", list(analysis.problems))
-    lines.append(f"  {len(info.get('warnings', []))} warnings in .info['warnings']")
-    lines.append(
-        "  analysis['NAME'] is a quantity; .quantities .spikes .s_curve .patterns .problems .info "
-        "hold all>"
-    )
-    return "\n".join(
-        line if len(line) <= WIDTH * 2 else line[: WIDTH * 2 - 3] + "..." for line in lines
-    )
+    return [f"{group}/... ({count})" if count > 1 else group for group, count in counts.items()]
+
+
+def _shortened(line: str) -> str:
+    longest = WIDTH * 2
+    return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
 def _number(quantity: Quantity) -> str:

@@ -17,6 +17,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from ..engine.store import Run
+    from .information.features import RunFeatures
 
 
 class SlowPart(NamedTuple):
@@ -38,12 +39,17 @@ def slow_parts(
     information that are in no table, each `package.module:object`."""
     parts = []
     if mutual_information:
+        from .information.features import RunFeatures
+
+        features = RunFeatures(run)
         parts += [
             SlowPart(
-                "mutual information", lambda each: _information(run, settings, estimators, each)
+                "mutual information",
+                lambda each: _information(features, settings, estimators, each),
             ),
             SlowPart(
-                "information beyond the first step", lambda each: _beyond(run, settings, each)
+                "information beyond the first step",
+                lambda each: _beyond(features, settings, each),
             ),
         ]
     if tsne:
@@ -71,16 +77,17 @@ def unfinished(analysis: Analysis, to_come: list[str]) -> Analysis:
 
 
 def _information(
-    run: Run, settings: Settings, estimators: Sequence[str], analysis: Analysis
+    features: RunFeatures, settings: Settings, estimators: Sequence[str], analysis: Analysis
 ) -> None:
     from .information.over_steps import mutual_information
 
     result = mutual_information(
-        run,
+        features.run,
         seed=settings.analysis_seed,
         k=settings.k,
         n_bins=settings.n_bins,
         estimators=estimators,
+        features=features,
     )
     analysis.quantities.update(result.quantities)
     analysis.info["mutual_information"] = result.info
@@ -89,10 +96,10 @@ def _information(
     analysis.info["warnings"] += result.warnings
 
 
-def _beyond(run: Run, settings: Settings, analysis: Analysis) -> None:
+def _beyond(features: RunFeatures, settings: Settings, analysis: Analysis) -> None:
     from .information.beyond_first_step import beyond_first_step
 
-    result = beyond_first_step(run, seed=settings.analysis_seed)
+    result = beyond_first_step(features.run, seed=settings.analysis_seed, features=features)
     analysis.quantities.update(result.quantities)
     analysis.info["mutual_information"] |= {"beyond_first_step": result.info}
     analysis.info["warnings"] += result.warnings

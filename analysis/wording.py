@@ -29,10 +29,11 @@ def known(value: float, form: str) -> str:
 def value_text(quantity: Quantity, step: int | None = None, *, form: str = ".4g") -> str:
     """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "88 % (83 to 92)" for a
     share."""
-    at = () if step is None else (step,)
-    value = float(quantity.values[at])
+    place = () if step is None else (step,)
+    value = float(quantity.values[place])
     if quantity.interval is not None:
-        low, high = (float(end) for end in quantity.interval[(slice(None), *at)])
+        low = float(quantity.interval[(0, *place)])
+        high = float(quantity.interval[(1, *place)])
         return percent(value, low, high) if math.isfinite(value) else "no value"
     unit = "" if quantity.units == "1" else f" {quantity.units}"
     return f"{value:{form}}{plus_minus(error_of(quantity, step))}{unit}"
@@ -40,10 +41,14 @@ def value_text(quantity: Quantity, step: int | None = None, *, form: str = ".4g"
 
 def error_of(quantity: Quantity, step: int | None = None) -> float | None:
     """The standard error (at a step), None where none is defined."""
-    return None if quantity.stderr is None else float(quantity.stderr[() if step is None else step])
+    if quantity.stderr is None:
+        return None
+    return float(quantity.stderr[() if step is None else step])
 
 
 def n_text(quantity: Quantity, step: int | None = None) -> str:
     """ "n = 12" of the value (at a step)."""
-    n = int(np.asarray(quantity.n)[() if step is None or isinstance(quantity.n, int) else step])
-    return of_n(n, error_of(quantity, step))
+    n = np.asarray(quantity.n)
+    if step is not None and n.ndim:
+        n = n[step]
+    return of_n(int(n), error_of(quantity, step))

@@ -2,7 +2,7 @@
 test of no difference.
 
 Runs of one problem set are paired: most problems come out alike in both, and only the others tell
-the runs apart. Two separate intervals throw that away. Knows pairs of numbers, not runs.
+the runs apart. Two separate intervals throw that away.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ def paired_shares(first: np.ndarray, second: np.ndarray) -> Paired:
     from scipy.stats import binomtest
 
     both = np.isfinite(first) & np.isfinite(second)
-    one = first[both] == 1
-    two = second[both] == 1
-    n = len(one)
+    in_first = first[both] == 1
+    in_second = second[both] == 1
+    n = len(in_first)
     if not n:
         return Paired(NAN, NAN, NAN, NAN, 0, 0, 0)
     table = Table(
-        int((one & two).sum()),
-        int((one & ~two).sum()),
-        int((~one & two).sum()),
-        int((~one & ~two).sum()),
+        both=int((in_first & in_second).sum()),
+        only_first=int((in_first & ~in_second).sum()),
+        only_second=int((~in_first & in_second).sum()),
+        neither=int((~in_first & ~in_second).sum()),
     )
     discordant = table.only_first + table.only_second
     p = float(binomtest(table.only_first, discordant).pvalue) if discordant else 1.0
     low, high = newcombe(table)
     return Paired(
-        (table.only_second - table.only_first) / n,
-        low,
-        high,
-        p,
-        n,
-        table.only_first,
-        table.only_second,
+        difference=(table.only_second - table.only_first) / n,
+        low=low,
+        high=high,
+        p=p,
+        n=n,
+        only_first=table.only_first,
+        only_second=table.only_second,
     )
 
 
@@ -82,18 +82,22 @@ def newcombe(table: Table) -> tuple[float, float]:
     """95 % interval of second minus first share, of a table with at least one pair (Newcombe 1998,
     method 10)."""
     n = sum(table)
-    successes = (table.both + table.only_first, table.both + table.only_second)
-    one, two = (count / n for count in successes)
-    first, second = (wilson(count, n) for count in successes)
-    down = two - second.low
-    up = second.high - two
-    other_down = one - first.low
-    other_up = first.high - one
-    phi = _phi(table)
-    difference = two - one
-    low = difference - np.sqrt(max(0.0, down**2 - 2 * phi * down * other_up + other_up**2))
-    high = difference + np.sqrt(max(0.0, up**2 - 2 * phi * up * other_down + other_down**2))
-    return float(low), float(high)
+    hits_first = table.both + table.only_first
+    hits_second = table.both + table.only_second
+    share_first = hits_first / n
+    share_second = hits_second / n
+    first = wilson(hits_first, n)
+    second = wilson(hits_second, n)
+
+    below = _combined(share_second - second.low, first.high - share_first, _phi(table))
+    above = _combined(second.high - share_second, share_first - first.low, _phi(table))
+    difference = share_second - share_first
+    return float(difference - below), float(difference + above)
+
+
+def _combined(x: float, y: float, phi: float) -> float:
+    """Length of the difference of two errors with correlation `phi`."""
+    return float(np.sqrt(max(0.0, x**2 - 2 * phi * x * y + y**2)))
 
 
 def _phi(table: Table) -> float:
@@ -119,11 +123,14 @@ def paired_means(first: np.ndarray, second: np.ndarray) -> Paired:
     both = np.isfinite(first) & np.isfinite(second)
     changes = second[both] - first[both]
     n = len(changes)
-    if n < 2:
-        return Paired(float(changes.mean()) if n else NAN, NAN, NAN, NAN, n)
+    if n == 0:
+        return Paired(NAN, NAN, NAN, NAN, n)
     mean = float(changes.mean())
+    if n == 1:
+        return Paired(mean, NAN, NAN, NAN, n)
     error = float(changes.std(ddof=1) / np.sqrt(n))
-    half = float(stdtrit(n - 1, 0.975)) * error
     if error == 0:
         return Paired(mean, mean, mean, 1.0 if mean == 0 else 0.0, n)
-    return Paired(mean, mean - half, mean + half, float(2 * stdtr(n - 1, -abs(mean) / error)), n)
+    half = float(stdtrit(n - 1, 0.975)) * error
+    p = float(2 * stdtr(n - 1, -abs(mean) / error))
+    return Paired(mean, mean - half, mean + half, p, n)

@@ -2,7 +2,7 @@
 as CSV.
 
 Every run is compared with the first. A problem is shared if id, question and gold answer are the
-same. Reads analyses.
+same.
 """
 
 from __future__ import annotations
@@ -19,15 +19,25 @@ import numpy as np
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ...engine.store.write.results import publish
 from ..findings.emergence import emergence_values
+from ..limits import status_of
 from ..registry import EXIT_RULES
 from ..results import Analysis
+from .columns import aligned
 from .paired import Paired, paired_means, paired_shares
 
+TITLES = ["", "difference", "95 % interval", "p", "n", "right in one alone"]
+NOTE = (
+    "difference: second minus first; shares in percentage points, interval by Newcombe "
+    "(1998, method 10), p by "
+    "McNemar's exact test; means with Student's t; each p by itself, not corrected for "
+    "the number of rows"
+)
 NUMBERS = ("difference", "low", "high", "p", "n", "only_first", "only_second")
 
 
 class Outcome(NamedTuple):
-    """One number for each problem [problem], NaN where it has none, and its unit."""
+    """One number for each problem [problem], NaN where it has none, and its unit. `is_share`: each
+    is 0 or 1."""
 
     values: np.ndarray
     units: str
@@ -63,45 +73,52 @@ def outcomes(analysis: Analysis) -> dict[str, Outcome]:
     steps = int(analysis.info["steps"])
     verdict = columns["verdict"]
     correct = np.where(verdict == NO_GOLD_ANSWER, np.nan, (verdict == CORRECT).astype(np.float64))
-    found = {"accuracy": Outcome(correct, "1", True)}
+    table = {"accuracy": Outcome(correct, "1", True)}
     for name, row in emergence_values(columns, steps).items():
-        found[f"emergence/{name}"] = Outcome(
-            np.asarray(row.values, np.float64), row.units, row.is_share
-        )
+        values = np.asarray(row.values, np.float64)
+        table[f"emergence/{name}"] = Outcome(values, row.units, row.is_share)
     for rule in EXIT_RULES:
         for part, units in (("accuracy", "1"), ("steps", "steps")):
             name = f"early_exit/{rule}/{part}"
             if name in columns:
-                found[name] = Outcome(columns[name], units, part == "accuracy")
-    return found
+                table[name] = Outcome(columns[name], units, part == "accuracy")
+    return table
 
 
 def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
-    here = _rows(first)
-    there = _rows(second)
-    shared = [key for key in here if key in there]
-    rows = np.array([(here[key], there[key]) for key in shared], np.int64).reshape(-1, 2)
-    ids = [{name for name, _ in keys} for keys in (here, there)]
-    one = outcomes(first)
-    two = outcomes(second)
-    results = {}
+    first_rows = _rows(first)
+    second_rows = _rows(second)
+    shared = [key for key in first_rows if key in second_rows]
+    pairs = [(first_rows[key], second_rows[key]) for key in shared]
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    first_ids = {name for name, _ in first_rows}
+    second_ids = {name for name, _ in second_rows}
+
+    first_outcomes = outcomes(first)
+    second_outcomes = outcomes(second)
+    results: dict[str, Paired] = {}
+    units: dict[str, str] = {}
     for name in names:
-        if name in one and name in two:
-            test = paired_shares if one[name].is_share else paired_means
-            results[name] = test(one[name].values[rows[:, 0]], two[name].values[rows[:, 1]])
+        if name in first_outcomes and name in second_outcomes:
+            before = first_outcomes[name]
+            after = second_outcomes[name]
+            test = paired_shares if before.is_share else paired_means
+            results[name] = test(before.values[rows[:, 0]], after.values[rows[:, 1]])
+            units[name] = before.units
     return Pairs(
-        str(first.info["run"]),
-        str(second.info["run"]),
-        rows,
-        len(ids[0] - ids[1]),
-        len(ids[1] - ids[0]),
-        len(ids[0] & ids[1]) - len(shared),
-        results,
-        {name: one[name].units for name in results},
+        first=str(first.info["run"]),
+        second=str(second.info["run"]),
+        rows=rows,
+        first_alone=len(first_ids - second_ids),
+        second_alone=len(second_ids - first_ids),
+        other_content=len(first_ids & second_ids) - len(shared),
+        results=results,
+        units=units,
     )
 
 
 def _rows(analysis: Analysis) -> dict[tuple[str, str], int]:
+    """Row of each problem by its id and the digest of its content."""
     columns = analysis.problems
     contents = columns.get("content", np.full(len(columns["id"]), "", object))
     keys = zip(columns["id"], contents, strict=True)
@@ -113,21 +130,10 @@ def pairs_text(pairs: Pairs, labels: dict[str, str]) -> str:
     title = f"{pairs.second} against {pairs.first}, problem by problem"
     lines = [title, "-" * len(title), _shared_line(pairs)]
     if len(pairs.rows):
-        table = [["", "difference", "95 % interval", "p", "n", "right in one alone"]]
-        table += [
-            _row(labels[name], result, pairs.units[name]) for name, result in pairs.results.items()
-        ]
-        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-        lines += [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
-        lines.append(
-            "difference: second minus first; shares in percentage points, interval by Newcombe "
-            "(1998, method 10), p by "
-            "McNemar's exact test; means with Student's t; each p by itself, not corrected for "
-            "the number of rows"
-        )
+        table = [TITLES]
+        for name, result in pairs.results.items():
+            table.append(_row(labels[name], result, pairs.units[name]))
+        lines += [*aligned(table), NOTE]
     return "\n".join(lines) + "\n"
 
 
@@ -144,17 +150,23 @@ def _shared_line(pairs: Pairs) -> str:
 
 
 def _row(label: str, result: Paired, units: str) -> list[str]:
+    """Difference, interval, p, n and the problems that are right in one run alone, as text."""
     if not result.n:
-        return [label, "insufficient: no problem with a value in both", "", "", "0", ""]
+        return [label, status_of("no problem with a value in both"), "", "", "0", ""]
     is_count = result.only_first is not None
-    scale, unit = (100.0, " points") if is_count else (1.0, "" if units == "1" else f" {units}")
-    known = math.isfinite(result.low)
-    interval = (
-        f"{scale * result.low:+.3g} to {scale * result.high:+.3g}" if known else "none (n < 2)"
-    )
+    scale = 100.0 if is_count else 1.0
+    difference = f"{scale * result.difference:+.3g}{_unit_text(units, is_count=is_count)}"
     alone = f"{result.only_first} first, {result.only_second} second" if is_count else ""
-    p = f"{result.p:.2g}" if known else ""
-    return [label, f"{scale * result.difference:+.3g}{unit}", interval, p, str(result.n), alone]
+    if not math.isfinite(result.low):
+        return [label, difference, "none (n < 2)", "", str(result.n), alone]
+    interval = f"{scale * result.low:+.3g} to {scale * result.high:+.3g}"
+    return [label, difference, interval, f"{result.p:.2g}", str(result.n), alone]
+
+
+def _unit_text(units: str, *, is_count: bool) -> str:
+    if is_count:
+        return " points"
+    return "" if units == "1" else f" {units}"
 
 
 def write_pairs(all_pairs: Sequence[Pairs], path: str | Path) -> Path:
@@ -168,7 +180,12 @@ def write_pairs(all_pairs: Sequence[Pairs], path: str | Path) -> Path:
     for pairs in all_pairs:
         head = [pairs.first, pairs.second, len(pairs.rows), pairs.first_alone, pairs.second_alone]
         for name, result in pairs.results.items():
-            values = ["" if part is None or part != part else repr(part) for part in result]
+            values = [_cell(part) for part in result]
             writer.writerow([*head, name, *values, pairs.units[name]])
     publish(path, table.getvalue().encode())
     return Path(path)
+
+
+def _cell(number: float | None) -> str:
+    """A number in full, nothing for a missing one."""
+    return "" if number is None or math.isnan(number) else repr(number)

@@ -10,18 +10,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ...engine.store.write.results import publish
+from ..limits import OK
 from ..registry import EXIT_RULES
 from ..results import Analysis
 from ..shares import percent
-from ..wording import plus_minus
+from ..wording import error_of, plus_minus
+from .columns import aligned
 from .paired_runs import compare_pairs, pairs_text
 
+TITLE = "Runs side by side"
+NOTE = (
+    "shares with their 95 % interval (Wilson), of all graded problems unless said; else value "
+    "+- standard error; "
+    "exits are replayed, counterfactual"
+)
 SETTINGS = ("policy", "remasking", "temperature")
+SIZES = ("steps", "block_length")
 NUMBERS: dict[str, str] = {
     "accuracy": "accuracy (Pass)",
     "emergence/ever_pass": "EverPass",
@@ -60,31 +72,18 @@ class Cell(NamedTuple):
 def compare_text(analyses: Sequence[Analysis]) -> str:
     """Paired differences from the first run where problems are shared, then a table with one column
     a run."""
-    rows = [["", *(str(one.info["run"]) for one in analyses)]]
-    rows += [
-        [name, *(_setting(one, name) for one in analyses)]
-        for name in (*SETTINGS, "steps", "block_length", "n")
-    ]
-    rows += [
-        [label, *(_text(_cell(one, name)) for one in analyses)] for name, label in NUMBERS.items()
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    note = (
-        "shares with their 95 % interval (Wilson), of all graded problems unless said; else value "
-        "+- standard error; "
-        "exits are replayed, counterfactual"
-    )
-    notes = [
-        f"{one.info['run']}: {one.info['unfinished']}"
-        for one in analyses
-        if one.info.get("unfinished")
-    ]
-    pairs = [pairs_text(one, NUMBERS) for one in compare_pairs(analyses, list(NUMBERS))]
-    parts = ["Runs side by side", "-----------------", *lines, "", *notes, note]
+    rows = [["", *_each(analyses, lambda analysis: str(analysis.info["run"]))]]
+    for name in (*SETTINGS, *SIZES, "n"):
+        rows.append([name, *_each(analyses, partial(_setting, name=name))])
+    for name, label in NUMBERS.items():
+        rows.append([label, *_each(analyses, partial(_number, name=name))])
+
+    notes = []
+    for analysis in analyses:
+        if analysis.info.get("unfinished"):
+            notes.append(f"{analysis.info['run']}: {analysis.info['unfinished']}")
+    pairs = [pairs_text(pair, NUMBERS) for pair in compare_pairs(analyses, list(NUMBERS))]
+    parts = [TITLE, "-" * len(TITLE), *aligned(rows), "", *notes, NOTE]
     return "\n".join([*pairs, *parts]) + "\n"
 
 
@@ -94,52 +93,63 @@ def write_comparison(analyses: Sequence[Analysis], path: str | Path) -> Path:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     names = ["quantity", "value", "stderr", "n", "units", "status", "low", "high", "unfinished"]
-    writer.writerow(["run", *SETTINGS, "steps", "block_length", *names])
-    for one in analyses:
-        settings = [_setting(one, name) for name in (*SETTINGS, "steps", "block_length")]
+    writer.writerow(["run", *SETTINGS, *SIZES, *names])
+    for analysis in analyses:
+        settings = [_setting(analysis, name) for name in (*SETTINGS, *SIZES)]
+        unfinished = analysis.info.get("unfinished", "")
         for name in NUMBERS:
-            cell = _cell(one, name)
-            value, stderr, low, high = (
-                "" if part is None else repr(part)
-                for part in (cell.value, cell.stderr, cell.low, cell.high)
-            )
+            cell = _cell(analysis, name)
             row = [
                 name,
-                value,
-                stderr,
+                _in_full(cell.value),
+                _in_full(cell.stderr),
                 cell.n,
                 cell.units,
                 cell.status,
-                low,
-                high,
-                one.info.get("unfinished", ""),
+                _in_full(cell.low),
+                _in_full(cell.high),
+                unfinished,
             ]
-            writer.writerow([one.info["run"], *settings, *row])
+            writer.writerow([analysis.info["run"], *settings, *row])
     publish(path, table.getvalue().encode())
     return Path(path)
 
 
+def _each(analyses: Sequence[Analysis], text: Callable[[Analysis], str]) -> list[str]:
+    return [text(analysis) for analysis in analyses]
+
+
+def _in_full(number: float | None) -> str:
+    return "" if number is None else repr(number)
+
+
 def _setting(analysis: Analysis, name: str) -> str:
+    """A setting, a size of the run, or `n`, its number of problems."""
     if name == "n":
         missing = len(analysis.info.get("missing", []))
-        return f"{analysis.info['n_problems']}" + (
-            f" (unfinished: {missing} missing)" if missing else ""
-        )
-    return str(analysis.info.get(name, analysis.info["settings"].get(name, "")))
+        count = str(analysis.info["n_problems"])
+        return f"{count} (unfinished: {missing} missing)" if missing else count
+    if name in SIZES:
+        return str(analysis.info.get(name, ""))
+    return str(analysis.info["settings"].get(name, ""))
+
+
+def _number(analysis: Analysis, name: str) -> str:
+    return _text(_cell(analysis, name))
 
 
 def _cell(analysis: Analysis, name: str) -> Cell:
     if name not in analysis:
         return Cell(None, None, 0, "", "not computed")
     quantity = analysis[name]
-    n = int(quantity.n) if isinstance(quantity.n, int) else int(quantity.n.max())
+    n = int(np.max(quantity.n))
     if not quantity.ok:
         return Cell(None, None, n, quantity.units, quantity.status)
-    stderr = None if quantity.stderr is None else float(quantity.stderr)
-    low, high = (
-        (None, None) if quantity.interval is None else (float(end) for end in quantity.interval)
-    )
-    return Cell(float(quantity.values), stderr, n, quantity.units, "ok", low, high)
+    cell = Cell(float(quantity.values), error_of(quantity), n, quantity.units, OK)
+    if quantity.interval is None:
+        return cell
+    low, high = quantity.interval
+    return cell._replace(low=float(low), high=float(high))
 
 
 def _text(cell: Cell) -> str:

@@ -64,7 +64,9 @@ def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | No
     if not held.pending or not held.random or not counts.graded:
         return None
     pending = set(held.pending)
-    to_grade = sum(problem.id in pending and problem.answer is not None for problem in run.problems)
+    to_grade = 0
+    for problem in run.problems:
+        to_grade += problem.id in pending and problem.answer is not None
     return list(wilson(counts.correct, counts.graded, whole=counts.graded + to_grade))
 
 
@@ -74,10 +76,11 @@ def block_of_step(run: Run) -> np.ndarray:
     if "block" in run:
         recorded = np.asarray(run["block"][...])
         if recorded.size:
-            return recorded.reshape(-1, steps)[0].astype(np.int32)
+            return np.asarray(recorded.reshape(-1, steps)[0], np.int32)
     config = run.info["config"]
     blocks = max(1, config["gen_length"] // config["block_length"])
-    return (np.arange(steps) // max(1, steps // blocks)).astype(np.int32)
+    steps_of_block = max(1, steps // blocks)
+    return np.asarray(np.arange(steps) // steps_of_block, np.int32)
 
 
 def lm_eval_counts(run: Run) -> dict[str, int] | None:

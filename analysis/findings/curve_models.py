@@ -43,9 +43,8 @@ def aicc(fit: Fit, y: np.ndarray) -> float:
     """
     n = len(y)
     k = fit.free + 1
-    rounding = (
-        n * (np.finfo(np.float32).eps * np.abs(y).max(initial=0.0)) ** 2 + np.finfo(float).tiny
-    )
+    smallest_change = np.finfo(np.float32).eps * np.abs(y).max(initial=0.0)
+    rounding = n * smallest_change**2 + np.finfo(float).tiny
     return float(n * np.log((fit.rss + rounding) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
@@ -67,58 +66,60 @@ def quadratic(x: np.ndarray, y: np.ndarray) -> Fit:
 def step(x: np.ndarray, y: np.ndarray) -> Fit:
     """y = level before `place`, level + rise from there on; the best of all places."""
     before = np.arange(1, len(y))
-    left = np.cumsum(y)[:-1]
-    explained = left**2 / before + (y.sum() - left) ** 2 / (len(y) - before)
+    sum_before = np.cumsum(y)[:-1]
+    sum_after = y.sum() - sum_before
+    explained = sum_before**2 / before + sum_after**2 / (len(y) - before)
     first = int(before[explained.argmax()])
-    return _fit(
-        "step", (np.arange(len(x)) >= first)[:, None].astype(float), y, {"place": float(x[first])}
-    )
+    risen = (np.arange(len(x)) >= first)[:, None].astype(float)
+    return _fit("step", risen, y, {"place": float(x[first])})
 
 
 def saturating(x: np.ndarray, y: np.ndarray) -> Fit:
     """y = level + rise * (1 - exp(-x / scale))."""
+
+    def rise(parameters: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.expm1(-x / np.exp(parameters[0])))
+
     starts = np.log(np.geomspace(0.5 / len(x), 10, 24))[:, None]
-    best = _search(
-        lambda p: -np.expm1(-x / np.exp(p[0])),
-        y,
-        starts,
-        lowest=[starts[0, 0]],
-        highest=[starts[-1, 0]],
-    )
-    return _fit(
-        "saturating", -np.expm1(-x / np.exp(best[0]))[:, None], y, {"scale": float(np.exp(best[0]))}
-    )
+    best = _search(rise, y, starts, lowest=[starts[0, 0]], highest=[starts[-1, 0]])
+    return _fit("saturating", rise(best)[:, None], y, {"scale": float(np.exp(best[0]))})
 
 
 def logistic(x: np.ndarray, y: np.ndarray, *, start: Fit | None = None) -> Fit:
     """y = level + rise / (1 + exp(-(x - midpoint) / width)). `start`: an earlier fit to begin from,
     without a grid."""
+    from scipy.special import expit
+
+    def rise(parameters: np.ndarray) -> np.ndarray:
+        midpoint, log_width = parameters
+        return np.asarray(expit((x - midpoint) / np.exp(log_width)))
+
     narrowest = np.log(0.25 / len(x))
     if start is None:
-        places, widths = np.meshgrid(np.linspace(-0.2, 1.2, 15), np.linspace(narrowest, 0.0, 10))
+        midpoints = np.linspace(-0.2, 1.2, 15)
+        log_widths = np.linspace(narrowest, 0.0, 10)
+        places, widths = np.meshgrid(midpoints, log_widths)
         starts = np.stack([places.ravel(), widths.ravel()], axis=1)
     else:
         starts = np.array([[start.parameters["midpoint"], np.log(start.parameters["width"])]])
-    best = _search(
-        lambda p: _sigmoid(x, p), y, starts, lowest=[-0.5, narrowest], highest=[1.5, 0.0]
-    )
-    shape = {"midpoint": float(best[0]), "width": float(np.exp(best[1]))}
-    return _fit("logistic", _sigmoid(x, best)[:, None], y, shape)
-
-
-def _sigmoid(x: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    from scipy.special import expit
-
-    return expit((x - parameters[0]) / np.exp(parameters[1]))
+    best = _search(rise, y, starts, lowest=[-0.5, narrowest], highest=[1.5, 0.0])
+    searched = {"midpoint": float(best[0]), "width": float(np.exp(best[1]))}
+    return _fit("logistic", rise(best)[:, None], y, searched)
 
 
 def _fit(model: str, shapes: np.ndarray, y: np.ndarray, searched: dict[str, float]) -> Fit:
+    """Least squares over the levels: a constant and the columns of `shapes` [point, at most 2].
+    `searched`: the parameters that were found before."""
     design = np.concatenate([np.ones((len(y), 1)), shapes], axis=1)
     levels, *_ = np.linalg.lstsq(design, y, rcond=None)
+    names = ("level", "rise", "bend")[: len(levels)]
     curve = design @ levels
-    parameters = dict(zip(("level", "rise", "bend"), map(float, levels), strict=False)) | searched
     return Fit(
-        model, parameters, curve, float(((y - curve) ** 2).sum()), len(levels) + len(searched)
+        model,
+        parameters=dict(zip(names, map(float, levels), strict=True)) | searched,
+        curve=curve,
+        rss=float(((y - curve) ** 2).sum()),
+        free=len(levels) + len(searched),
     )
 
 
@@ -143,4 +144,5 @@ def _search(
     best = min(np.clip(starts, lowest, highest), key=unexplained)
     bounds = list(zip(lowest, highest, strict=True))
     options = {"maxfev": 200, "xatol": 1e-7, "fatol": 1e-14}
-    return minimize(unexplained, best, method="Nelder-Mead", bounds=bounds, options=options).x
+    result = minimize(unexplained, best, method="Nelder-Mead", bounds=bounds, options=options)
+    return np.asarray(result.x)

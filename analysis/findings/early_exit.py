@@ -38,19 +38,19 @@ def prophet_slot(signals: Signals) -> np.ndarray:
     of the steps."""
     margin = signals["answer/margin"]
     third = np.arange(margin.shape[1]) * len(GAPS) // max(margin.shape[1], 1)
-    return margin > np.array(GAPS)[third]
+    return np.asarray(margin > np.array(GAPS)[third])
 
 
 def confidence_slot(signals: Signals) -> np.ndarray:
     """[problem, step] bool: every position of the answer has p >= .9 for its most probable
     token."""
-    return signals["answer/lowest_confidence"] >= CONFIDENCE
+    return np.asarray(signals["answer/lowest_confidence"] >= CONFIDENCE)
 
 
 def confidence_canvas(signals: Signals) -> np.ndarray:
     """[problem, step] bool: every masked position of the canvas has; needs no knowledge of the
     answer's place."""
-    return signals["canvas/lowest_confidence"] >= CONFIDENCE
+    return np.asarray(signals["canvas/lowest_confidence"] >= CONFIDENCE)
 
 
 def klass_slot(signals: Signals) -> np.ndarray:
@@ -62,13 +62,13 @@ def klass_slot(signals: Signals) -> np.ndarray:
     for back in range(1, KLASS_HISTORY):
         lasting[:, back:] &= still[:, :-back]
         lasting[:, :back] = False
-    return lasting & confidence_slot(signals)
+    return np.asarray(lasting & confidence_slot(signals))
 
 
 def hindsight(signals: Signals) -> np.ndarray:
     """[problem, step] bool: the answer does not change any more. No rule can know this; it bounds
     what one can save."""
-    return signals["emergence/settled"] == 1
+    return np.asarray(signals["emergence/settled"] == 1)
 
 
 def replay_problems(signals: Signals, verdict: np.ndarray) -> dict[str, np.ndarray]:

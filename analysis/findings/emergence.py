@@ -66,6 +66,11 @@ def emergence_table(columns: Mapping[str, np.ndarray], steps: int) -> dict[str, 
 def emergence_values(columns: Mapping[str, np.ndarray], steps: int) -> dict[str, Row]:
     """The numbers of `emergence_table` for each problem, from the problems' columns (`Events`,
     `verdict`)."""
+    return _ever_right(columns) | _over_time(columns) | dict(_early_hits(columns, steps))
+
+
+def _ever_right(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
+    """Whether a problem was right at any step, and how often that was given up."""
     verdict = columns["verdict"]
     graded = verdict != NO_GOLD_ANSWER
     correct = verdict == CORRECT
@@ -88,6 +93,12 @@ def emergence_values(columns: Mapping[str, np.ndarray], steps: int) -> dict[str,
             "1",
             "times that a right guess is given up, per problem",
         ),
+    }
+
+
+def _over_time(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
+    """When guess and commits come to rest, and in which order positions are committed."""
+    return {
         "guess_changes": Row(
             columns["guess_changes"],
             "1",
@@ -113,7 +124,6 @@ def emergence_values(columns: Mapping[str, np.ndarray], steps: int) -> dict[str,
             "1",
             "the same within blocks, mean over blocks",
         ),
-        **dict(_early_hits(columns, steps)),
     }
 
 

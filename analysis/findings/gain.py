@@ -73,16 +73,17 @@ def _change(row: np.ndarray, share: float) -> float:
 
 def gains(material: Material) -> dict[str, Quantity]:
     """`gain/<method>` [step] of every confidence."""
+    prefix = "confidence/"
     return {
-        f"gain/{method}": _quantity(material, method)
-        for method in METHODS
-        if f"confidence/{method}" in material.metrics
+        name.replace(prefix, "gain/", 1): _quantity(material, name)
+        for name in material.metrics
+        if name.startswith(prefix)
     }
 
 
-def _quantity(material: Material, method: str) -> Quantity:
-    confidence = material.metrics[f"confidence/{method}"]
-    gain = information_gain(material.recorded(f"confidence/{method}"))
+def _quantity(material: Material, name: str) -> Quantity:
+    confidence = material.metrics[name]
+    gain = information_gain(material.recorded(name))
     quantity = Quantity(
         gain.gain,
         ("step",),
@@ -97,5 +98,4 @@ def _quantity(material: Material, method: str) -> Quantity:
     return quantity
 
 
-METHODS = tuple(confidence_methods())
-FINDING = Finding(tuple(f"gain/{method}" for method in METHODS), gains)
+FINDING = Finding(tuple(f"gain/{method}" for method in confidence_methods()), gains)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..limits import INSUFFICIENT, too_few_in_class, too_few_problems
+from ..limits import INSUFFICIENT, OK, too_few_in_class, too_few_problems
 from ..means import mean_over_problems
 from ..results import Pattern, SCurve, Spike
 from ..wording import known, of_n, plus_minus
@@ -57,23 +57,20 @@ class Change(NamedTuple):
 def judge_patterns(signs: Signs) -> list[Pattern]:
     """All nine signs, healthy ones first, in the order of the original suite."""
     patterns = [
-        judge(signs)
-        for judge in (
-            _clear_s_curve,
-            _few_spikes,
-            _entropy_decreases,
-            _cka_increases,
-            _kl_aligned,
-            _flat,
-            _no_spikes,
-            _entropy_increases,
-            _random_spikes,
-        )
+        _clear_s_curve(signs),
+        _few_spikes(signs),
+        _entropy_decreases(signs),
+        _cka_increases(signs),
+        _kl_aligned(signs),
+        _flat(signs),
+        _no_spikes(signs),
+        _entropy_increases(signs),
+        _random_spikes(signs),
     ]
     reason = withheld(signs.counts)
     if not reason:
         return patterns
-    return [pattern._replace(verdict=f"no verdict: {reason}") for pattern in patterns]
+    return [pattern._replace(verdict=_unknown(reason)) for pattern in patterns]
 
 
 def withheld(counts: Counts) -> str:
@@ -87,27 +84,28 @@ def judge_change(values: np.ndarray, *, share: float = 0.0) -> Change:
     `gain.change` for `share`)."""
     from scipy import stats
 
-    mean, stderr, n = (part[()] for part in mean_over_problems(change(values, share=share)))
+    over_problems = mean_over_problems(change(values, share=share))
+    mean = float(over_problems.mean)
+    stderr = float(over_problems.stderr)
+    n = int(over_problems.n)
     significant = n >= 2 and abs(mean) > stats.t.isf(0.025 / N_SIGNS, n - 1) * stderr
-    return Change(float(mean), float(stderr), int(n), int(np.sign(mean)) if significant else 0)
+    return Change(mean, stderr, n, int(np.sign(mean)) if significant else 0)
 
 
 def _clear_s_curve(signs: Signs) -> Pattern:
     curve = signs.s_curve
     evidence = f"best model {curve.model or 'none'}; {curve.verdict}: {curve.reason}"
-    verdict = {"s-curve": "seen", "insufficient": f"no verdict: {curve.reason}"}.get(
-        curve.verdict, "not seen"
-    )
+    verdict = _yes(curve.verdict == "s-curve")
+    if curve.verdict == "insufficient":
+        verdict = _unknown(curve.reason)
     return Pattern("Clear S-curve in the confidence", evidence, verdict)
 
 
 def _few_spikes(signs: Signs) -> Pattern:
     count = len(_major(signs))
-    verdict = (
-        _yes(FEW_SPIKES <= count <= MANY_SPIKES)
-        if signs.spikes.status == "ok"
-        else _unknown(signs.spikes.status)
-    )
+    verdict = _yes(FEW_SPIKES <= count <= MANY_SPIKES)
+    if signs.spikes.status != OK:
+        verdict = _unknown(signs.spikes.status)
     return Pattern("2-5 major information spikes", _spike_evidence(signs), verdict)
 
 
@@ -133,29 +131,28 @@ def _kl_aligned(signs: Signs) -> Pattern:
     name = "KL spikes align with information spikes"
     kl = mean_over_problems(signs.kl).mean
     usable = np.flatnonzero(np.isfinite(kl) & np.isfinite(signs.gain.gain))
-    at = np.flatnonzero(np.isin(usable, [spike.step for spike in _major(signs)]))
-    if not len(at):
+    major = [spike.step for spike in _major(signs)]
+    places = np.flatnonzero(np.isin(usable, major))
+    if not len(places):
         return Pattern(
-            name, "no major spike at a step with a KL", "no verdict: no major spike to compare with"
+            name, "no major spike at a step with a KL", _unknown("no major spike to compare with")
         )
     rank = kl[usable].argsort().argsort() / max(len(usable) - 1, 1)
-    shifted = np.array([np.roll(rank, shift)[at].mean() for shift in range(len(usable))])
+    shifted = np.array([np.roll(rank, shift)[places].mean() for shift in range(len(usable))])
     p = float((shifted >= shifted[0] - 1e-12).mean())
     evidence = (
-        f"mean relative rank of KL at the major spikes ({len(at)}) {shifted[0]:.2f} (0 lowest, 1 "
-        "highest step), "
-        f"p = {p:.3f} against {len(usable)} circular shifts"
+        f"mean relative rank of KL at the major spikes ({len(places)}) {shifted[0]:.2f} (0 lowest, "
+        f"1 highest step), p = {p:.3f} against {len(usable)} circular shifts"
     )
-    return Pattern(
-        name, evidence, _yes(p <= 0.05) if len(usable) >= 20 else "no verdict: fewer than 20 steps"
-    )
+    verdict = _yes(p <= 0.05) if len(usable) >= 20 else _unknown("fewer than 20 steps")
+    return Pattern(name, evidence, verdict)
 
 
 def _flat(signs: Signs) -> Pattern:
     moved = judge_change(signs.confidence)
     curve = signs.s_curve
     sure = moved.n >= 2 and abs(moved.mean) + 1.96 * moved.stderr < FLAT
-    verdict = "no verdict: neither a change nor its absence is established"
+    verdict = _unknown("neither a change nor its absence is established")
     if curve.gate_p <= 0.05:
         verdict = "not seen"
     elif sure:
@@ -166,20 +163,16 @@ def _flat(signs: Signs) -> Pattern:
 
 
 def _no_spikes(signs: Signs) -> Pattern:
-    smallest = (
-        np.nanmedian(critical_z(signs.gain) * signs.gain.stderr)
-        if signs.spikes.status == "ok"
-        else np.nan
-    )
-    verdict = _unknown(f"only jumps above {known(float(smallest), '.2g')} would be detected")
+    smallest = float("nan")
+    if signs.spikes.status == OK:
+        smallest = float(np.nanmedian(critical_z(signs.gain) * signs.gain.stderr))
+    in_words = known(smallest, ".2g")
+    verdict = _unknown(f"only jumps above {in_words} would be detected")
     if _major(signs):
         verdict = "not seen"
     elif smallest <= signs.major:
         verdict = "seen"
-    evidence = (
-        f"{_spike_evidence(signs)}; smallest detectable gain "
-        f"{known(float(smallest), '.2g')} (median over steps)"
-    )
+    evidence = f"{_spike_evidence(signs)}; smallest detectable gain {in_words} (median over steps)"
     return Pattern("No clear information spikes (gradual drift)", evidence, verdict, "problematic")
 
 
@@ -197,13 +190,10 @@ def _random_spikes(signs: Signs) -> Pattern:
     """Single problems jump, but two halves of the problems do not jump at the same steps."""
     name = "Random spike pattern (unstable process)"
     agreement = split_half(signs.confidence, seed=signs.seed)
-    steps = signs.confidence - value_before(signs.confidence)
-    jumps = np.where(np.isfinite(steps), steps, -np.inf).max(axis=1, initial=-np.inf)
-    jump = float(jumps[np.isfinite(jumps)].mean()) if np.isfinite(jumps).any() else float("nan")
+    jump = _mean_largest_jump(signs.confidence)
     evidence = (
         "correlation of the gain over steps between halves of the problems "
-        f"{known(agreement, '.2f')} "
-        f"(mean of {SPLITS} splits); "
+        f"{known(agreement, '.2f')} (mean of {SPLITS} splits); "
         f"largest one-step gain of a single problem {known(jump, '.2f')} on average"
     )
     verdict = _unknown("agreement between the halves is neither clear nor absent")
@@ -214,6 +204,14 @@ def _random_spikes(signs: Signs) -> Pattern:
     return Pattern(name, evidence, verdict, "problematic")
 
 
+def _mean_largest_jump(confidence: np.ndarray) -> float:
+    """Mean over problems of the largest gain of one step; NaN where no problem has any."""
+    gains = confidence - value_before(confidence)
+    largest = np.where(np.isfinite(gains), gains, -np.inf).max(axis=1, initial=-np.inf)
+    largest = largest[np.isfinite(largest)]
+    return float(largest.mean()) if len(largest) else float("nan")
+
+
 def split_half(values: np.ndarray, *, seed: int) -> float:
     """Mean over random splits of the Pearson correlation over steps of the halves' gains; NaN below
     4 problems."""
@@ -221,14 +219,16 @@ def split_half(values: np.ndarray, *, seed: int) -> float:
     if len(values) < 4:
         return float("nan")
     rng = np.random.default_rng(seed)
-    found = []
+    correlations = []
     for _ in range(SPLITS):
         order = rng.permutation(len(values))
-        one, other = (information_gain(values[half]).gain for half in np.array_split(order, 2))
-        both = np.isfinite(one) & np.isfinite(other)
-        if both.sum() >= 3 and one[both].std() > 0 and other[both].std() > 0:
-            found.append(np.corrcoef(one[both], other[both])[0, 1])
-    return float(np.mean(found)) if found else float("nan")
+        half, rest = np.array_split(order, 2)
+        first = information_gain(values[half]).gain
+        second = information_gain(values[rest]).gain
+        both = np.isfinite(first) & np.isfinite(second)
+        if both.sum() >= 3 and first[both].std() > 0 and second[both].std() > 0:
+            correlations.append(np.corrcoef(first[both], second[both])[0, 1])
+    return float(np.mean(correlations)) if correlations else float("nan")
 
 
 def _major(signs: Signs) -> list[Spike]:
@@ -236,14 +236,13 @@ def _major(signs: Signs) -> list[Spike]:
 
 
 def _spike_evidence(signs: Signs) -> str:
-    if signs.spikes.status != "ok":
+    if signs.spikes.status != OK:
         return signs.spikes.status
     steps = int(np.isfinite(signs.gain.gain).sum())
-    found = len(signs.spikes.spikes)
-    major = len(_major(signs))
+    count = len(signs.spikes.spikes)
     return (
-        f"{found} of {steps} steps gain significantly (rule z), {major} of them more than "
-        f"{signs.major:g}"
+        f"{count} of {steps} steps gain significantly (rule z), {len(_major(signs))} of them more "
+        f"than {signs.major:g}"
     )
 
 
@@ -253,12 +252,10 @@ def _text(tested: Change, what: str) -> str:
     return f"{tested.mean:+.3g}{plus_minus(tested.stderr)} {what}, {of_n(tested.n, tested.stderr)}"
 
 
-def _directed(tested: Change, wanted: int) -> str:
-    return (
-        _yes(tested.direction == wanted)
-        if tested.n >= 2
-        else _unknown("fewer than 2 problems with a value")
-    )
+def _directed(tested: Change, direction: int) -> str:
+    if tested.n < 2:
+        return _unknown("fewer than 2 problems with a value")
+    return _yes(tested.direction == direction)
 
 
 def _yes(seen: bool) -> str:

@@ -137,7 +137,7 @@ def _lowest(criteria: dict[str, float]) -> str:
 
 def _relative(steps: np.ndarray) -> np.ndarray:
     """Steps as x from 0 to 1."""
-    return (steps - steps[0]) / (steps[-1] - steps[0])
+    return np.asarray((steps - steps[0]) / (steps[-1] - steps[0]))
 
 
 def _spread(values: np.ndarray, x: np.ndarray, fit: Fit, seed: int) -> Spread:

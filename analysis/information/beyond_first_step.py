@@ -17,7 +17,7 @@ import numpy as np
 from ..metrics.trajectories import steps_of
 from ..results import Quantity
 from .conditional import Baseline
-from .features import narrow_features, states
+from .features import RunFeatures
 from .over_steps import PERMUTATIONS
 from .points import Named, Points
 from .sample import normal_scores
@@ -51,15 +51,21 @@ class Beyond(NamedTuple):
     warnings: list[str]
 
 
-def beyond_first_step(run: Run, *, seed: int = 0, permutations: int = PERMUTATIONS) -> Beyond:
+def beyond_first_step(
+    run: Run,
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+    features: RunFeatures | None = None,
+) -> Beyond:
     """The curve of `run`, or why there is none: fewer than 100 problems, a class below 20, or no
-    features."""
+    features. `features`: those of `run`, where others use them too."""
     curve = Points(steps_of(run), permutations)
     target = targets_of(run)["correct"]
     if target.missing:
         return Beyond(curve.quantities(_ESTIMATE, _P, missing=target.missing), {}, [])
-    features = _features(run, target.rows)
-    rows = np.flatnonzero(np.isfinite(features.at_first).all(axis=1))
+    shown = _features(RunFeatures(run) if features is None else features, target.rows)
+    rows = np.flatnonzero(np.isfinite(shown.at_first).all(axis=1))
     y = target.values[rows]
     rest = without(len(rows), len(target.rows), "a recorded state of the answer")
     missing = shortage(len(rows), y, rest=rest)
@@ -69,18 +75,18 @@ def beyond_first_step(run: Run, *, seed: int = 0, permutations: int = PERMUTATIO
 
     groups = groups_of(run)[target.rows][rows]
     with workers() as pool:
-        baseline = Baseline(features.at_first[rows], y, groups, number=permutations, seed=seed)
-        complete = features.complete_steps(rows)
-        beliefs = [features.belief[rows, step] for step in complete]
+        baseline = Baseline(shown.at_first[rows], y, groups, number=permutations, seed=seed)
+        complete = shown.complete_steps(rows)
+        beliefs = [shown.belief[rows, step] for step in complete]
         for step, point in zip(complete, pool.map(baseline.point, beliefs), strict=True):
             curve.put(step, point, len(rows))
     quantities = curve.quantities(_ESTIMATE, _P)
     info = {
-        "first_step": features.first,
+        "first_step": shown.first,
         "strata": int(baseline.strata.max()) + 1,
-        "features": features.at_first.shape[1],
+        "features": shown.at_first.shape[1],
     }
-    return Beyond(quantities, info, _warnings(quantities[P_NAME].values[features.first]))
+    return Beyond(quantities, info, _warnings(quantities[P_NAME].values[shown.first]))
 
 
 class _Features(NamedTuple):
@@ -98,13 +104,12 @@ class _Features(NamedTuple):
         return [int(step) for step in np.flatnonzero(is_complete)]
 
 
-def _features(run: Run, graded: np.ndarray) -> _Features:
-    belief = narrow_features(run)["belief"][graded]
+def _features(features: RunFeatures, graded: np.ndarray) -> _Features:
+    belief = features.narrow["belief"][graded]
     has_belief = np.isfinite(belief).all(axis=2)
     known = np.flatnonzero(has_belief.any(axis=0))
     first = int(known[0]) if len(known) else 0
-    _, values = next(states(run, np.array([first])))
-    state = values[graded].astype(np.float64)
+    state = features.state_at(first)[graded].astype(np.float64)
     scores = np.full_like(belief[:, first], np.nan)
     rows = has_belief[:, first]
     if rows.any():

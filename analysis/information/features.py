@@ -11,6 +11,7 @@ so its place is known at every step. Letters as in `block.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,21 +46,43 @@ FEATURES = {
 }
 
 
-def features_of_steps(
-    run: Run, names: Sequence[str], steps: int
-) -> Iterator[tuple[str, int, np.ndarray]]:
-    """(name, step, [problem, feature]) of each of `names` and `steps`, NaN where a problem has
-    none. Hidden states come as float32."""
-    narrow = [name for name in names if not FEATURES[name].wide]
-    if narrow:
-        features = narrow_features(run)
+class RunFeatures:
+    """The features of `run`, for all that estimate something from them: each is read once.
+
+    The narrow ones are read in one pass and kept; the hidden states are read a few steps at a time,
+    and those of the first step are kept.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._state_at_start: np.ndarray | None = None
+
+    @cached_property
+    def narrow(self) -> dict[str, np.ndarray]:
+        """[problem, step, feature] of those that are not wide, by name."""
+        features = narrow_features(self.run)
         features["slot"] = features["belief"][:, :, :1]
-        for name in narrow:
-            for step in range(steps):
-                yield name, step, features[name][:, step]
-    if "state" in names:
-        for step, values in states(run, np.arange(steps)):
-            yield "state", step, values
+        return features
+
+    def of_steps(self, names: Sequence[str], steps: int) -> Iterator[tuple[str, int, np.ndarray]]:
+        """(name, step, [problem, feature]) of each of `names` and `steps`, NaN where a problem has
+        none. Hidden states come as float32."""
+        for name in names:
+            if not FEATURES[name].wide:
+                for step in range(steps):
+                    yield name, step, self.narrow[name][:, step]
+        if "state" in names:
+            for step, values in states(self.run, np.arange(steps)):
+                if step == 0:
+                    self._state_at_start = values.copy()
+                yield "state", step, values
+
+    def state_at(self, step: int) -> np.ndarray:
+        """[problem, feature] float32 hidden state of one step; read only where it was not kept."""
+        if step == 0 and self._state_at_start is not None:
+            return self._state_at_start
+        _, values = next(states(self.run, np.array([step])))
+        return values
 
 
 def narrow_features(run: Run) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from ..info import Plugin
 from ..metrics.trajectories import steps_of
 from ..results import Quantity
 from .estimators import CurveTable, EstimatorCurve, curve_table
-from .features import FEATURES, features_of_steps
+from .features import FEATURES, RunFeatures
 from .folds import permutations as permutations_of
 from .sample import NATS, label_entropy
 from .step_curve import StepCurve
@@ -60,12 +60,14 @@ def mutual_information(
     k: int = 3,
     n_bins: int = 10,
     estimators: Iterable[str] = (),
+    features: RunFeatures | None = None,
 ) -> MutualInformation:
     """All curves of `run`; those that cannot be estimated say why in their status and hold NaN.
 
     `k` neighbours for Ross and KSG-1, `n_bins` bins of equal frequency. `permutations` B bounds the
     p-values from below by 1 / (1 + B). `estimators`: `package.module:NAME` of estimators that are
-    not in the table. Reads the run in bounded memory.
+    not in the table. `features`: those of `run`, where others use them too. Reads the run in
+    bounded memory.
 
     An estimator that raises at a step ends its own curve and no other. Raises ValueError for what
     is named in `estimators` and is none.
@@ -77,7 +79,8 @@ def mutual_information(
     for member in table.curves:
         missing = targets[member.curve.target].missing or _unrecorded(run, member)
         curves.append(StepCurve(member, steps, permutations, missing))
-    _fill(run, curves, targets, permutations, CurveSettings(seed, k, n_bins))
+    features = RunFeatures(run) if features is None else features
+    _fill(features, curves, targets, permutations, CurveSettings(seed, k, n_bins))
 
     quantities: dict[str, Quantity] = {}
     for curve in curves:
@@ -134,7 +137,7 @@ class _Work(NamedTuple):
 
 
 def _fill(
-    run: Run,
+    features: RunFeatures,
     curves: list[StepCurve],
     targets: dict[str, Target],
     permutations: int,
@@ -144,26 +147,28 @@ def _fill(
     chosen = [curve for curve in curves if not curve.missing]
     if not chosen:
         return
-    groups = groups_of(run)
+    groups = groups_of(features.run)
     outcomes = {}
     for name in dict.fromkeys(curve.spec.target for curve in chosen):
         outcomes[name] = _Outcome(targets[name], groups, permutations, settings)
     with workers() as pool:
-        work = _work(run, chosen, outcomes)
+        work = _work(features, chosen, outcomes)
         while portion := list(islice(work, AT_ONCE)):
             list(pool.map(_Work.do, portion))
 
 
-def _work(run: Run, chosen: list[StepCurve], outcomes: dict[str, _Outcome]) -> Iterator[_Work]:
+def _work(
+    features: RunFeatures, chosen: list[StepCurve], outcomes: dict[str, _Outcome]
+) -> Iterator[_Work]:
     names = list(dict.fromkeys(curve.spec.features for curve in chosen))
-    for name, step, features in features_of_steps(run, names, steps_of(run)):
+    for name, step, values in features.of_steps(names, steps_of(features.run)):
         for target, outcome in outcomes.items():
             curves = []
             for curve in chosen:
                 if curve.spec.features == name and curve.spec.target == target:
                     curves.append(curve)
             if curves:
-                yield _Work(curves, outcome, step, features)
+                yield _Work(curves, outcome, step, values)
 
 
 def _unrecorded(run: Run, member: EstimatorCurve) -> str:

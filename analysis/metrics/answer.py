@@ -19,7 +19,7 @@ _VARIABLES = ("logprob", "margin", "kl", "answer_start", "answer_end")
 def confidence(block: Block) -> np.ndarray:
     """[N, T] joint probability of the most probable tokens at the extracted answer, frozen at
     commit; no gold used."""
-    return np.exp(_over_answer(block, "logprob", np.sum))
+    return np.asarray(np.exp(_over_answer(block, "logprob", np.sum)))
 
 
 CONFIDENCE = Metric(
@@ -34,7 +34,7 @@ CONFIDENCE = Metric(
 def lowest_confidence(block: Block) -> np.ndarray:
     """[N, T] the smallest probability of a most probable token among the extracted answer's
     positions."""
-    return np.exp(_over_answer(block, "logprob", np.min))
+    return np.asarray(np.exp(_over_answer(block, "logprob", np.min)))
 
 
 LOWEST_CONFIDENCE = Metric(

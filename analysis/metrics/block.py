@@ -154,7 +154,7 @@ def mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     value is NaN."""
     total = np.where(chosen, values, 0.0).sum(axis=-1, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / chosen.sum(axis=-1)
+        return np.asarray(total / chosen.sum(axis=-1))
 
 
 def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def mean_prob(block: Block) -> np.ndarray:
     """[N, T] mean of p over positions and gold tokens."""
     count = block.gold_length[:, None] * block.n_positions
     with np.errstate(invalid="ignore", divide="ignore"):
-        return softmax_sum(block) / count
+        return np.asarray(softmax_sum(block) / count)
 
 
 MEAN_PROB = Metric(
@@ -87,7 +87,7 @@ def answer_slot(block: Block) -> np.ndarray:
     Product over j of p(gold token j at position answer_start + j), times 1 - p(the position behind
     goes on with the answer); each factor is frozen when its position commits.
     """
-    return np.exp(gold_logprob(block))
+    return np.asarray(np.exp(gold_logprob(block)))
 
 
 ANSWER_SLOT = Metric(
@@ -103,7 +103,8 @@ def answer_slot_per_token(block: Block) -> np.ndarray:
     """[N, T] the same to the power 1 / number of gold tokens, comparable between answers of
     different length."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.exp(gold_logprob(block) / block.gold_length[:, None])
+        per_token = gold_logprob(block) / block.gold_length[:, None]
+        return np.asarray(np.exp(per_token))
 
 
 PER_TOKEN = Metric(

@@ -129,4 +129,4 @@ def _right(block: Block) -> np.ndarray:
 
     behind = guess[np.arange(problems), :, np.minimum(slot.behind, positions - 1)]
     defined = (block.slot_status == 0)[:, None]
-    return same & ~goes_on(block, behind) & defined
+    return np.asarray(same & ~goes_on(block, behind) & defined)

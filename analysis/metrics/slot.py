@@ -25,7 +25,7 @@ def goes_on(block: Block, token: np.ndarray) -> np.ndarray:
     inside = (behind < block.n_positions).reshape(shape)
 
     longer = (np.isin(token, block.digits) & numeric) | (token == follows)
-    return longer & inside & (token >= 0)
+    return np.asarray(longer & inside & (token >= 0))
 
 
 def continuation(block: Block) -> np.ndarray:

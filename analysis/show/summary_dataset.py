@@ -19,10 +19,7 @@ def dataset_lines(analysis: Analysis) -> list[str]:
         f"blocks of {info['block_length']}"
     )
     lines += [_verdicts(info), _accuracy(analysis)]
-    for plugin in info.get("plugins", []):
-        whose = f"{plugin['package'] or 'no package'} {plugin['version']}"
-        lines.append(f"{plugin['kind']} {plugin['name']}: {plugin['target']}, {whose}")
-    return lines
+    return lines + plugin_lines(info)
 
 
 def _verdicts(info: Info) -> str:
@@ -63,6 +60,15 @@ def grading_lines(analysis: Analysis) -> list[str]:
         ]
         lines.append(f"lm-eval gsm8k filters on the same texts: {', '.join(filters)}")
     return lines or ["no generated text recorded"]
+
+
+def plugin_lines(info: Info) -> list[str]:
+    """Code that is not ours and took part, one line each."""
+    lines = []
+    for plugin in info.get("plugins", []):
+        source = plugin["package"] or plugin["target"]
+        lines.append(f"{plugin['kind']} {plugin['name']} of {source} {plugin['version']}")
+    return lines
 
 
 def mark_of(analysis: Analysis) -> str:

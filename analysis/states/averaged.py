@@ -69,7 +69,7 @@ def consecutive_kl(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
             if before is not None:
                 total[step] += (np.exp(before) * (before - now)).sum()
             before = now
-    return total / positions
+    return np.asarray(total / positions)
 
 
 def consecutive_cka(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -90,13 +90,15 @@ def consecutive_cka(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    total = np.exp(shifted).sum(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(total))
 
 
 def _everywhere(run: Run) -> np.ndarray:
     """[step] bool: every problem performed the step, so that the sum over problems has all of them
     in it."""
-    return np.all(np.asarray(run["performed"][...]) == 1, axis=0)
+    performed = np.asarray(run["performed"][...]) == 1
+    return np.asarray(performed.all(axis=0))
 
 
 def _make(material: Material) -> dict[str, Quantity]:

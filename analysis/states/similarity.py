@@ -173,7 +173,8 @@ def _reduced(states: np.ndarray) -> np.ndarray:
         return states
     centred = states - states.mean(axis=0)
     values, vectors = np.linalg.eigh(centred @ centred.T)
-    return vectors * np.sqrt(np.maximum(values, 0.0))  # rounding below zero, not an estimate
+    values = np.maximum(values, 0.0)  # rounding below zero, not an estimate
+    return np.asarray(vectors * np.sqrt(values))
 
 
 def _make(material: Material) -> dict[str, Quantity]:

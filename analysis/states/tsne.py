@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.optional_parts import in_short, optional_part, warn_failed_use
-from ..limits import MIN_MAP_ROWS, lacking, status_of
+from ..limits import MIN_MAP_ROWS, OK, lacking, status_of
 from .similarity import read_states
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ WITHOUT_OPEN_TSNE = "there is no t-SNE map"
 
 Fit = Callable[[np.ndarray, float, int], np.ndarray]
 """From PCA coordinates [row, component], perplexity and seed to the points [row, 2] of a map."""
+
+
+class Rows(NamedTuple):
+    """The rows of a map: `values` [row, feature], `step` and `problem` [row] (number among the
+    chosen problems)."""
+
+    values: np.ndarray
+    step: np.ndarray
+    problem: np.ndarray
 
 
 class Embedding(NamedTuple):
@@ -62,47 +71,54 @@ class Embedding(NamedTuple):
 
 def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROWS) -> Embedding:
     """Map the answer's states of `run`, or the masked positions' where no answer was extracted."""
+    max_problems = max(max_rows // max(steps, 1), 1)
+    count = 0
     for name in ("state_answer", "state_masked"):
-        states = read_states(run, name, seed=seed, max_problems=max(max_rows // max(steps, 1), 1))
-        step, problem, rows = _rows(states)
-        if len(rows) >= MIN_MAP_ROWS:
-            return embed(rows, step, problem, steps=steps, seed=seed, state=name)
-    return _nothing(steps, lacking(len(rows), MIN_MAP_ROWS, "rows with a recorded state"))
+        states = read_states(run, name, seed=seed, max_problems=max_problems)
+        rows = rows_of(states)
+        count = len(rows.values)
+        if count >= MIN_MAP_ROWS:
+            return embed(rows, steps=steps, seed=seed, state=name)
+    return _nothing(steps, lacking(count, MIN_MAP_ROWS, "rows with a recorded state"))
 
 
-def embed(
-    rows: np.ndarray,
-    step: np.ndarray,
-    problem: np.ndarray,
-    *,
-    steps: int,
-    seed: int = SEED,
-    state: str = "",
-) -> Embedding:
-    """t-SNE of `rows` [row, feature]."""
-    reduced = pca(rows, PCA_DIMENSIONS)
-    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
+def embed(rows: Rows, *, steps: int, seed: int = SEED, state: str = "") -> Embedding:
+    """t-SNE of `rows`."""
+    reduced = pca(rows.values, PCA_DIMENSIONS)
+    n = len(reduced)
+    perplexity = min(PERPLEXITY, (n - 1) / 3)
     points, tool, failures = _fit_with_the_first(reduced, perplexity, seed)
     if points is None:
         reason = "; ".join(failures) or MISSING
         return _nothing(steps, reason)._replace(warnings=failures)
+
     centroid = np.full((steps, 2), np.nan)
-    for each in np.unique(step):
-        centroid[each] = points[step == each].mean(axis=0)
-    kept = neighbours_kept(reduced, points)
+    for step in np.unique(rows.step):
+        centroid[step] = points[rows.step == step].mean(axis=0)
     return Embedding(
-        points,
-        step,
-        problem,
-        centroid,
-        kept,
-        NEIGHBOURS / (len(rows) - 1),
-        perplexity,
-        state,
-        tool,
-        "ok",
-        failures,
+        points=points,
+        step=rows.step,
+        problem=rows.problem,
+        centroid=centroid,
+        kept=neighbours_kept(reduced, points),
+        chance=NEIGHBOURS / (n - 1),
+        perplexity=perplexity,
+        state=state,
+        tool=tool,
+        status=OK,
+        warnings=failures,
     )
+
+
+def rows_of(states: np.ndarray) -> Rows:
+    """The rows of `states` [problem, step, feature] that are recorded."""
+    problems, steps, width = states.shape
+    problem, step = np.indices((problems, steps)).reshape(2, -1)
+    values = states.reshape(problems * steps, width)
+    recorded = np.zeros(len(values), bool)
+    if values.size:
+        recorded = np.isfinite(values).all(axis=1)
+    return Rows(values[recorded], step[recorded], problem[recorded])
 
 
 def pca(rows: np.ndarray, dimensions: int) -> np.ndarray:
@@ -117,35 +133,32 @@ def pca(rows: np.ndarray, dimensions: int) -> np.ndarray:
         scores = centred @ vectors[:, ::-1][:, :dimensions]
     else:
         values, vectors = np.linalg.eigh(centred @ centred.T)
-        scores = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :dimensions]
+        scaled = vectors * np.sqrt(np.maximum(values, 0.0))
+        scores = scaled[:, ::-1][:, :dimensions]
     largest = np.abs(scores).argmax(axis=0)
-    return scores * np.where(scores[largest, np.arange(scores.shape[1])] < 0, -1.0, 1.0)
+    is_negative = scores[largest, np.arange(scores.shape[1])] < 0
+    return np.asarray(scores * np.where(is_negative, -1.0, 1.0))
 
 
 def neighbours_kept(before: np.ndarray, after: np.ndarray, *, k: int = NEIGHBOURS) -> float:
     """Mean share of each row's k nearest neighbours (itself excluded by number) that it has in both
     spaces."""
-    both = zip(_nearest(before, k), _nearest(after, k), strict=True)
-    return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in both]))
+    shares = []
+    for nearest_before, nearest_after in zip(_nearest(before, k), _nearest(after, k), strict=True):
+        shares.append(len(np.intersect1d(nearest_before, nearest_after)) / k)
+    return float(np.mean(shares))
 
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:
+    """[row, k] numbers of the nearest other rows, in no order."""
     squares = (points**2).sum(axis=1)
-    found = np.empty((len(points), k), np.int64)
+    neighbours = np.empty((len(points), k), np.int64)
     for first in range(0, len(points), 1024):
         rows = np.arange(first, min(first + 1024, len(points)))
         distance = squares[None, :] - 2.0 * points[rows] @ points.T
         distance[np.arange(len(rows)), rows] = np.inf
-        found[rows] = np.argpartition(distance, k, axis=1)[:, :k]
-    return found
-
-
-def _rows(states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    problems, steps = states.shape[:2]
-    problem, step = (index.ravel() for index in np.indices((problems, steps)))
-    flat = states.reshape(problems * steps, states.shape[2])
-    known = np.isfinite(flat).all(axis=1) if flat.size else np.zeros(len(flat), bool)
-    return step[known], problem[known], flat[known]
+        neighbours[rows] = np.argpartition(distance, k, axis=1)[:, :k]
+    return neighbours
 
 
 def _fit_with_the_first(
@@ -154,8 +167,8 @@ def _fit_with_the_first(
     """The points [row, 2] by the first tool that works, its name, and what the tools before it
     failed of."""
     failures: list[str] = []
-    for tool, instead, load in _tools():
-        fit, failure = load()
+    for tool in _tools():
+        fit, failure = _load(tool)
         if fit is None:
             failures += [failure] if failure else []
             continue
@@ -163,36 +176,40 @@ def _fit_with_the_first(
             points = fit(rows, perplexity, seed)
             if points.shape != (len(rows), 2) or not np.isfinite(points).all():
                 raise ValueError(f"a map of shape {points.shape} with {np.isnan(points).sum()} NaN")
-        except (
-            Exception
-        ) as error:  # an hour of analysis must not end in the traceback of a picture's tool
-            failures.append(warn_failed_use(tool, error, instead=instead))
+        # An hour of analysis must not end in the traceback of a picture's tool.
+        except Exception as error:
+            failures.append(warn_failed_use(tool.name, error, instead=tool.instead))
             continue
-        return points, tool, tuple(failures)
+        return points, tool.name, tuple(failures)
     return None, "", tuple(failures)
 
 
-def _tools() -> Iterator[tuple[str, str, Callable[[], tuple[Fit | None, str]]]]:
-    """Name, what is done without it, and a function that loads it; the best first."""
+class Tool(NamedTuple):
+    """What draws a map: `fit` with the class TSNE of `module`; `instead`: what is done without
+    it."""
+
+    name: str
+    module: str
+    fit: Callable[..., np.ndarray]
+    instead: str
+
+
+def _tools() -> Iterator[Tool]:
+    """The best first."""
     if _cuda():
-        yield "cuML", WITHOUT_CUML, functools.partial(_load, "cuml.manifold", _cuml, WITHOUT_CUML)
-    yield (
-        "openTSNE",
-        WITHOUT_OPEN_TSNE,
-        functools.partial(_load, "openTSNE", _open_tsne, WITHOUT_OPEN_TSNE),
-    )
+        yield Tool("cuML", "cuml.manifold", _cuml, WITHOUT_CUML)
+    yield Tool("openTSNE", "openTSNE", _open_tsne, WITHOUT_OPEN_TSNE)
 
 
-def _load(module: str, fit: Callable[..., np.ndarray], instead: str) -> tuple[Fit | None, str]:
-    """`fit` with the class TSNE of `module`, or None and, where the package is there but unusable,
-    why."""
-    part = optional_part(module, instead=instead)
+def _load(tool: Tool) -> tuple[Fit | None, str]:
+    """What fits, or None and, where the package is there but unusable, why."""
+    part = optional_part(tool.module, instead=tool.instead)
     if part.module is None:
-        return None, f"{module} {part.reason}; {instead}" if part.installed else ""
+        return None, f"{tool.module} {part.reason}; {tool.instead}" if part.installed else ""
     try:
-        return functools.partial(fit, part.module.TSNE), ""
+        return functools.partial(tool.fit, part.module.TSNE), ""
     except Exception as error:  # a lazy package raises here
-        return None, f"{module} has no TSNE ({in_short(error)}); {instead}"
+        return None, f"{tool.module} has no TSNE ({in_short(error)}); {tool.instead}"
 
 
 def _open_tsne(
@@ -228,17 +245,16 @@ def _cuda() -> bool:
 
 
 def _nothing(steps: int, reason: str) -> Embedding:
-    none = np.zeros(0, np.int64)
     nan = float("nan")
     return Embedding(
-        np.zeros((0, 2)),
-        none,
-        none,
-        np.full((steps, 2), nan),
-        nan,
-        nan,
-        nan,
-        "",
-        "",
-        status_of(reason),
+        points=np.zeros((0, 2)),
+        step=np.zeros(0, np.int64),
+        problem=np.zeros(0, np.int64),
+        centroid=np.full((steps, 2), nan),
+        kept=nan,
+        chance=nan,
+        perplexity=nan,
+        state="",
+        tool="",
+        status=status_of(reason),
     )

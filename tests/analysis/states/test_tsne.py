@@ -54,8 +54,10 @@ def test_few_rows_are_insufficient(make_run: Callable[..., Any]) -> None:
 def test_rows_are_problems_and_steps(
     make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_two = ("first two", "", lambda: (lambda rows, perplexity, seed: rows[:, :2], ""))
+    fit = (lambda rows, perplexity, seed: rows[:, :2], "")
+    first_two = embedding.Tool("first two", "", lambda tsne: tsne, "")
     monkeypatch.setattr(embedding, "_tools", lambda: iter([first_two]))
+    monkeypatch.setattr(embedding, "_load", lambda tool: fit)
     run = make_run(40, 8, 8)
     run["state_answer"][:, 3] = np.nan
     found = embedding.embed_run(run, steps=8, max_rows=160)
@@ -73,11 +75,12 @@ def test_the_map_separates_what_is_separate_and_repeats_itself() -> None:
     rng = np.random.default_rng(0)
     step = np.repeat(np.arange(3), 60)
     rows = rng.normal(size=(180, 10)) + 20 * step[:, None]
-    found = embedding.embed(rows, step, np.tile(np.arange(60), 3), steps=3)
+    rows_of_map = embedding.Rows(rows, step, np.tile(np.arange(60), 3))
+    found = embedding.embed(rows_of_map, steps=3)
     own = np.linalg.norm(found.points - found.centroid[step], axis=1)
     apart = np.linalg.norm(found.centroid[[0, 0, 1]] - found.centroid[[1, 2, 2]], axis=1)
     assert apart.min() > 2 * own.mean() and found.kept > 5 * found.chance
-    again = embedding.embed(rows, step, np.tile(np.arange(60), 3), steps=3)
+    again = embedding.embed(rows_of_map, steps=3)
     np.testing.assert_array_equal(found.points, again.points)
 
 
@@ -118,8 +121,9 @@ def test_a_broken_cuml_gives_way_to_open_tsne(
 ) -> None:
     planted(cuml="", **{"cuml.manifold": BROKEN[how]}, openTSNE=WORKING)
     monkeypatch.setattr(embedding, "_cuda", lambda: True)
-    rows = np.random.default_rng(0).normal(size=(120, 4))
-    found = embedding.embed(rows, np.zeros(120, int), np.arange(120), steps=1)
+    values = np.random.default_rng(0).normal(size=(120, 4))
+    rows = embedding.Rows(values, np.zeros(120, int), np.arange(120))
+    found = embedding.embed(rows, steps=1)
     assert (found.tool, found.status) == ("openTSNE", "ok") and np.isfinite(found.points).all()
     (warning,) = found.warnings
     assert warning.lower().startswith("cuml") and "openTSNE draws the map on the CPU" in warning
@@ -133,8 +137,9 @@ def test_without_any_tool_that_works_there_is_no_map(
 ) -> None:
     planted(openTSNE=BROKEN[how])
     monkeypatch.setattr(embedding, "_cuda", lambda: False)
-    rows = np.random.default_rng(0).normal(size=(120, 4))
-    found = embedding.embed(rows, np.zeros(120, int), np.arange(120), steps=2)
+    values = np.random.default_rng(0).normal(size=(120, 4))
+    rows = embedding.Rows(values, np.zeros(120, int), np.arange(120))
+    found = embedding.embed(rows, steps=2)
     assert (
         found.status.startswith("insufficient: openTSNE")
         and "there is no t-SNE map" in found.status
