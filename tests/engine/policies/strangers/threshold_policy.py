@@ -1,0 +1,50 @@
+"""A free schedule: in each step every position commits whose token is sure enough, and one at
+least; a row ends when no mask is left or, if asked, when its answer has ended."""
+
+from dataclasses import dataclass
+
+import torch
+
+from diffengine.engine.decoding.policy import Policy, PolicyOptions, Update
+from diffengine.engine.options import SHARE, option
+from diffengine.engine.policies.commits import highest
+from diffengine.kernels.head import Sampling
+
+
+@dataclass(frozen=True)
+class ThresholdOptions(PolicyOptions):
+    threshold: float = option(0.9, "Probability from which on a token commits.", rule=SHARE)
+    until_eos: bool = option(False, "End a row when all before its end-of-text is there.")
+    cfg_scale: float = option(0.0, "Classifier-free guidance.")
+
+    @property
+    def guidance(self):
+        return self.cfg_scale
+
+
+class ThresholdPolicy(Policy):
+    Options = ThresholdOptions
+    free_schedule = True
+
+    def __init__(self, options, token_ids, *, n_candidates):
+        self.options = options
+        self.token_ids = token_ids
+        self.performed = [True] * options.steps
+        self.sampling = Sampling(exclude_id=token_ids.mask, n_candidates=n_candidates)
+
+    def block_of(self, step):
+        return -1
+
+    def step(self, canvas, proposal, stats):
+        shape = canvas.generated.shape
+        token = proposal.token.view(shape)
+        masked = canvas.generated == self.token_ids.mask
+        score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
+        surest = highest(score, [1] * len(canvas.rows), canvas)
+        commit = masked & (surest | (score >= self.options.threshold))
+        if not self.options.until_eos:
+            return Update(token, commit)
+        after = torch.where(commit, token, canvas.generated)
+        is_masked = after == self.token_ids.mask
+        whole = is_masked.cumsum(-1) == 0
+        return Update(token, commit, stopped=((after == self.token_ids.eos) & whole).any(-1))
