@@ -1,5 +1,5 @@
 """A free schedule: in each step every position commits whose token is sure enough, and one at
-least; a row ends when no mask is left or, if asked, when its answer has ended."""
+least; a row ends when enough of it is there."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from diffengine.kernels.head import Sampling
 @dataclass(frozen=True)
 class ThresholdOptions(PolicyOptions):
     threshold: float = option(0.9, "Probability from which on a token commits.", rule=SHARE)
-    until_eos: bool = option(False, "End a row when all before its end-of-text is there.")
+    enough: float = option(1.0, "Share of the positions that ends a row.", rule=SHARE)
     cfg_scale: float = option(0.0, "Classifier-free guidance.")
 
     @property
@@ -28,7 +28,7 @@ class ThresholdPolicy(Policy):
 
     def __init__(self, options, token_ids, *, n_candidates):
         self.options = options
-        self.token_ids = token_ids
+        self.mask_id = token_ids.mask
         self.performed = [True] * options.steps
         self.sampling = Sampling(exclude_id=token_ids.mask, n_candidates=n_candidates)
 
@@ -38,13 +38,9 @@ class ThresholdPolicy(Policy):
     def step(self, canvas, proposal, stats):
         shape = canvas.generated.shape
         token = proposal.token.view(shape)
-        masked = canvas.generated == self.token_ids.mask
+        masked = canvas.generated == self.mask_id
         score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
         surest = highest(score, [1] * len(canvas.rows), canvas)
         commit = masked & (surest | (score >= self.options.threshold))
-        if not self.options.until_eos:
-            return Update(token, commit)
-        after = torch.where(commit, token, canvas.generated)
-        is_masked = after == self.token_ids.mask
-        whole = is_masked.cumsum(-1) == 0
-        return Update(token, commit, stopped=((after == self.token_ids.eos) & whole).any(-1))
+        committed = (commit | ~masked).sum(-1)
+        return Update(token, commit, stopped=committed >= self.options.enough * shape[1])
