@@ -22,6 +22,7 @@ from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
 from ..models.reading import Reads, reads_of
 from ..prompts.prompt import Prompt
+from ..registry import PluginError
 from .policy import Update
 from .shapes import Shapes
 
@@ -221,7 +222,13 @@ class Canvas:
 
     def allowed(self, update: Update) -> Update:
         """The update less the commits that cannot be: of positions that are not masked, and of the
-        mask token itself."""
+        mask token itself. Raises PluginError for one that does not fit the canvas."""
+        shape = self.generated.shape
+        if update.token.shape != shape or update.commit.shape != shape:
+            raise PluginError(
+                f"token is {list(update.token.shape)}, commit {list(update.commit.shape)}; "
+                f"expected {list(shape)}, as canvas.generated is"
+            )
         masked = self.generated == self.mask_id
         commit = update.commit & masked & (update.token != self.mask_id)
         return update._replace(commit=commit)

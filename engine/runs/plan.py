@@ -25,7 +25,7 @@ from .run_json import describe_run
 
 logger = logging.getLogger(__name__)
 
-SEED_CHECKPOINT = Path("llada-8b")
+ORIGINAL_CHECKPOINT = Path("llada-8b")
 
 MOST_ALIKE = 3
 """Problems named one by one in the log that fail for the same reason."""
@@ -121,7 +121,7 @@ def plan_run(request: Request) -> Plan:
 def default_model() -> Path:
     """The original suite's `./llada-8b` if it is there, else the bundled model, which is also
     called `bundled`."""
-    return SEED_CHECKPOINT if SEED_CHECKPOINT.is_dir() else BUNDLED
+    return ORIGINAL_CHECKPOINT if ORIGINAL_CHECKPOINT.is_dir() else BUNDLED
 
 
 def checkpoint_path(model: str | Path | None) -> Path:

@@ -4,6 +4,7 @@ refused before anything is written."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import read_problems
 from diffengine.engine.prompts.prompt import build_prompt
+from diffengine.engine.registry import PluginError
 from diffengine.engine.store import open_run, verify_run
 
 ENTROPY = "entropy_policy:EntropyPolicy"
@@ -166,3 +168,58 @@ def test_another_version_of_a_plug_in_is_told(
         patch.setattr(run_json, "plugins_used", newer)
         de.run("generated:2", out=out, model=bundled_model, **settings)
     assert "the run began with other code from outside" in caplog.text
+
+
+ROGUES = """
+import torch
+from entropy_policy import EntropyPolicy
+from diffengine.engine.decoding.policy import Update
+
+class Raising(EntropyPolicy):
+    def step(self, canvas, proposal, stats):
+        return {}["nothing"]
+
+class Misshapen(EntropyPolicy):
+    def step(self, canvas, proposal, stats):
+        return Update(proposal.token, proposal.token > 0)
+
+class Greedy(EntropyPolicy):
+    def step(self, canvas, proposal, stats):
+        token = torch.where(canvas.position % 2 == 0, proposal.token.view_as(canvas.generated), self.mask_id)
+        return Update(token, torch.ones_like(token, dtype=torch.bool))
+"""
+
+
+@pytest.fixture
+def rogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rogues.py").write_text(ROGUES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "rogues", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Raising", r"policy Raising: its step raises KeyError: 'nothing' \(.*rogues.py, line 8\)"),
+        ("Misshapen", r"token is \[\d+\], commit \[\d+\]; expected \[\d+, 4\]"),
+    ],
+)
+def test_a_policy_that_fails_is_named(
+    name: str, message: str, rogues: None, tmp_path: Path, bundled_model: MaskedDiffusionModel
+) -> None:
+    settings: dict[str, Any] = {"policy": f"rogues:{name}", "gen_length": 4, "steps": 4}
+    with pytest.raises(PluginError, match=message):
+        de.run("generated:2", out=tmp_path / "run", model=bundled_model, **settings)
+
+
+def test_no_policy_can_change_what_was_committed_or_commit_the_mask_token(
+    rogues: None, tmp_path: Path, bundled_model: MaskedDiffusionModel
+) -> None:
+    out = tmp_path / "run"
+    settings: dict[str, Any] = {"policy": "rogues:Greedy", "gen_length": 8, "steps": 8}
+    de.run("generated:3", out=out, model=bundled_model, **settings)
+    stored = open_run(out)
+    committed = stored["committed"][...]
+    assert (committed[:, 0, ::2] == 1).all() and committed.sum() == committed[:, 0].sum()
+    assert (stored["token"][...][..., 1::2] == bundled_model.token_ids.mask).all()
+    assert verify_run(out).ok
