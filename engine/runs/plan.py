@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..config import ConfigError, RunConfig, resolve
+from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..decoding.policy import Policy
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model
@@ -92,16 +92,19 @@ class Plan:
 
 
 def plan_run(request: Request) -> Plan:
-    """Read the problems, load the model, settle every setting, make the policy, name the directory.
+    """Check the settings, read the problems, load the model, settle every default, make the policy,
+    name the directory.
 
     Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy
     that is none, ProblemError, CheckpointError.
     """
+    settings = {name: value for name, value in request.settings.items() if name != "dtype"}
+    check_settings(settings)
     problems = request.read_problems()
     execution = request.execution
     model = request.load_model()
     config = resolve(
-        {name: value for name, value in request.settings.items() if name != "dtype"},
+        settings,
         checkpoint=model.sampler_defaults,
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),

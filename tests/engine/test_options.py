@@ -71,8 +71,14 @@ def test_a_value_that_cannot_be_is_refused(values: dict[str, Any], message: str)
 
 
 def test_a_whole_number_may_stand_for_a_number_and_none_where_it_may_be() -> None:
-    check_options(Some, {"share": 1, "most": None, "plain": "whatever"})
-    assert "plain" not in options_of(Some)
+    check_options(Some, {"share": 1, "most": None})
+
+
+def test_a_plain_field_is_an_option_without_help() -> None:
+    assert options_of(Some)["plain"].help == ""
+    assert parse_option(Some, "plain", "5") == 5
+    with pytest.raises(ConfigError, match="plain is 'x', of type str"):
+        check_options(Some, {"plain": "x"})
 
 
 def test_an_option_of_another_type_is_refused() -> None:
