@@ -42,5 +42,7 @@ class ThresholdPolicy(Policy):
         score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
         surest = highest(score, [1] * len(canvas.rows), canvas)
         commit = masked & (surest | (score >= self.options.threshold))
+        if self.options.enough == 1:
+            return Update(token, commit)
         committed = (commit | ~masked).sum(-1)
         return Update(token, commit, stopped=committed >= self.options.enough * shape[1])
