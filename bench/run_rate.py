@@ -28,7 +28,7 @@ from ..engine.decoding.shapes import shapes_of
 from ..engine.models.attention import packing_of
 from ..engine.models.compiled import compiled
 from ..engine.models.loading import MaskedDiffusionModel, load_model
-from ..engine.policies.llada import transfer_counts
+from ..engine.policies.commits import transfer_counts
 from ..engine.policies.llada_options import LLaDAOptions
 from ..engine.problems.read import read_problems
 from ..engine.prompts.prompt import Prompt, build_prompt

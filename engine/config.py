@@ -19,13 +19,14 @@ from .options import (
     ConfigError,
     Rule,
     check_options,
+    no_option,
     option,
     options_of,
     refuse_unknown,
 )
 from .policies import DEFAULT, options_class
 
-__all__ = ["ConfigError", "RunConfig", "fingerprint", "resolve"]
+__all__ = ["ConfigError", "RunConfig", "check_settings", "fingerprint", "resolve"]
 
 ADDED_LATER = {"logits_dtype": "model"}
 """Settings that older runs do not name, with what those runs did; at that value they change no
@@ -39,8 +40,8 @@ class RunConfig:
     """Settings that decide a run's results: those of the run here, those of the policy in
     `sampler`. `RunConfig.of` makes one from flat settings."""
 
-    model: str
-    sampler: PolicyOptions
+    model: str = no_option()
+    sampler: PolicyOptions = no_option()
     policy: str = option(DEFAULT, "Sampler family; see `diffengine list`.", default_text=DEFAULT)
     dtype: str = option(
         "float32",
@@ -144,24 +145,32 @@ def resolve(
     None in `given` means not given. Raises ConfigError, UnknownNameError (no such policy),
     PluginError.
     """
+    kind = check_settings(given)
+    settings = {name: value for name, value in given.items() if value is not None}
+    of_policy = set(options_of(kind))
+    sampler = kind.resolved({k: v for k, v in settings.items() if k in of_policy}, checkpoint)
+    of_run = {k: v for k, v in settings.items() if k not in of_policy}
+    return RunConfig(model=model, sampler=sampler, dtype=dtype, **of_run)
+
+
+def check_settings(given: Mapping[str, Any]) -> type[PolicyOptions]:
+    """Refuse what no checkpoint can mend: a policy that is none, a name that it has not, a value
+    that cannot be; returns the policy's options.
+
+    Raises ConfigError, UnknownNameError, PluginError.
+    """
     settings = {name: value for name, value in given.items() if value is not None}
     policy = str(settings.get("policy", DEFAULT))
     kind = options_class(policy)
-    of_policy = _names_of(kind, policy)
-    of_run = set(options_of(RunConfig)) - {"dtype"}
-    refuse_unknown(settings, of_run | of_policy, policy=policy)
-
-    sampler = kind.resolved({k: v for k, v in settings.items() if k in of_policy}, checkpoint)
-    of_the_run = {k: v for k, v in settings.items() if k in of_run}
-    return RunConfig(model=model, sampler=sampler, dtype=dtype, **of_the_run)
-
-
-def _names_of(kind: type[PolicyOptions], policy: str) -> set[str]:
-    names = {field.name for field in dataclasses.fields(kind)}
-    shared = sorted(names & {field.name for field in dataclasses.fields(RunConfig)})
+    of_policy = options_of(kind)
+    of_run = {name for name in options_of(RunConfig) if name != "dtype"}
+    shared = sorted(of_policy.keys() & {field.name for field in dataclasses.fields(RunConfig)})
     if shared:
         raise ConfigError(
             f"policy {policy}: its options {', '.join(shared)} are the run's own names; "
             "the policy must call them otherwise"
         )
-    return names
+    refuse_unknown(settings, of_run | of_policy.keys(), policy=policy)
+    check_options(RunConfig, settings)
+    check_options(kind, settings)
+    return kind

@@ -59,13 +59,19 @@ def option(default: Any, help: str, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(help, **more)})
 
 
+def no_option() -> Any:
+    """A dataclass field that nobody sets as an option."""
+    return dataclasses.field(metadata={"option": None})
+
+
 def options_of(kind: type) -> dict[str, Option]:
-    """The options of a dataclass by name, in its order."""
-    return {
-        field.name: field.metadata["option"]
-        for field in dataclasses.fields(kind)
-        if "option" in field.metadata
-    }
+    """The options of a dataclass by name, in its order; a plain field is one without help."""
+    options = {}
+    for field in dataclasses.fields(kind):
+        known = field.metadata.get("option", Option(""))
+        if known is not None:
+            options[field.name] = known
+    return options
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 from ...engine.store.drawing import Coverage, coverage
 from ..info import Info
 from ..metrics.block import SLOT_STATUS
-from ..metrics.trajectories import Trajectories, steps_of
+from ..metrics.trajectories import Trajectories, block_length_of, steps_of
 from ..provenance import seen
 from ..shares import wilson
 from .accuracy import Counts
@@ -41,7 +41,7 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
         "n_ambiguous": counts.ambiguous,
         "steps": steps_of(run),
         "gen_length": int(config["gen_length"]),
-        "block_length": int(config["block_length"]),
+        "block_length": block_length_of(run),
         "block": block_of_step(run),
         "accuracy_interval": list(wilson(counts.correct, counts.graded)),
         "n_asked": held.asked,
@@ -78,7 +78,7 @@ def block_of_step(run: Run) -> np.ndarray:
         if recorded.size:
             return np.asarray(recorded.reshape(-1, steps)[0], np.int32)
     config = run.info["config"]
-    blocks = max(1, config["gen_length"] // config["block_length"])
+    blocks = max(1, int(config["gen_length"]) // block_length_of(run))
     steps_of_block = max(1, steps // blocks)
     return np.asarray(np.arange(steps) // steps_of_block, np.int32)
 

@@ -95,6 +95,12 @@ def read_trajectories(
     )
 
 
+def block_length_of(run: Run) -> int:
+    """Positions of a block; a run whose policy has no blocks has one of all positions."""
+    config = run.info["config"]
+    return int(config.get("block_length") or config["gen_length"])
+
+
 def steps_of(run: Run) -> int:
     """Number of steps of the run, from its configuration while no problem is stored."""
     return _length(run, "performed", 1) if run.ids else int(run.info["config"]["steps"])
@@ -174,7 +180,7 @@ class _Columns:
         }
         self.mismatched_masks = 0
         self._problems = len(run.ids)
-        self._block_length = int(run.info["config"]["block_length"])
+        self._block_length = block_length_of(run)
         self._begun = False
 
     def add(self, rows: np.ndarray, block: Block) -> None:

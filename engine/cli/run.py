@@ -16,105 +16,17 @@ import click
 from ..config import RunConfig
 from ..options import options_of
 from ..policies import DEFAULT
-from .options import click_options, names_of_policies, options_of_policies, typed_options
+from .options import names_of_policies, typed_options
+from .run_options import run_options
 
 if TYPE_CHECKING:
     from ..problems.read import ProblemSet
     from ..runs.execution import Execution
     from ..runs.run import RunResult
 
-WHAT = [
-    click.option(
-        "--problems",
-        "sources",
-        multiple=True,
-        metavar="FILE|NAME",
-        help="JSON lines, a JSON list, CSV, TSV, parquet, also compressed; `-`; or `samples`, "
-        "`generated:N`. May be "
-        "given several times.  [default: samples]",
-    ),
-    click.option(
-        "--model",
-        type=click.Path(path_type=Path),
-        help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
-    ),
-    click.option("--limit", type=int, help="Only the first N problems."),
-    click.option("--ids", help="Only these problem ids, comma separated."),
-    click.option(
-        "--skip-bad",
-        is_flag=True,
-        help="Report bad lines of the problem files and go on without them.",
-    ),
-]
-HOW = [
-    click.option(
-        "--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]"
-    ),
-    click.option(
-        "--workers",
-        type=click.IntRange(1),
-        help="Worker processes, on the CPU unless --gpus.  [default: 1]",
-    ),
-    click.option(
-        "--cluster",
-        metavar="ADDRESS",
-        help="Use this Ray cluster (`auto`: the one here), not this machine.",
-    ),
-    click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
-    *click_options(RunConfig, ["dtype", "logits_dtype"]),
-    click.option(
-        "--token-budget",
-        type=click.IntRange(1),
-        help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory "
-        "is short]",
-    ),
-    click.option(
-        "--refill/--no-refill",
-        default=True,
-        help="Let waiting problems enter as soon as others finish.",
-        show_default=True,
-    ),
-    click.option(
-        "--compile",
-        "compile_",
-        is_flag=True,
-        help="Compile the network for a few padded shapes first.",
-    ),
-    click.option(
-        "--fused",
-        is_flag=True,
-        help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
-    ),
-]
-SAMPLER = [
-    *click_options(RunConfig, ["policy"]),
-    *options_of_policies(),
-    click.option(
-        "--option",
-        "texts",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An option of the policy, such as one that has no name of its own here. May be given "
-        "several times.",
-    ),
-    *click_options(RunConfig, ["prompt_style"]),
-]
-RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
-
-
-def _run_options(command: Any) -> Any:
-    for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
-        command = option(command)
-    return command
-
 
 @click.command()
-@_run_options
+@run_options
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -154,7 +66,7 @@ def run(context: click.Context, /, **options: Any) -> None:
 
 
 @click.command()
-@_run_options
+@run_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def estimate(**options: Any) -> None:
     """Say what a run would need: disk, memory and time, factor by factor. Takes the options of

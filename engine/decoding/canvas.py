@@ -22,6 +22,7 @@ from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
 from ..models.reading import Reads, reads_of
 from ..prompts.prompt import Prompt
+from ..registry import PluginError
 from .policy import Update
 from .shapes import Shapes
 
@@ -122,17 +123,29 @@ class Canvas:
         """Where among the generated positions [B * G] the masked ones are, ascending; None where
         the host does not know how many they are, and finding out would mean to wait for the device.
         """
-        counts = [row.n_masked for row in self.rows]
-        if None in counts:
-            return None
-        return (~self.masked).argsort(stable=True)[: sum(count or 0 for count in counts)]
+        total = 0
+        for row in self.rows:
+            if row.n_masked is None:
+                return None
+            total += row.n_masked
+        return (~self.masked).argsort(stable=True)[:total]
 
     def fill(self, prompts: Iterator[Prompt]) -> bool:
         """Let waiting prompts enter while the token budget has room; False when nobody is left at
         all."""
         if self.rows and not self.refill_enabled:
             return True
+        entering = self._entering(prompts)
+        if entering:
+            shape = (len(entering), self.gen_length)
+            fresh = torch.full(shape, self.mask_id, dtype=torch.int64, device=self.device)
+            self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
+        return bool(self.rows)
+
+    def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
+        """The rows that there is room for; a row longer than the budget still runs, alone."""
         used = sum(row.prompt_length + self.gen_length for row in self.rows)
+        first_step = self._next_performed(0)
         entering: list[Row] = []
         while self._free:
             self._waiting = self._waiting or next(prompts, None)
@@ -140,25 +153,17 @@ class Canvas:
                 break
             used += len(self._waiting.token_ids) + self.gen_length
             if used > self.token_budget and (self.rows or entering):
-                break  # a row longer than the budget still runs, alone
-            entering.append(
-                Row(self._waiting, self._free.pop(), self._next_performed(0), self.gen_length)
-            )
+                break
+            slot = self._free.pop()
+            entering.append(Row(self._waiting, slot, first_step, self.gen_length))
             self._waiting = None
-        if entering:
-            fresh = torch.full(
-                (len(entering), self.gen_length),
-                self.mask_id,
-                dtype=torch.int64,
-                device=self.device,
-            )
-            self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
-        return bool(self.rows)
+        return entering
 
     def _arrange(self, rows: list[Row], generated: Tensor) -> None:
         # Neighbours of one length share an attention call, so rows are kept in order of length.
         order = sorted(range(len(rows)), key=lambda i: (rows[i].prompt_length, rows[i].slot))
-        self.rows, self.generated = [rows[i] for i in order], generated[self.on_device(order)]
+        self.rows = [rows[i] for i in order]
+        self.generated = generated[self.on_device(order)]
         self._packed = None
 
     def pack(self) -> Packed:
@@ -202,26 +207,33 @@ class Canvas:
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position,
         step."""
-        keys = self.on_device([row.prompt.key for row in self.rows])[:, None].expand_as(
-            self.generated
+        shape = self.generated.shape
+        keys = self.on_device([row.prompt.key for row in self.rows])
+        steps = self.on_device(self.steps)
+        counters = (
+            keys[:, None].expand(shape),
+            self.position.expand(shape),
+            steps[:, None].expand(shape),
         )
-        steps = self.on_device(self.steps)[:, None].expand_as(self.generated)
-        return torch.stack([keys, self.position.expand_as(self.generated), steps], dim=-1).flatten(
-            0, 1
-        )
+        return torch.stack(counters, dim=-1).flatten(0, 1)
 
     def places(self) -> tuple[Tensor, Tensor]:
         """For each generated position [B * G]: its place by slot and position, and whether it has
         no step before."""
         slots = self.on_device([row.slot for row in self.rows])[:, None]
         first = self.on_device([int(row.n_forwards == 0) for row in self.rows]).bool()
-        return (slots * self.gen_length + self.position).flatten(), first.repeat_interleave(
-            self.gen_length
-        )
+        places = (slots * self.gen_length + self.position).flatten()
+        return places, first.repeat_interleave(self.gen_length)
 
     def allowed(self, update: Update) -> Update:
         """The update less the commits that cannot be: of positions that are not masked, and of the
-        mask token itself."""
+        mask token itself. Raises PluginError for one that does not fit the canvas."""
+        shape = self.generated.shape
+        if update.token.shape != shape or update.commit.shape != shape:
+            raise PluginError(
+                f"token is {list(update.token.shape)}, commit {list(update.commit.shape)}; "
+                f"expected {list(shape)}, as canvas.generated is"
+            )
         masked = self.generated == self.mask_id
         commit = update.commit & masked & (update.token != self.mask_id)
         return update._replace(commit=commit)

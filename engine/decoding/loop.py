@@ -3,6 +3,8 @@ D features."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,14 +17,18 @@ from ...kernels.reference import LogitStats
 from ...kernels.transfer import current
 from ..models.flops import head_flops
 from ..models.loading import MaskedDiffusionModel
+from ..policies import is_ours
 from ..prompts.prompt import Prompt
+from ..registry import PluginError
 from ..signals import Stop
 from ..store.drawing import draw_key
 from ..store.format.schema import missing
 from .canvas import Canvas, Packed, Row
 from .phases import Phases
-from .policy import Policy
+from .policy import Policy, Update
 from .recorder import Finished, Leaving, Recorder
+
+logger = logging.getLogger(__name__)
 
 ROWS_AHEAD = 2
 """`rows_ahead` on a GPU: enough that it has work while the host grades, few enough for its memory.
@@ -85,7 +91,7 @@ class Decoder:
             stats, proposal, n_rows = self._read(conditional, unconditional)
             phases.mark("head_and_statistics")
 
-            update = canvas.allowed(self.policy.step(canvas, proposal, stats))
+            update = self._update(proposal, stats)
             phases.mark("policy")
 
             hidden = self.head.guide(conditional, unconditional)
@@ -129,6 +135,25 @@ class Decoder:
         all_stats = LogitStats(*(_spread(column, masked_at, n) for column in stats))
         all_proposals = Proposal(*(_spread(column, masked_at, n) for column in proposal))
         return all_stats, all_proposals, len(masked_at)
+
+    def _update(self, proposal: Proposal, stats: LogitStats) -> Update:
+        """What the policy decided, as far as it may. Raises PluginError for whatever goes wrong in
+        a policy from outside."""
+        canvas = self.canvas
+        try:
+            return canvas.allowed(self.policy.step(canvas, proposal, stats))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if is_ours(type(self.policy)):
+                raise
+            logger.info("a policy from outside failed", exc_info=error)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise PluginError(
+                f"policy {type(self.policy).__qualname__}: its step raises "
+                f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}); the "
+                "log of the run has more"
+            ) from error
 
     def _rows(self, conditional: Tensor, unconditional: Tensor | None) -> Rows:
         canvas = self.canvas

@@ -63,7 +63,6 @@ class PolicyOptions:
     def resolved(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Self:
         """The options that were given, then those of the checkpoint's generation_config.json that
         apply, then the defaults. Raises ConfigError."""
-        check_options(cls, given)
         return cls(**cls.values_of(given, checkpoint))
 
     @classmethod

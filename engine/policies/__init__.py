@@ -10,7 +10,8 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from ..decoding.policy import Policy, PolicyOptions
-from ..registry import PluginError, Registry
+from ..options import ConfigError
+from ..registry import OURS, PluginError, Registry
 
 if TYPE_CHECKING:
     from ..models.family import TokenIds
@@ -34,6 +35,7 @@ OPTIONS = Registry(
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that
 imports no torch. A policy without a row here takes its options by `--option`."""
 
+CONTRACT = "Policy in diffengine.engine.decoding.policy"
 METHODS = ("block_of", "step")
 PARTS = ("sampling", "performed", "free_schedule")
 
@@ -52,7 +54,9 @@ def policy_class(name: str) -> type[Policy]:
     that is no policy, saying what it lacks."""
     kind: Any = POLICIES.load(name)
     if not inspect.isclass(kind):
-        raise PluginError(f"policy {name!r} is {_what(kind)}; expected a class, see {_contract()}")
+        raise PluginError(
+            f"policy {name!r} is of type {type(kind).__name__}; expected a class, see {CONTRACT}"
+        )
     lacking = [part for part in METHODS if not callable(getattr(kind, part, None))]
     options: Any = getattr(kind, "Options", None)
     if not (inspect.isclass(options) and issubclass(options, PolicyOptions)):
@@ -60,7 +64,7 @@ def policy_class(name: str) -> type[Policy]:
     if lacking:
         raise PluginError(
             f"policy {name!r}: the class {kind.__qualname__} lacks {' and '.join(lacking)}; "
-            f"see {_contract()}"
+            f"see {CONTRACT}"
         )
     return cast("type[Policy]", kind)
 
@@ -73,16 +77,23 @@ def make_policy(
     kind = policy_class(name)
     try:
         policy = kind(options, token_ids, n_candidates=n_candidates)
-    except TypeError as error:
-        if POLICIES.row(name).package == "diffengine":
+        lacking = [part for part in PARTS if not hasattr(policy, part)]
+        blocks = [policy.block_of(step) for step in range(options.steps)]
+    except (ConfigError, PluginError):
+        raise
+    except Exception as error:  # a stranger's class may raise anything
+        if is_ours(kind):
             raise
         raise PluginError(
-            f"policy {name!r} cannot be made: {error}; it is called as "
+            f"policy {name!r} cannot be made: {type(error).__name__}: {error}; it is called as "
             f"{kind.__qualname__}(options, token_ids, n_candidates=N)"
         ) from error
-    lacking = [part for part in PARTS if not hasattr(policy, part)]
     if lacking:
-        raise PluginError(f"policy {name!r} lacks {' and '.join(lacking)}; see {_contract()}")
+        raise PluginError(f"policy {name!r} lacks {' and '.join(lacking)}; see {CONTRACT}")
+    if not all(isinstance(block, int) and block >= -1 for block in blocks):
+        raise PluginError(
+            f"policy {name!r}: block_of gives {blocks[:5]}; expected whole numbers from 0, or -1"
+        )
     if len(policy.performed) != options.steps or not any(policy.performed):
         raise PluginError(
             f"policy {name!r}: performed has {len(policy.performed)} steps, "
@@ -92,9 +103,6 @@ def make_policy(
     return policy
 
 
-def _what(thing: Any) -> str:
-    return f"a {type(thing).__name__}"
-
-
-def _contract() -> str:
-    return "Policy in diffengine.engine.decoding.policy"
+def is_ours(kind: type) -> bool:
+    """Whether a class came with this package, so that what it raises is our bug."""
+    return kind.__module__.partition(".")[0] == OURS

@@ -16,6 +16,7 @@ from ...kernels.reference import LogitStats
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
+from .commits import highest, transfer_counts
 from .llada_options import LLaDAOptions
 
 
@@ -78,22 +79,6 @@ class LLaDAPolicy(Policy):
             )
             chosen.append(picked[len(prompt) :])
         return torch.stack(chosen)
-
-
-def transfer_counts(n_masked: int, steps: int) -> list[int]:
-    """How many of `n_masked` positions each of `steps` steps commits: an even split, the remainder
-    first."""
-    base, extra = divmod(n_masked, steps)
-    return [base + (i < extra) for i in range(steps)]
-
-
-def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
-    """The `counts` highest scores of each row, ties to the lowest position."""
-    order = score.argsort(dim=-1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        -1, order, torch.arange(score.shape[1], device=score.device).expand_as(order)
-    )
-    return rank < canvas.on_device(counts)[:, None]
 
 
 def _sampling(options: LLaDAOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:

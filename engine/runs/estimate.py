@@ -119,10 +119,12 @@ def time_need(
     prompts: Sequence[Prompt], config: RunConfig, timing: Timing, *, workers: int
 ) -> list[Factor]:
     """Seconds of decoding at the timed rate."""
-    rate, _, performed = timing
+    rate = timing.rate
+    performed = timing.performed
+    most = "at most " if timing.free_schedule else ""
     work = _lengths(prompts, config).total * performed
     how = (
-        f"{work:,} tokens ({performed} forward passes) / {rate:,.0f} tokens a second, timed / "
-        f"{workers} workers"
+        f"{work:,} tokens ({most}{performed} forward passes) / "
+        f"{rate:,.0f} tokens a second, timed / {workers} workers"
     )
     return [Factor("decoding", work / rate / workers, how)]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..config import ConfigError, RunConfig, resolve
+from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..decoding.policy import Policy
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model
@@ -25,7 +25,7 @@ from .run_json import describe_run
 
 logger = logging.getLogger(__name__)
 
-SEED_CHECKPOINT = Path("llada-8b")
+ORIGINAL_CHECKPOINT = Path("llada-8b")
 
 MOST_ALIKE = 3
 """Problems named one by one in the log that fail for the same reason."""
@@ -92,16 +92,19 @@ class Plan:
 
 
 def plan_run(request: Request) -> Plan:
-    """Read the problems, load the model, settle every setting, make the policy, name the directory.
+    """Check the settings, read the problems, load the model, settle every default, make the policy,
+    name the directory.
 
     Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy
     that is none, ProblemError, CheckpointError.
     """
+    settings = {name: value for name, value in request.settings.items() if name != "dtype"}
+    check_settings(settings)
     problems = request.read_problems()
     execution = request.execution
     model = request.load_model()
     config = resolve(
-        {name: value for name, value in request.settings.items() if name != "dtype"},
+        settings,
         checkpoint=model.sampler_defaults,
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -121,7 +124,7 @@ def plan_run(request: Request) -> Plan:
 def default_model() -> Path:
     """The original suite's `./llada-8b` if it is there, else the bundled model, which is also
     called `bundled`."""
-    return SEED_CHECKPOINT if SEED_CHECKPOINT.is_dir() else BUNDLED
+    return ORIGINAL_CHECKPOINT if ORIGINAL_CHECKPOINT.is_dir() else BUNDLED
 
 
 def checkpoint_path(model: str | Path | None) -> Path:

@@ -21,11 +21,12 @@ TIMED_STEPS = 2
 
 class Timing(NamedTuple):
     """Tokens a second of the timed steps, the token budget they were taken at, and forward passes
-    of a problem."""
+    of a problem: its most, where the schedule is free."""
 
     rate: float
     budget: int
     performed: int
+    free_schedule: bool
 
 
 def timed_steps(
@@ -67,4 +68,5 @@ def _timed(
         if i > 0 or not canvas.rows:
             taken = taken + time.perf_counter() - started
             tokens = tokens + now
-    return Timing(tokens / taken, budget, sum(decoder.policy.performed))
+    policy = decoder.policy
+    return Timing(tokens / taken, budget, sum(policy.performed), policy.free_schedule)

@@ -73,3 +73,21 @@ def test_the_fingerprint_changes_with_every_setting_but_the_models_place() -> No
         fingerprint(base, model="f", problems="q"),
     ]
     assert len({one, *marks}) == len(marks) + 1
+
+
+def test_a_run_of_before_the_policies_had_options_keeps_its_fingerprint() -> None:
+    """As a run.json of the first version has it."""
+    config = {
+        "model": "bundled", "policy": "llada", "steps": 48, "gen_length": 48, "block_length": 8,
+        "temperature": 0.0, "cfg_scale": 0.0, "remasking": "low_confidence", "logits_eos_inf": False,
+        "confidence_eos_eot_inf": False, "seed": 0, "numerics": "default", "dtype": "float32",
+        "logits_dtype": "model", "prompt_style": "chat", "record": "all", "save_logits": "topk",
+        "topk": 16, "mean_hidden": True,
+    }  # fmt: skip
+    own = {"steps": 48, "gen_length": 48, "block_length": 8, "temperature": 0.0}
+    now = resolve({}, checkpoint=own, model="bundled", dtype="float32").as_dict()
+    assert now == config and list(now) == list(config)
+    model = "fb789ed1f38e7b95ac1245a3403e5ede5e32a800fc2e83ed80f9999f5b89118e"
+    problems = "19c0a066aa63add1278d13bcdce112851048ab38dc8e4bf9c8a898ae1d8f1f8b"
+    before = "29d04de88cd88866026f4004d84185a478dde0b49632e6a5eb815b36eebf94f9"
+    assert fingerprint(now, model=model, problems=problems) == before

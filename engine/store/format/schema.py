@@ -297,7 +297,12 @@ _ROWS = (
         is_noise=True,
     ),
     Variable(
-        "block", ("step",), "int32", "1", "block that the step works on, from 0", made="shard"
+        "block",
+        ("step",),
+        "int32",
+        "1",
+        "block that the step works on, from 0; -1 where it differs from problem to problem",
+        made="shard",
     ),
 )
 

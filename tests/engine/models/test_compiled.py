@@ -16,14 +16,15 @@ from click.testing import CliRunner
 
 from diffengine.engine.cli.command_line import group
 from diffengine.engine.config import RunConfig
+from diffengine.engine.decoding.canvas import Canvas
 from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.decoding.shapes import shapes_of
+from diffengine.engine.models import compiled as compiled_model
 from diffengine.engine.models.attention import groups_of, packing_of
 from diffengine.engine.models.compiled import CompiledModel, compiled
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs import device as one_device
 from diffengine.engine.runs.device import Device
 from diffengine.engine.runs.execution import Execution
 from diffengine.engine.store import open_run
@@ -100,7 +101,7 @@ def test_the_option_reaches_the_network(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
+    monkeypatch.setattr(compiled_model, "compiled", lambda model: compiled(model, backend=counting))
     arguments = [
         "run",
         "--limit",
@@ -141,14 +142,14 @@ def test_twenty_batches_of_any_make_meet_four_shapes(
 ) -> None:
     """As a worker gets them: other rows, other lengths, once out of memory, and a driver that
     splits a batch."""
-    monkeypatch.setattr(one_device, "_compiled", lambda model: compiled(model, backend=counting))
+    monkeypatch.setattr(compiled_model, "compiled", lambda model: compiled(model, backend=counting))
     config = CONFIG.changed(**{"steps": 2, "block_length": 8, **changes})
     execution = Execution(compile=True, token_budget=800 if changes else 400, longest_row=256)
     device = Device(random_model, config, execution, lambda columns: None)
     lengths = [
         [10 + 7 * batch] * (1 + batch % 5) + [30 + 11 * batch] * (batch % 7) for batch in range(20)
     ]
-    real_step, steps = one_device.Canvas.apply, [0]
+    real_step, steps = Canvas.apply, [0]
 
     def apply(self: Any, update: Any) -> Any:
         steps[0] += 1
@@ -156,7 +157,7 @@ def test_twenty_batches_of_any_make_meet_four_shapes(
             raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
         return real_step(self, update)
 
-    monkeypatch.setattr(one_device.Canvas, "apply", apply)
+    monkeypatch.setattr(Canvas, "apply", apply)
     number = 0
     for batch in lengths:
         prompts = []

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from diffengine.engine.models.family import TokenIds
-from diffengine.engine.policies.llada import LLaDAPolicy, highest, transfer_counts
+from diffengine.engine.policies.commits import highest, transfer_counts
+from diffengine.engine.policies.llada import LLaDAPolicy
 from diffengine.engine.policies.llada_options import LLaDAOptions
 
 

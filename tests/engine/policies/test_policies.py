@@ -82,7 +82,7 @@ class Stubborn(Short):
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (7, "is a int; expected a class"),
+        (7, "is of type int; expected a class"),
         (NoOptions, "NoOptions lacks Options, a dataclass .* and step"),
         (Short, "performed has 3 steps, 3 of them true; expected one for each of the 4 steps"),
         (Unfinished, "lacks sampling"),

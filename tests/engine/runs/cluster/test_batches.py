@@ -16,10 +16,10 @@ import torch
 
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding.canvas import capacity_for
+from diffengine.engine.decoding.null_beliefs import NullBeliefs
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs import device as one_device
 from diffengine.engine.runs.cluster.batches import fits_by_memory
 from diffengine.engine.runs.cluster.worker import Job, Report, Worker, one_at_a_time
 from diffengine.engine.runs.device import Device
@@ -105,18 +105,18 @@ def test_what_follows_from_the_model_is_worked_out_once(
     """Geometry and null pass are counted over three batches; and the problems come out as from
     devices of their own."""
     counts = {"geometry": 0, "null": 0}
-    real_geometry, real_null = LogitGeometry.__init__, one_device.NullBeliefs._computed
+    real_geometry, real_null = LogitGeometry.__init__, NullBeliefs._compute
 
     def geometry(self: LogitGeometry, weight: torch.Tensor) -> None:
         counts["geometry"] += 1
         real_geometry(self, weight)
 
-    def null(self: one_device.NullBeliefs) -> tuple[torch.Tensor, torch.Tensor]:
+    def null(self: NullBeliefs) -> tuple[torch.Tensor, torch.Tensor]:
         counts["null"] += 1
         return real_null(self)
 
     monkeypatch.setattr(LogitGeometry, "__init__", geometry)
-    monkeypatch.setattr(one_device.NullBeliefs, "_computed", null)
+    monkeypatch.setattr(NullBeliefs, "_compute", null)
     config = RunConfig.of(model="test", steps=4, gen_length=4, block_length=4)
     prompts = prompts_of(bundled_model, 4)[:3]
     device = Device(bundled_model, config, Execution(device="cpu"), lambda _: None)

@@ -133,3 +133,16 @@ def test_facts_come_from_run_json() -> None:
     }
     assert conditions_of(info, bfloat16=True) == Conditions(5, True, True, True, True)
     assert conditions_of({}, bfloat16=False) == Conditions(None, False, False, False, False)
+
+
+def test_a_policy_from_outside_need_not_fill_the_canvas(samples: SimpleNamespace) -> None:
+    arrays, run = arrays_of(samples)
+    unfilled = arrays["committed"][:, -1].argmax(-1)
+    rows = np.arange(len(unfilled))
+    arrays["token"][rows, -1, unfilled] = samples.mask_id
+    arrays["committed"][rows, -1, unfilled] = 0
+    (fault,) = value_faults(arrays, run)
+    assert fault.startswith("token is still masked after the last step")
+    info = {"plugins": [{"kind": "policy", "name": "somebodys:Policy"}]}
+    assert conditions_of(info, bfloat16=False).may_leave_masks
+    assert value_faults(arrays, run._replace(may_leave_masks=True)) == []

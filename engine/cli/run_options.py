@@ -1,0 +1,101 @@
+"""The options of `diffengine run` and `diffengine estimate`, in the order of their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import RunConfig
+from .options import click_options, options_of_policies
+
+WHAT = [
+    click.option(
+        "--problems",
+        "sources",
+        multiple=True,
+        metavar="FILE|NAME",
+        help="JSON lines, a JSON list, CSV, TSV, parquet, also compressed; `-`; or `samples`, "
+        "`generated:N`. May be "
+        "given several times.  [default: samples]",
+    ),
+    click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
+    ),
+    click.option("--limit", type=int, help="Only the first N problems."),
+    click.option("--ids", help="Only these problem ids, comma separated."),
+    click.option(
+        "--skip-bad",
+        is_flag=True,
+        help="Report bad lines of the problem files and go on without them.",
+    ),
+]
+HOW = [
+    click.option(
+        "--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]"
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Worker processes, on the CPU unless --gpus.  [default: 1]",
+    ),
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Use this Ray cluster (`auto`: the one here), not this machine.",
+    ),
+    click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
+    *click_options(RunConfig, ["dtype", "logits_dtype"]),
+    click.option(
+        "--token-budget",
+        type=click.IntRange(1),
+        help="Packed tokens per forward pass.  [default: 2048 CPU; 16384 GPU, fewer where memory "
+        "is short]",
+    ),
+    click.option(
+        "--refill/--no-refill",
+        default=True,
+        help="Let waiting problems enter as soon as others finish.",
+        show_default=True,
+    ),
+    click.option(
+        "--compile",
+        "compile_",
+        is_flag=True,
+        help="Compile the network for a few padded shapes first.",
+    ),
+    click.option(
+        "--fused",
+        is_flag=True,
+        help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
+    ),
+]
+SAMPLER = [
+    *click_options(RunConfig, ["policy"]),
+    *options_of_policies(),
+    click.option(
+        "--option",
+        "texts",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the policy, such as one that has no name of its own here. May be given "
+        "several times.",
+    ),
+    *click_options(RunConfig, ["prompt_style"]),
+]
+RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
+
+
+def run_options(command: Any) -> Any:
+    """All of them, as one decorator."""
+    for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
+        command = option(command)
+    return command

@@ -1,0 +1,24 @@
+"""Parts that policies share: how many positions to commit, and which. Shapes: B rows, G generated
+positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
+
+
+def transfer_counts(n_masked: int, steps: int) -> list[int]:
+    """How many of `n_masked` positions each of `steps` steps commits: an even split, the remainder
+    first."""
+    base, extra = divmod(n_masked, steps)
+    return [base + (i < extra) for i in range(steps)]
+
+
+def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
+    """The `counts` highest scores of each row [B, G], ties to the lowest position."""
+    order = score.argsort(dim=-1, descending=True, stable=True)
+    places = torch.arange(score.shape[1], device=score.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, order, places)
+    return rank < canvas.on_device(counts)[:, None]
