@@ -161,7 +161,7 @@ def train(
                 group["lr"] = rate * _schedule(step, steps)
             optimizer.zero_grad(set_to_none=True)
         loss = loss_of(model, pool[step % POOL_BATCHES], device)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         for optimizer in optimizers:
             optimizer.step()
