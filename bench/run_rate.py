@@ -23,17 +23,18 @@ from typing import Any
 import torch
 
 from ..engine.config import RunConfig, resolve
+from ..engine.decoding.canvas import Packed
 from ..engine.decoding.setup import Setup
-from ..engine.decoding.shapes import shapes_of
 from ..engine.models.attention import packing_of
 from ..engine.models.compiled import compiled
+from ..engine.models.forward import Forward
 from ..engine.models.loading import MaskedDiffusionModel, load_model
 from ..engine.policies.commits import transfer_counts
 from ..engine.policies.llada_options import LLaDAOptions
 from ..engine.problems.read import read_problems
 from ..engine.prompts.prompt import Prompt, build_prompt
 from ..engine.runs.device import by_length, in_drawing_order
-from ..engine.runs.execution import Execution, token_budget
+from ..engine.runs.execution import TOKEN_BUDGET, Execution, token_budget
 from ..engine.runs.plan import prompts_of
 from ..engine.runs.run import BUNDLED, run
 from ..engine.runs.session import read_sessions
@@ -186,40 +187,33 @@ def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
     }
 
 
-def _full_canvas(
-    model: MaskedDiffusionModel, source: str, *, budget: int | None = None, static: bool = False
-) -> Any:
+def _full_canvas(model: MaskedDiffusionModel, source: str, *, budget: int | None = None) -> Packed:
     dtype = str(model.dtype).removeprefix("torch.")
     config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=dtype)
     prompts = by_length(
         prompts_of(list(enumerate(read_problems(source).problems)), model, config)[0]
     )
     budget = budget or token_budget(model.device.type, config, Execution())
-    longest = max(len(p.token_ids) for p in prompts) + config.gen_length
-    shapes = (
-        shapes_of(token_budget=budget, longest=longest, gen_length=config.gen_length)
-        if static
-        else None
-    )
-    canvas = Setup(model, config).decoder(prompts, budget=budget, shapes=shapes).canvas
+    canvas = Setup(model, config).decoder(prompts, budget=budget).canvas
     canvas.fill(iter(prompts))
     return canvas.pack()
 
 
-def _seconds(model: MaskedDiffusionModel, packed: Any) -> float:
+def _seconds(forward: Forward, packed: Packed) -> float:
     began = time.perf_counter()
-    model.hidden(packed.token_ids, packed.positions, packed.packing).sum().item()
+    states = forward.hidden_read(packed.token_ids, packed.positions, packed.packing, packed.reads)
+    states.sum().item()
     return time.perf_counter() - began
 
 
 def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
     """Seconds of the plain network over those of the compiled layers on the same full canvas, warm,
     in turns."""
-    layers = compiled(model)
-    plain = _full_canvas(model, source)
-    static = _full_canvas(model, source, static=True)
-    first = _seconds(layers, static)
-    pairs = [(_seconds(model, plain), _seconds(layers, static)) for _ in range(8)]
+    packed = _full_canvas(model, source)
+    plain = Forward(model.network)
+    layers = compiled(model, most_tokens=TOKEN_BUDGET[model.device.type]).forward
+    first = _seconds(layers, packed)
+    pairs = [(_seconds(plain, packed), _seconds(layers, packed)) for _ in range(8)]
     best = [min(taken) for taken in zip(*pairs, strict=True)]
     return {
         "plain_over_compiled": round(best[0] / best[1], 3),
@@ -233,16 +227,16 @@ def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]
     from torch.profiler import ProfilerActivity, profile
 
     cost = {}
+    plain = Forward(model.network)
     for budget in (512, 1024, 2048, 4096):
         packed = _full_canvas(model, source, budget=budget)
-        cost[budget] = round(
-            min(_seconds(model, packed) for _ in range(8)) / len(packed.token_ids) * 1e6, 1
-        )
+        best = min(_seconds(plain, packed) for _ in range(8))
+        cost[budget] = round(best / len(packed.token_ids) * 1e6, 1)
     packed = _full_canvas(model, source)
     activities = [ProfilerActivity.CUDA if model.device.type == "cuda" else ProfilerActivity.CPU]
     with profile(activities=activities) as seen:
         for _ in range(5):
-            _seconds(model, packed)
+            _seconds(plain, packed)
     times = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in seen.key_averages()}
     whole = sum(times.values())
     shares = {

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..likelihood.journal import Case, Line
+    from ..likelihood.cases import Case
+    from ..likelihood.line import Line
     from ..models.loading import MaskedDiffusionModel
     from ..problems.read import Problem
 
@@ -83,7 +84,8 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ..likelihood.distractors import Distractors
-    from ..likelihood.journal import Journal, measure
+    from ..likelihood.journal import Journal
+    from ..likelihood.method import Method, measure
     from ..store import RunLock
     from ..store.disk import make_directory
 
@@ -91,6 +93,7 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
     pool = Distractors(problems, model)
     number = options["distractors"]
     seed = options["seed"]
+    method = Method(settings["kind"], draws=options["draws"], seed=seed)
     make_directory(out)
     with RunLock(out):
         journal = Journal(out, f"{settings['kind']}-{settings['context']}", settings)
@@ -100,16 +103,7 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
             if case.problem_id in done:
                 continue
             others = pool.draw(case.problem_id, case.answer, number, seed=seed)
-            journal.add(
-                measure(
-                    model,
-                    case,
-                    kind=settings["kind"],
-                    draws=options["draws"],
-                    seed=seed,
-                    distractors=others,
-                )
-            )
+            journal.add(measure(model, case, method, others))
             if not as_json and sys.stderr.isatty():
                 click.echo(f"\r{len(journal.lines)} problems", err=True, nl=False)
         file = journal.finish()
@@ -129,7 +123,7 @@ def _prepare(source: str, options: dict[str, Any]) -> Prepared:
 
 def _of_run(path: Path, context: str, options: dict[str, Any]) -> Prepared:
     from ..config import ConfigError
-    from ..likelihood.journal import cases_after_prompt, cases_in_generation
+    from ..likelihood.cases import cases_after_prompt, cases_in_generation
     from ..store import open_run
 
     run = open_run(path)
@@ -161,7 +155,7 @@ def _of_run(path: Path, context: str, options: dict[str, Any]) -> Prepared:
 
 
 def _of_problems(source: str, options: dict[str, Any]) -> Prepared:
-    from ..likelihood.journal import cases_after_prompt
+    from ..likelihood.cases import cases_after_prompt
     from ..problems.read import read_problems
 
     problems = read_problems([source])

@@ -8,7 +8,6 @@ positions, T packed tokens.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,10 @@ from torch import Tensor
 from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
-from ..models.reading import Reads, reads_of
+from ..models.reads import Reads, reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from .policy import Update
-from .shapes import Shapes
 
 
 @dataclass(eq=False)
@@ -48,25 +46,33 @@ class Row:
 
 
 class Packed(NamedTuple):
-    """The batch as the network sees it; `generated_at` [B * G] finds the generated positions among
-    the T tokens.
+    """The batch as the network sees it.
 
-    `reads` are these and `unconditional_at`, in this order.
+    `guided`: behind the rows come their copies with a masked prompt, and every index of generated
+    positions, [B * G], has those of the copies behind it, [2 * B * G].
     """
 
     token_ids: Tensor
     positions: Tensor
     packing: Packing
-    generated_at: Tensor
-    unconditional_at: Tensor | None
     reads: Reads
+    guided: bool
+
+    @property
+    def write_at(self) -> Tensor:
+        """Where the generated tokens stand among the T tokens."""
+        return self.reads.written
+
+    @property
+    def read_at(self) -> Tensor:
+        """Where the prediction of each generated position is read among the T tokens."""
+        return self.reads.read
 
 
 class Canvas:
     """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped
-    over.
+    over. The prediction of a position is read `read_offset` positions from it.
 
-    With `shapes` the packed batch is padded to one of few sizes, as a compiled network needs it.
     With `free_schedule` a row leaves when it has no mask left or its policy stops it, which the
     host learns from the device once a step.
     """
@@ -82,7 +88,7 @@ class Canvas:
         device: torch.device,
         guided: bool = False,
         refill: bool = True,
-        shapes: Shapes | None = None,
+        read_offset: int = 0,
         free_schedule: bool = False,
     ) -> None:
         self.gen_length = gen_length
@@ -93,7 +99,7 @@ class Canvas:
         self.guided = guided
         self.refill_enabled = refill
         self.free_schedule = free_schedule
-        self._shapes = shapes or Shapes(bucket=1, rows=0, longest=0, padding_row=safe_rows())
+        self.read_offset = read_offset
         self.rows: list[Row] = []
         self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(gen_length, device=device)
@@ -172,9 +178,8 @@ class Canvas:
         if self._packed is None:
             self._packed = self._build()
         packed = self._packed
-        packed.token_ids[packed.generated_at] = self.generated.flatten()
-        if packed.unconditional_at is not None:
-            packed.token_ids[packed.unconditional_at] = self.generated.flatten()
+        tokens = self.generated.flatten()
+        packed.token_ids[packed.write_at] = tokens.repeat(2) if self.guided else tokens
         return packed
 
     def _build(self) -> Packed:
@@ -182,27 +187,22 @@ class Canvas:
         sequences = [[*row.prompt.token_ids, *blank] for row in self.rows]
         if self.guided:
             sequences += [[self.mask_id] * len(s) for s in sequences]
-        ends = list(itertools.accumulate(len(s) for s in sequences))
-        sequences += [[self.mask_id] * length for length in self._padding(ends[-1])]
+        n_rows = len(sequences)
+
+        # A row of masks that nobody reads: else the last bits of a small batch would depend on its
+        # size.
+        lacking = safe_rows() - sum(len(s) for s in sequences)
+        if lacking > 0:
+            sequences.append([self.mask_id] * lacking)
+
         lengths = [len(s) for s in sequences]
         ids = self.on_device([i for s in sequences for i in s])
         positions = self.on_device([i for n in lengths for i in range(n)])
-        packing = packing_of(
-            lengths, self.device, rows=self._shapes.rows, longest=self._shapes.longest
+        packing = packing_of(lengths, self.device)
+        reads = reads_of(
+            lengths, packing, rows=n_rows, each=self.gen_length, offset=self.read_offset
         )
-        reads = reads_of(lengths, packing, self.device, rows=len(ends), each=self.gen_length)
-        n = len(self.rows) * self.gen_length
-        apart = reads.read[n:] if self.guided else None
-        return Packed(ids, positions, packing, reads.read[:n], apart, reads)
-
-    def _padding(self, used: int) -> list[int]:
-        """Lengths of rows of masks that nobody reads: else the last bits of a small batch would
-        depend on its size."""
-        bucket = self._shapes.bucket
-        padding_row = self._shapes.padding_row
-        wanted = -(-max(used, safe_rows()) // bucket) * bucket
-        whole, rest = divmod(wanted - used, padding_row)
-        return [padding_row] * whole + [rest] * (rest > 0)
+        return Packed(ids, positions, packing, reads, self.guided)
 
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position,

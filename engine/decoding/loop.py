@@ -99,7 +99,8 @@ class Decoder:
             phases.mark("record")
 
             flops = self._flops(packed, n_rows)
-            phases.count(tokens=len(packed.token_ids), rows=n_rows, flops=flops)
+            tokens = self.model.forward.padded(len(packed.token_ids))
+            phases.count(tokens=tokens, rows=n_rows, flops=flops)
             leaving = canvas.apply(update)
             phases.mark("policy")
             return leaving
@@ -108,7 +109,7 @@ class Decoder:
         hidden = self.model.hidden_read(
             packed.token_ids, packed.positions, packed.packing, packed.reads
         )
-        if packed.unconditional_at is None:
+        if not packed.guided:
             return hidden, None
         conditional, unconditional = hidden.chunk(2)
         return conditional, unconditional

@@ -69,15 +69,15 @@ class NullBeliefs:
             return model.head_weight.new_full(shape, torch.nan)
 
         packed = canvas.pack()
-        # By the class's own pass: a `CompiledModel` would compile this one batch, of a shape that
-        # never comes again.
-        hidden = MaskedDiffusionModel.hidden(
-            model, packed.token_ids, packed.positions, packed.packing
-        )
+        # By the stock class's own pass: a compiled one would compile this one batch, of a shape
+        # that never comes again.
+        hidden = model.hidden(packed.token_ids, packed.positions, packed.packing)[packed.read_at]
 
-        logits = head.logits(hidden[packed.generated_at])
-        if packed.unconditional_at is not None:
-            logits = head.guide(logits, head.logits(hidden[packed.unconditional_at]))
+        if packed.guided:
+            conditional, unconditional = hidden.chunk(2)
+            logits = head.guide(head.logits(conditional), head.logits(unconditional))
+        else:
+            logits = head.logits(hidden)
         if head.sampling.suppress:
             logits = without(logits, head.sampling.suppress)
         return logits
@@ -105,6 +105,7 @@ class NullBeliefs:
             token_budget=1,
             device=self._model.device,
             guided=config.guided,
+            read_offset=self._model.read_offset,
         )
         canvas.fill(iter([prompt]))
         return canvas

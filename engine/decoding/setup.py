@@ -17,7 +17,6 @@ from .loop import Decoder
 from .null_beliefs import NullBeliefs
 from .phases import Phases
 from .recorder import Recorder
-from .shapes import Shapes
 
 
 class Setup:
@@ -47,11 +46,10 @@ class Setup:
         *,
         budget: int,
         refill: bool = True,
-        shapes: Shapes | None = None,
         phases: Phases | None = None,
     ) -> Decoder:
         """An empty canvas of `budget` packed tokens for these prompts, with head and recorder to
-        match. `shapes` for a compiled network."""
+        match."""
         model = self.model
         config = self.config
         gen_length = config.gen_length
@@ -65,7 +63,7 @@ class Setup:
             device=model.device,
             guided=config.guided,
             refill=refill,
-            shapes=shapes,
+            read_offset=model.read_offset,
             free_schedule=self.policy.free_schedule,
         )
         recorder = Recorder(

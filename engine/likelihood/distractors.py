@@ -1,7 +1,7 @@
 """Wrong answers to hold the gold one against: gold answers of other problems, as many tokens long.
 
 The same length, so that each can stand at the gold answer's place and none is less probable for
-being longer. Knows nothing of likelihoods.
+being longer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ class Distractors:
     """The different gold answers of `problems` by their number of tokens."""
 
     def __init__(self, problems: Iterable[Problem], model: MaskedDiffusionModel) -> None:
-        texts = {problem.answer for problem in problems if problem.answer}
-        by_length = defaultdict(set)
-        for text in texts:
-            tokens = tuple(model.tokenizer.encode(text, add_special_tokens=False))
-            by_length[len(tokens)].add(tokens)
-        self._by_length = {length: sorted(found) for length, found in by_length.items()}
+        by_length: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+        for text in {problem.answer for problem in problems}:
+            if text:
+                tokens = tuple(model.tokenizer.encode(text, add_special_tokens=False))
+                by_length[len(tokens)].add(tokens)
+
+        self._by_length = {}
+        for length, answers in by_length.items():
+            self._by_length[length] = sorted(answers)
 
     def draw(
         self, problem_id: str, answer: tuple[int, ...], number: int, *, seed: int = 0
@@ -34,7 +37,8 @@ class Distractors:
 
         They depend on the problem's id, `seed` and the set of gold answers alone.
         """
-        others = [tokens for tokens in self._by_length.get(len(answer), []) if tokens != answer]
-        return random.Random(problem_key(problem_id) ^ seed).sample(
-            others, min(number, len(others))
-        )
+        alike = self._by_length.get(len(answer), [])
+        others = [tokens for tokens in alike if tokens != answer]
+
+        generator = random.Random(problem_key(problem_id) ^ seed)
+        return generator.sample(others, min(number, len(others)))

@@ -1,12 +1,10 @@
-"""How probable a model finds given answer tokens: by one forward, exactly in a fixed order, or
-bounded from below.
+"""How probable a model finds given answer tokens: exactly in a fixed order, or bounded from below.
 
 The canvas is any canvas, prompt and generated tokens; the answer's positions in it are overwritten
-by masks. Three numbers of the same answer, in nats: the factorised log-probability of one forward;
-the exact log-likelihood under the deterministic order "surest position first", L forwards (DUEL,
-arXiv 2603.01367); and LLaDA's Monte Carlo bound (arXiv 2502.09992, its `get_log_likelihood`). The
-distribution is the softmax over all candidate tokens, the mask excluded. Knows nothing of where the
-answer stands, nor of grading.
+by masks. Two numbers of the same answer, in nats: the exact log-likelihood under the deterministic
+order "surest position first", L forwards (DUEL, arXiv 2603.01367); and LLaDA's Monte Carlo bound
+(arXiv 2502.09992, its `get_log_likelihood`). The distribution is the softmax over all candidate
+tokens, the mask excluded.
 """
 
 from __future__ import annotations
@@ -20,6 +18,14 @@ from ..models.attention import packing_of
 from ..models.loading import MaskedDiffusionModel
 
 ROWS_AT_ONCE = 32
+"""Canvases of one forward pass of the bound."""
+
+
+class Place(NamedTuple):
+    """Where an answer is asked for: `positions` of a canvas [length] of token ids."""
+
+    canvas: Tensor
+    positions: list[int]
 
 
 class Bound(NamedTuple):
@@ -30,87 +36,86 @@ class Bound(NamedTuple):
     draws: int
 
 
-def factorised_logprob(
-    model: MaskedDiffusionModel, canvas: Tensor, positions: list[int], answer: list[int]
-) -> float:
-    """Sum over j of log p(answer[j] at positions[j]) with all of them masked: one forward.
-
-    `canvas` [length] token ids; ValueError for lists of unlike length or positions outside of the
-    canvas.
-    """
-    masked = _masked(model, canvas, positions, answer)
-    return float(_at(model, masked[None], positions)[0].gather(1, _column(answer, canvas)).sum())
-
-
-def sequential_logprob(
-    model: MaskedDiffusionModel, canvas: Tensor, positions: list[int], answer: list[int]
-) -> float:
+def sequential_logprob(model: MaskedDiffusionModel, place: Place, answer: list[int]) -> float:
     """Exact log-likelihood of `answer` under the order "surest position first", ties to the lowest
     position.
 
     Each forward fills one position with the answer's token; the order depends on the canvas alone,
-    so that the probabilities of all answers of this length sum to 1.
+    so that the probabilities of all answers of this length sum to 1. ValueError for an answer that
+    does not fit its place.
     """
-    masked = _masked(model, canvas, positions, answer)
-    left = list(range(len(positions)))
+    canvas = _masked(model, place, answer)
+    masked = list(range(len(answer)))
     total = 0.0
-    while left:
-        logprob = _at(model, masked[None], [positions[j] for j in left])[0]
-        first = int(logprob.max(dim=1).values.argmax())
-        j = left.pop(first)
-        total += float(logprob[first, answer[j]])
-        masked[positions[j]] = answer[j]
+    while masked:
+        positions = [place.positions[j] for j in masked]
+        logprob = _logprobs(model, canvas[None], positions)[0]
+        surest = int(logprob.max(dim=1).values.argmax())
+        j = masked.pop(surest)
+        total += float(logprob[surest, answer[j]])
+        canvas[place.positions[j]] = answer[j]
     return total
 
 
 def likelihood_bound(
-    model: MaskedDiffusionModel,
-    canvas: Tensor,
-    positions: list[int],
-    answer: list[int],
-    *,
-    draws: int = 128,
-    seed: int = 0,
+    model: MaskedDiffusionModel, place: Place, answer: list[int], *, draws: int = 128, seed: int = 0
 ) -> Bound:
     """Mean over draws of (L / l) sum of log p over l masked positions, l uniform on 1..L, the
     positions at random.
 
     Its expectation is a lower bound of log p(answer | canvas), averaged over orders of unmasking.
+    ValueError for an answer that does not fit its place.
     """
-    masked = _masked(model, canvas, positions, answer)
-    length = len(positions)
-    generator = torch.Generator().manual_seed(seed)
-    counts = torch.randint(1, length + 1, (draws,), generator=generator)
-    ranks = torch.rand(draws, length, generator=generator).argsort(dim=1).argsort(dim=1)
-    hide = (ranks < counts[:, None]).to(canvas.device)
-    filled = masked[None].repeat(draws, 1)
-    filled[:, positions] = torch.where(
-        hide, filled[:, positions], torch.tensor(answer, device=canvas.device)
-    )
-    found = torch.cat([_at(model, rows, positions) for rows in filled.split(ROWS_AT_ONCE)])
-    gold = found.gather(2, _column(answer, canvas)[None].expand(draws, -1, -1)).squeeze(2)
-    values = torch.where(hide, gold, 0.0).sum(dim=1) * length / counts.to(canvas.device)
+    canvas = _masked(model, place, answer)
+    length = len(answer)
+    tokens = torch.tensor(answer, device=canvas.device)
+    hidden = _drawn(draws, length, seed=seed).to(canvas.device)
+
+    canvases = canvas[None].repeat(draws, 1)
+    canvases[:, place.positions] = torch.where(hidden, canvases[:, place.positions], tokens)
+    parts = []
+    for rows in torch.split(canvases, ROWS_AT_ONCE):
+        parts.append(_logprobs(model, rows, place.positions))
+    column = tokens[None, :, None].expand(draws, -1, -1)
+    gold = torch.cat(parts).gather(2, column).squeeze(2)
+
+    counts = hidden.sum(dim=1)
+    values = torch.where(hidden, gold, 0.0).sum(dim=1) * length / counts
     stderr = float(values.std() / draws**0.5) if draws > 1 else float("nan")
     return Bound(float(values.mean()), stderr, draws)
+
+
+def _drawn(draws: int, length: int, *, seed: int) -> Tensor:
+    """Which of `length` positions each draw hides, [draws, length]: one at least, as many as a
+    uniform draw says, at random."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(1, length + 1, (draws,), generator=generator)
+    order = torch.rand(draws, length, generator=generator).argsort(dim=1)
+    ranks = order.argsort(dim=1)
+    return ranks < counts[:, None]
 
 
 def posterior(logprobs: list[float]) -> list[float]:
     """Probabilities of candidate answers (gold first, then distractors) given that it is one of
     them."""
-    return torch.tensor(logprobs, dtype=torch.float64).softmax(0).tolist()
+    shares: list[float] = torch.tensor(logprobs, dtype=torch.float64).softmax(0).tolist()
+    return shares
 
 
-def _masked(
-    model: MaskedDiffusionModel, canvas: Tensor, positions: list[int], answer: list[int]
-) -> Tensor:
-    if (
-        len(positions) != len(answer)
-        or not positions
-        or not all(0 <= at < len(canvas) for at in positions)
-    ):
+def _masked(model: MaskedDiffusionModel, place: Place, answer: list[int]) -> Tensor:
+    """A copy of the canvas with masks at the answer's place."""
+    canvas, positions = place
+    first = -model.read_offset
+    fits = len(positions) == len(answer) and len(answer) > 0
+    if not fits or not all(0 <= position < len(canvas) for position in positions):
         raise ValueError(
             f"{len(answer)} answer tokens at positions {positions} of a canvas of {len(canvas)}; "
             "expected one position inside of the canvas for each token, and at least one"
+        )
+    if min(positions) < first:
+        raise ValueError(
+            f"answer tokens at positions {positions}, and this model's prediction is read {first} "
+            f"before its position; expected positions from {first} on"
         )
     masked = canvas.clone()
     masked[positions] = model.token_ids.mask
@@ -118,17 +123,16 @@ def _masked(
 
 
 @torch.inference_mode()
-def _at(model: MaskedDiffusionModel, canvases: Tensor, positions: list[int]) -> Tensor:
+def _logprobs(model: MaskedDiffusionModel, canvases: Tensor, positions: list[int]) -> Tensor:
     """[rows, positions, V] float64 log-probabilities over candidates; -inf for the mask and padding
     rows."""
     rows, length = canvases.shape
-    place = torch.arange(length, device=canvases.device).repeat(rows)
-    hidden = model.hidden(canvases.flatten(), place, packing_of([length] * rows, canvases.device))
-    logits = (hidden.view(rows, length, -1)[:, positions] @ model.head_weight.T).double()
+    rope_positions = torch.arange(length, device=canvases.device).repeat(rows)
+    packing = packing_of([length] * rows, canvases.device)
+    hidden = model.hidden(canvases.flatten(), rope_positions, packing).view(rows, length, -1)
+
+    read_at = [position + model.read_offset for position in positions]
+    logits = (hidden[:, read_at] @ model.head_weight.T).double()
     logits[..., model.n_candidates :] = -torch.inf
     logits[..., model.token_ids.mask] = -torch.inf
     return logits.log_softmax(-1)
-
-
-def _column(answer: list[int], canvas: Tensor) -> Tensor:
-    return torch.tensor(answer, device=canvas.device)[:, None]

@@ -20,18 +20,25 @@ from ...kernels.transfer import on_device
 
 NAME = "diffengine_packed"
 
+VARLEN_DTYPES = (torch.bfloat16, torch.float16)
+"""All that torch's kernel for rows of different lengths takes."""
+
+Group = tuple[int, int, int]
+"""Neighbouring rows of one length, as (start, rows, length)."""
+
+Groups = tuple[Group, ...]
+
 
 class Packing(NamedTuple):
-    """Row boundaries: `offsets` [rows + 1] on the device for CUDA, `groups` (start, rows, length)
-    on the host."""
+    """Row boundaries: `offsets` [rows + 1] on the device for CUDA, `groups` on the host."""
 
     offsets: Tensor
-    groups: tuple[tuple[int, int, int], ...]
+    groups: Groups
     longest: int
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attention within rows, by plain torch."""
-        return by_group(query, key, value, scaling, self.groups)
+        return by_group(query, key, value, scaling, same(self.groups))
 
 
 class PartPacking(NamedTuple):
@@ -43,32 +50,32 @@ class PartPacking(NamedTuple):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attention of the asking tokens to their whole rows, by plain torch."""
-        return by_group(query, key, value, scaling, self.keys.groups, self.queries.groups)
+        pairs = zip(self.keys.groups, self.queries.groups, strict=True)
+        return by_group(query, key, value, scaling, list(pairs))
 
 
-def packing_of(
-    lengths: list[int], device: torch.device, *, rows: int = 0, longest: int = 0
-) -> Packing:
+def packing_of(lengths: list[int], device: torch.device) -> Packing:
     """Boundaries of rows with these lengths, in this order; neighbours of equal length form one
-    group.
-
-    Empty rows at the end make up for what lacks to `rows`, and `longest` is at least what is given,
-    so that shapes can stay the same from step to step.
-    """
-    ends = list(itertools.accumulate(lengths))
-    offsets = on_device([0, *ends, *ends[-1:] * (rows - len(ends))], device, torch.int32)
-    return Packing(offsets, groups_of(lengths), max(*lengths, longest))
+    group."""
+    ends = itertools.accumulate(lengths)
+    offsets = on_device([0, *ends], device, torch.int32)
+    return Packing(offsets, groups_of(lengths), max(lengths))
 
 
-def groups_of(lengths: Iterable[int]) -> tuple[tuple[int, int, int], ...]:
-    """Runs of neighbours of equal length, as (start, rows, length)."""
+def groups_of(lengths: Iterable[int]) -> Groups:
+    """The groups of rows with these lengths, in this order."""
     groups = []
     start = 0
-    for length, same in itertools.groupby(lengths):
-        rows = len(list(same))
+    for length, alike in itertools.groupby(lengths):
+        rows = len(list(alike))
         groups.append((start, rows, length))
         start += rows * length
     return tuple(groups)
+
+
+def same(groups: Groups) -> list[tuple[Group, Group]]:
+    """Pairs of groups for queries that are of the same tokens as the keys."""
+    return [(group, group) for group in groups]
 
 
 def packed_attention(
@@ -93,10 +100,7 @@ def packed_attention(
     # float32 RoPE promotes them
     query = query.to(value.dtype)
     key = key.to(value.dtype)
-    if query.is_cuda and query.dtype in (
-        torch.bfloat16,
-        torch.float16,
-    ):  # all that the varlen kernel takes
+    if query.is_cuda and query.dtype in VARLEN_DTYPES:
         return _varlen(query, key, value, scaling, packing), None
     return packing.attend(query, key, value, scaling), None
 
@@ -111,14 +115,13 @@ def _varlen(
         key = key.repeat_interleave(repeat, 1)
         value = value.repeat_interleave(repeat, 1)
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))  # [T, H, d]
-    keys, queries = packing if isinstance(packing, PartPacking) else (packing, packing)
+    keys = packing.keys if isinstance(packing, PartPacking) else packing
+    queries = packing.queries if isinstance(packing, PartPacking) else packing
     out: Any = varlen_attn(
         q, k, v, queries.offsets, keys.offsets, queries.longest, keys.longest, scale=scaling
     )
-    return out[None]
-
-
-Groups = tuple[tuple[int, int, int], ...]
+    mixed: Tensor = out[None]
+    return mixed
 
 
 def by_group(
@@ -126,29 +129,30 @@ def by_group(
     key: Tensor,
     value: Tensor,
     scaling: float | None,
-    groups: Groups,
-    asking: Groups | None = None,
+    groups: Iterable[tuple[Group, Group]],
 ) -> Tensor:
     """One attention call for each group of rows [1, T, H, d]: the kernel treats each (row, head)
-    alone, so the values are those of one row. `asking` are the groups of the queries, one for each
-    of `groups`, where those are fewer."""
+    alone, so the values are those of one row. `groups` are those of the keys and of the queries,
+    which may be fewer tokens of the same rows."""
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
-    for at_keys, at_queries in zip(groups, asking or groups, strict=True):
-        q = _rows_of(query, at_queries)
-        k = _rows_of(key, at_keys)
-        v = _rows_of(value, at_keys)
+    for key_group, query_group in groups:
+        q = _rows_of(query, query_group)
+        k = _rows_of(key, key_group)
+        v = _rows_of(value, key_group)
         part = F.scaled_dot_product_attention(
             q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
         )
-        start, rows, length = at_queries
-        out[0, start : start + rows * length] = part.transpose(1, 2).flatten(
-            0, 1
-        )  # [rows * length, H, d]
+        start, rows, length = query_group
+        end = start + rows * length
+        out[0, start:end] = part.transpose(1, 2).flatten(0, 1)  # [rows * length, H, d]
     return out
 
 
-def _rows_of(packed: Tensor, group: tuple[int, int, int]) -> Tensor:
+def _rows_of(packed: Tensor, group: Group) -> Tensor:
     """The rows [rows, H, length, d] of one group out of [1, H, T, d]; a view."""
     start, rows, length = group
     span = packed[:, :, start : start + rows * length]
-    return span if rows == 1 else span[0].unflatten(1, (rows, length)).transpose(0, 1)
+    if rows == 1:
+        return span
+    heads, _, size = span.shape[1:]
+    return span[0].view(heads, rows, length, size).transpose(0, 1)

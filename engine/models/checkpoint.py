@@ -2,7 +2,7 @@
 whole files.
 
 Reads safetensors headers by itself, so a truncated or foreign file is one clear message instead of
-a crash halfway. Never imports or executes anything from the directory. Knows no model family.
+a crash halfway. Never imports or executes anything from the directory.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from .family import CheckpointError
 
 SAMPLE_BYTES = 1 << 20
 SAMPLE_EVERY = 1 << 26
+"""Of the weights, the fingerprint reads so many bytes out of so many."""
+
+SHOWN = 10
+"""Differences between tensors and config.json that a message lists."""
 
 
 class TensorEntry(NamedTuple):
@@ -44,24 +48,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a checkpoint, sharded or not; raises CheckpointError."""
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise CheckpointError(f"{index}: has no weight_map")
-        files = [directory / name for name in sorted(set(weight_map.values()))]
-    else:
-        files = [directory / "model.safetensors"]
+    files = [directory / name for name in _weight_names(directory)]
     for file in files:
         if not file.is_file():
-            pickled = any(directory.glob("*.bin"))
-            hint = (
-                "; pickled *.bin weights are not read, convert them to safetensors"
-                if pickled
-                else ""
-            )
-            raise CheckpointError(f"{file}: not found{hint}")
+            raise CheckpointError(f"{file}: not found{_pickle_hint(directory)}")
     return files
+
+
+def _weight_names(directory: Path) -> list[str]:
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return ["model.safetensors"]
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{index}: has no weight_map")
+    return sorted(set(weight_map.values()))
+
+
+def _pickle_hint(directory: Path) -> str:
+    if not any(directory.glob("*.bin")):
+        return ""
+    return "; pickled *.bin weights are not read, convert them to safetensors"
 
 
 def tensor_entries(files: list[Path]) -> dict[str, TensorEntry]:
@@ -79,25 +86,31 @@ def tensor_entries(files: list[Path]) -> dict[str, TensorEntry]:
 def _header(file: Path) -> dict[str, Any]:
     size = file.stat().st_size
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise CheckpointError(
-                f"{file}: truncated or not safetensors: {size} bytes, header says {length}"
-            )
-        try:
-            header = json.loads(stream.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise CheckpointError(
-                f"{file}: not a safetensors file (its header is not JSON)"
-            ) from None
+        length = _header_length(stream, file, size)
+        content = stream.read(length)
+    try:
+        header: dict[str, Any] = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise CheckpointError(f"{file}: not a safetensors file (its header is not JSON)") from None
+
     header.pop("__metadata__", None)
     end = max((info["data_offsets"][1] for info in header.values()), default=0)
-    if 8 + length + end != size:
+    expected = 8 + length + end
+    if expected != size:
         raise CheckpointError(
-            f"{file}: truncated: {size} bytes on disk, {8 + length + end} expected; copy or "
+            f"{file}: truncated: {size} bytes on disk, {expected} expected; copy or "
             "download it again"
         )
     return header
+
+
+def _header_length(stream: BinaryIO, file: Path, size: int) -> int:
+    length = int.from_bytes(stream.read(8), "little")
+    if size < 8 or length > size - 8:
+        raise CheckpointError(
+            f"{file}: truncated or not safetensors: {size} bytes, header says {length}"
+        )
+    return length
 
 
 def check_tensors(
@@ -107,26 +120,34 @@ def check_tensors(
 ) -> None:
     """Compare renamed checkpoint tensors with the stock model's; raises CheckpointError with every
     difference."""
-    found = {rename(name, renames): (name, entry) for name, entry in entries.items()}
+    sources = {rename(name, renames): name for name in entries}
     wrong = []
     for name, shape in expected.items():
-        if name not in found:
+        if name not in sources:
             wrong.append(f"missing tensor {original_name(name, renames)} (needed as {name})")
-        elif found[name][1].shape != shape:
-            source, entry = found[name]
+            continue
+        source = sources[name]
+        entry = entries[source]
+        if entry.shape != shape:
             wrong.append(
                 f"{entry.file.name}: {source} has shape {list(entry.shape)}, config.json implies "
                 f"{list(shape)}"
             )
-    wrong += [
-        f"{e.file.name}: unexpected tensor {s}" for n, (s, e) in found.items() if n not in expected
-    ]
+    for name, source in sources.items():
+        if name not in expected:
+            wrong.append(f"{entries[source].file.name}: unexpected tensor {source}")
     if wrong:
-        more = f"\n  ... and {len(wrong) - 10} more" if len(wrong) > 10 else ""
-        directory = next(iter(entries.values())).file.parent if entries else "the checkpoint"
-        raise CheckpointError(
-            f"{directory}: the tensors do not fit config.json:\n  " + "\n  ".join(wrong[:10]) + more
-        )
+        raise CheckpointError(_differences(wrong, entries))
+
+
+def _differences(wrong: list[str], entries: Mapping[str, TensorEntry]) -> str:
+    directory: Path | str = "the checkpoint"
+    if entries:
+        directory = next(iter(entries.values())).file.parent
+    lines = [f"{directory}: the tensors do not fit config.json:", *wrong[:SHOWN]]
+    if len(wrong) > SHOWN:
+        lines.append(f"... and {len(wrong) - SHOWN} more")
+    return "\n  ".join(lines)
 
 
 def rename(name: str, renames: Mapping[str, str]) -> str:
@@ -137,19 +158,21 @@ def rename(name: str, renames: Mapping[str, str]) -> str:
 
 
 def original_name(name: str, renames: Mapping[str, str]) -> str:
-    """A checkpoint name that `rename` maps to `name`, by undoing the literal parts of the
-    patterns."""
-    for pattern, replacement in renames.items():
-        if "(" in pattern:
-            name = re.sub(r"\.self_attn\.([qkv]_proj)\.", r".\1.", name)
+    """The checkpoint's name of the stock tensor `name`: `rename` undone, from its last pattern to
+    its first.
+
+    Only patterns that stand for one text, perhaps at the beginning of a name, can be undone; others
+    are passed over.
+    """
+    for pattern, replacement in reversed(list(renames.items())):
+        body = pattern.removeprefix("^")
+        literal = re.sub(r"\\(.)", r"\1", body)
+        if re.escape(literal) != body:
             continue
-        literal = pattern.removeprefix("^").replace("\\", "")
-        if pattern.startswith("^"):
-            name = (
-                literal + name.removeprefix(replacement) if name.startswith(replacement) else name
-            )
-        else:
+        if not pattern.startswith("^"):
             name = name.replace(replacement, literal)
+        elif name.startswith(replacement):
+            name = literal + name.removeprefix(replacement)
     return name
 
 

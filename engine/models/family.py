@@ -1,14 +1,23 @@
-"""What a model family has to say about itself so that the loader can load it into a stock
-transformers class.
+"""What a model family says of itself: all that loading, prompting and decoding need to know of it.
 
-Knows no family. A family translates its config.json into the stock class's configuration, renames
-its tensors, and refuses every config value that the translation does not cover.
+A family names a stock transformers class, translates config.json into that class's arguments and
+the checkpoint's tensor names into its names, and refuses every config value that the translation
+does not cover. Nothing else in the engine names a family's tensors, tokens or config keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from ..registry import PluginError, Row
+
+ATTENTIONS = ("full",)
+"""Kinds of attention that the engine runs: "full" lets every token of a row see the whole row."""
+
+READ_OFFSETS = (0, -1)
+"""Where a prediction may stand: at its own position, or at the one before."""
 
 
 class CheckpointError(ValueError):
@@ -25,20 +34,97 @@ class TokenIds(NamedTuple):
     eot: int | None
 
 
-class Family(NamedTuple):
-    """One model family.
+@dataclass(frozen=True)
+class TokenName:
+    """Where a checkpoint says which id a token has: under `key` of config.json, or as the token
+    `text` of tokenizer.json.
 
-    `stock_class` names a class of `transformers`. `renames` maps regular expressions over
-    checkpoint tensor names to names in the stock class. `stock_config` turns config.json into that
-    class's config arguments and raises CheckpointError on anything uncovered. `n_candidates` is the
-    number of ids that are tokens (the rest pad the head).
+    Where both are named, config.json decides, and a tokenizer that has the token must agree. An id
+    that is nowhere is refused, unless it is `optional`.
     """
 
+    key: str | None = None
+    text: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenNames:
+    """Where the special tokens are found: mask, end of sequence, end of turn, padding."""
+
+    mask: TokenName
+    eos: TokenName
+    eot: TokenName = TokenName(optional=True)
+    pad: TokenName = TokenName(optional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One model family."""
+
     stock_class: str
-    renames: Mapping[str, str]
+    """Name of a class of `transformers`."""
+
     stock_config: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """From config.json to arguments of the stock class's config; raises CheckpointError on a value
+    that is not covered."""
+
+    renames: Mapping[str, str]
+    """Regular expressions over the checkpoint's tensor names, with what each becomes on the way to
+    the stock class's names; applied in this order."""
+
     n_candidates: Callable[[Mapping[str, Any]], int]
-    fp32_rope: bool
+    """From config.json to the number of ids that are tokens; rows of the head beyond them pad it.
+    """
+
+    tokens: TokenNames
+    """Where the special tokens are found."""
+
+    read_offset: int = 0
+    """The prediction of position p is read at position p + read_offset: 0, or -1 for a family whose
+    predictions stand one position before their token."""
+
+    attention: str = "full"
+    """Which tokens see each other, one of `ATTENTIONS`."""
+
+    tied: tuple[str, ...] = ("lm_head.weight",)
+    """Stock names of the tensors that repeat the embedding where the stock config says
+    `tie_word_embeddings`; a checkpoint may leave them out."""
+
+    float32_rope: bool = False
+    """Whether the rotations stay in float32 in a model of another dtype."""
+
+    chat_template: str | None = None
+    """The jinja2 text that makes prompts for checkpoints without a chat template of their own."""
+
+
+def checked_family(thing: object, row: Row) -> Family:
+    """`thing`, which the table of families has in `row`, if it is a family that can be run.
+
+    Raises PluginError naming the package and what is wrong.
+    """
+    what = f"model architecture {row.name!r} ({row.target}, {row.package or 'no package'})"
+    if not isinstance(thing, Family):
+        raise PluginError(
+            f"{what} is a {type(thing).__name__}, expected a "
+            "diffengine.engine.models.family.Family; make it one"
+        )
+    if thing.attention not in ATTENTIONS:
+        raise PluginError(
+            f"{what} has attention {thing.attention!r}, expected {_either(ATTENTIONS)}; other "
+            "kinds are not run yet"
+        )
+    if thing.read_offset not in READ_OFFSETS:
+        raise PluginError(
+            f"{what} has read_offset {thing.read_offset!r}, expected {_either(READ_OFFSETS)}"
+        )
+    for called, name in (("mask", thing.tokens.mask), ("eos", thing.tokens.eos)):
+        if name.optional or (name.key is None and name.text is None):
+            raise PluginError(
+                f"{what} does not say where its {called} is found; give TokenName a key or a "
+                "text, not optional"
+            )
+    return thing
 
 
 def refuse_unless(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]]) -> None:
@@ -46,10 +132,9 @@ def refuse_unless(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, .
     is fine)."""
     for field, allowed in expected.items():
         if field in config and config[field] not in allowed:
-            names = " or ".join(repr(a) for a in allowed)
             raise CheckpointError(
                 f"config.json: {field} is {config[field]!r}, but this family is supported with "
-                f"{names} only"
+                f"{_either(allowed)} only"
             )
 
 
@@ -58,8 +143,13 @@ def required(config: Mapping[str, Any], field: str, kind: type = int) -> Any:
     value = config.get(field)
     if isinstance(value, bool) and kind is not bool:
         value = None
-    if not isinstance(value, (int, float) if kind is float else kind):
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted):
         raise CheckpointError(
             f"config.json: {field} must be a {kind.__name__}, got {config.get(field)!r}"
         )
     return value
+
+
+def _either(values: tuple[Any, ...]) -> str:
+    return " or ".join(repr(value) for value in values)

@@ -4,7 +4,7 @@ an MFU.
 Counted are the matrix products of network and head, attention included, over rows that somebody
 reads; padding is not, nor anything elementwise, the angles of the rotary embedding among it: an
 outer product that transformers 5.17 writes as a matrix product and 5.23 as what it is. One
-multiply-add is two FLOPs. Knows shapes, not what they mean.
+multiply-add is two FLOPs.
 """
 
 from __future__ import annotations
@@ -36,24 +36,32 @@ def network_flops(
     projections; all, where it is not said.
     """
     tokens = sum(lengths)
-    layers = config.num_hidden_layers
     asked = lengths if asked is None else asked
     renewed = tokens if renewed is None else renewed
-    width = config.hidden_size
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or width // heads
-    query = width * size * heads  # multiply-adds a token, as of the output projection
-    key_value = 2 * width * size * config.num_key_value_heads
-    mlp = 3 * width * config.intermediate_size
+    layers: int = config.num_hidden_layers
+    width: int = config.hidden_size
+    heads: int = config.num_attention_heads
+    size: int = getattr(config, "head_dim", None) or width // heads
+
+    # multiply-adds of a token
+    query = width * size * heads
+    output = query
+    key_value: int = 2 * width * size * config.num_key_value_heads
+    mlp: int = 3 * width * config.intermediate_size
+    # and how many tokens of all layers take part in each
     mapped = (layers - 1) * tokens + sum(asked)
     projected = renewed + (layers - 1) * tokens
-    queries = renewed + (layers - 2) * tokens + sum(asked) if layers > 1 else renewed
-    pairs = sum(
-        length * ((layers - 1) * length + part) for length, part in zip(lengths, asked, strict=True)
-    )
-    return 2 * (
-        queries * query + projected * key_value + mapped * (query + mlp) + 2 * pairs * heads * size
-    )
+    queries = renewed
+    if layers > 1:
+        queries += (layers - 2) * tokens + sum(asked)
+
+    pairs = 0
+    for length, part in zip(lengths, asked, strict=True):
+        pairs += length * ((layers - 1) * length + part)
+    attention = 2 * pairs * heads * size
+
+    multiply_adds = queries * query + projected * key_value + mapped * (output + mlp) + attention
+    return 2 * multiply_adds
 
 
 def head_flops(rows: int, *, width: int, vocabulary: int) -> int:
@@ -64,7 +72,8 @@ def head_flops(rows: int, *, width: int, vocabulary: int) -> int:
 def operands(n: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Two matrices [n, n] of standard normal numbers, from a generator of their own."""
     generator = torch.Generator(device).manual_seed(0)
-    a, b = (torch.randn(n, n, generator=generator, dtype=dtype, device=device) for _ in range(2))
+    a = torch.randn(n, n, generator=generator, dtype=dtype, device=device)
+    b = torch.randn(n, n, generator=generator, dtype=dtype, device=device)
     return a, b
 
 

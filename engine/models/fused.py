@@ -2,13 +2,13 @@
 asks for.
 
 The same weights and products as the stock class; between them `kernels.layers`, which on a CPU is
-plain torch with the stock class's own bits and on a GPU a kernel. Knows one thing of the network:
-that it is a stock Llama without biases. Shapes: T packed tokens, D features.
+plain torch with the stock class's own bits and on a GPU a kernel. The network must be a stock Llama
+without biases. Shapes: T packed tokens, D features.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,19 +17,18 @@ from torch import Tensor
 from ...kernels.dispatch import add_rms_norm, gated, rotated
 from .attention import Packing, packed_attention
 from .family import CheckpointError
+from .forward import Forward
 from .loading import MaskedDiffusionModel
 
 FITTING = "LlamaForCausalLM"
 
 
-@dataclass(frozen=True)
-class FusedModel(MaskedDiffusionModel):
-    """A loaded model whose layers run as written here; made by `fused`."""
+class FusedForward(Forward):
+    """The layers as written here, over all tokens."""
 
     @torch.inference_mode()
     def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
-        """Final hidden states [T, D] as `MaskedDiffusionModel.hidden` gives them; on a GPU within
-        rounding."""
+        """Final hidden states [T, D] as the stock class gives them; on a GPU within rounding."""
         decoder = self.network.model
         states = decoder.embed_tokens(token_ids)
         cos, sin = decoder.rotary_emb(states[None], position_ids=positions[None])
@@ -41,23 +40,16 @@ class FusedModel(MaskedDiffusionModel):
             update = _transformed(layer.mlp, normed)
         return _normed(decoder.norm, states, update)[1]
 
-    @property
-    def leaves_out_unread(self) -> bool:
-        """Not yet: the fused layers run over all tokens."""
-        return False
 
-
-def fused(model: MaskedDiffusionModel) -> FusedModel:
-    """`model` with its layers fused; the weights are shared. CheckpointError for a class that is
-    not a Llama."""
+def fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    """`model` with its layers fused in decoding; the weights are shared. CheckpointError for a
+    class that is not a Llama."""
     name = type(model.network).__name__
     if name != FITTING:
         raise CheckpointError(
             f"--fused: the network is a {name}, expected a {FITTING}; run without --fused"
         )
-    return FusedModel(
-        **{field.name: getattr(model, field.name) for field in fields(MaskedDiffusionModel)}
-    )
+    return replace(model, forward=FusedForward(model.network))
 
 
 def _normed(norm: Any, states: Tensor, update: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -66,17 +58,20 @@ def _normed(norm: Any, states: Tensor, update: Tensor | None) -> tuple[Tensor, T
 
 def _attended(attention: Any, normed: Tensor, cos: Tensor, sin: Tensor, packing: Packing) -> Tensor:
     def by_head(projection: Any) -> Tensor:
-        return projection(normed).unflatten(-1, (-1, attention.head_dim))  # [T, H, d]
+        heads: Tensor = projection(normed).unflatten(-1, (-1, attention.head_dim))
+        return heads  # [T, H, d]
 
     query = rotated(by_head(attention.q_proj), cos, sin)
     key = rotated(by_head(attention.k_proj), cos, sin)
     value = by_head(attention.v_proj)
     query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))  # [1, H, T, d]
-    out, _ = packed_attention(
+    mixed, _ = packed_attention(
         attention, query, key, value, None, scaling=attention.scaling, packing=packing
     )
-    return attention.o_proj(out[0].flatten(1))
+    out: Tensor = attention.o_proj(mixed[0].flatten(1))
+    return out
 
 
 def _transformed(mlp: Any, normed: Tensor) -> Tensor:
-    return mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    out: Tensor = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return out

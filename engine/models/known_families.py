@@ -2,7 +2,7 @@
 is told.
 
 One table from the architecture in config.json to the family. A family that becomes supported moves
-to `FAMILIES`. Knows names only; nothing here loads anything.
+to `FAMILIES`; nothing here loads anything.
 """
 
 from __future__ import annotations

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .family import CheckpointError, Family, refuse_unless, required
+from .family import (
+    CheckpointError,
+    Family,
+    TokenName,
+    TokenNames,
+    refuse_unless,
+    required,
+)
 
 # The top-level ff_out is the head and must be renamed before the per-block ff_out, whose leaf name
 # it shares.
@@ -20,7 +27,9 @@ RENAMES = {
     r"^model\.transformer\.blocks\.": "model.layers.",
     r"\.attn_norm\.": ".input_layernorm.",
     r"\.ff_norm\.": ".post_attention_layernorm.",
-    r"\.([qkv]_proj)\.": r".self_attn.\1.",
+    r"\.q_proj\.": ".self_attn.q_proj.",
+    r"\.k_proj\.": ".self_attn.k_proj.",
+    r"\.v_proj\.": ".self_attn.v_proj.",
     r"\.attn_out\.": ".self_attn.o_proj.",
     r"\.ff_proj\.": ".mlp.gate_proj.",
     r"\.up_proj\.": ".mlp.up_proj.",
@@ -53,25 +62,24 @@ def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unless(config, COVERED)
     width = required(config, "d_model")
     heads = required(config, "n_heads")
+
     if heads < 1 or width % heads:
         raise CheckpointError(f"config.json: d_model {width} is not a multiple of n_heads {heads}")
-    key_value_heads = config.get("n_kv_heads") or (
-        1 if config.get("multi_query_attention") else heads
-    )
+
+    key_value_heads = 1 if config.get("multi_query_attention") else heads
     mlp = config.get("mlp_hidden_size") or required(config, "mlp_ratio") * width
+    rope_theta = float(required(config, "rope_theta", float))
+
     return {
         "vocab_size": config.get("embedding_size") or required(config, "vocab_size"),
         "hidden_size": width,
         "intermediate_size": mlp,
         "num_hidden_layers": required(config, "n_layers"),
         "num_attention_heads": heads,
-        "num_key_value_heads": key_value_heads,
+        "num_key_value_heads": config.get("n_kv_heads") or key_value_heads,
         "rms_norm_eps": required(config, "rms_norm_eps", float),
         "max_position_embeddings": required(config, "max_sequence_length"),
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": float(required(config, "rope_theta", float)),
-        },
+        "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta},
         "tie_word_embeddings": required(config, "weight_tying", bool),
         "attention_bias": False,
         "mlp_bias": False,
@@ -85,7 +93,19 @@ def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def n_candidates(config: Mapping[str, Any]) -> int:
     """How many ids are tokens: rows of the head beyond `vocab_size` are padding and may never be
     sampled."""
-    return required(config, "vocab_size")
+    return int(required(config, "vocab_size"))
 
 
-LLADA = Family("LlamaForCausalLM", RENAMES, stock_config, n_candidates, fp32_rope=True)
+LLADA = Family(
+    stock_class="LlamaForCausalLM",
+    stock_config=stock_config,
+    renames=RENAMES,
+    n_candidates=n_candidates,
+    tokens=TokenNames(
+        mask=TokenName(key="mask_token_id", text="<|mdm_mask|>"),
+        eos=TokenName(key="eos_token_id"),
+        eot=TokenName(text="<|eot_id|>", optional=True),
+        pad=TokenName(key="pad_token_id", optional=True),
+    ),
+    float32_rope=True,
+)

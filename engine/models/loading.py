@@ -1,13 +1,15 @@
 """Load a checkpoint directory of any supported family into a stock transformers class, made
 bidirectional.
 
-Nothing in the directory is executed, nothing is asked on stdin, nothing is fetched. Every tensor of
-the checkpoint is accounted for before the weights are read. Shapes: T packed tokens, D features, V
-rows of the head.
+Nothing in the directory is executed, nothing is asked on stdin, nothing is fetched. What a family
+calls its tensors, tokens and settings is in its `Family` alone. Shapes: T packed tokens, R of them
+read, D features, V rows of the head.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import FAMILIES, reading
-from .attention import NAME, Packing, packed_attention
-from .checkpoint import check_tensors, fingerprint, read_json, tensor_entries, weight_files
-from .family import CheckpointError, Family, TokenIds, required
-from .flops import network_flops
+from ..registry import OURS, PluginError, Row
+from . import FAMILIES
+from .attention import Packing
+from .checkpoint import fingerprint, read_json, weight_files
+from .family import CheckpointError, Family, TokenIds, checked_family
+from .forward import Forward
 from .host_memory import keep_freed_memory
 from .known_families import hub_hint, looks_like_hub_name, unsupported
-from .reading import Reads
+from .network import check_fit, empty, filled, stock_of
+from .reading import forward_of
+from .reads import Reads
+from .tokens import load_tokenizer, special_tokens
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -30,7 +36,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 @dataclass(frozen=True, repr=False)
 class MaskedDiffusionModel:
     """A loaded model: `hidden` runs the backbone over a packed batch, `head_weight` [V, D] projects
-    what is wanted."""
+    what is wanted.
+
+    A decoding step calls `hidden_read`, which runs the network as `forward` does.
+    """
 
     network: Any
     tokenizer: Any
@@ -41,10 +50,13 @@ class MaskedDiffusionModel:
     architecture: str
     fingerprint: str
     sampler_defaults: dict[str, Any]
+    family: Family
+    forward: Forward
 
     @property
     def head_weight(self) -> Tensor:
-        return self.network.lm_head.weight
+        weight: Tensor = self.network.lm_head.weight
+        return weight
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,51 +66,38 @@ class MaskedDiffusionModel:
     def device(self) -> torch.device:
         return self.head_weight.device
 
+    @property
+    def read_offset(self) -> int:
+        """The prediction of position p is read at position p + read_offset: 0 or -1."""
+        return self.family.read_offset
+
     def __repr__(self) -> str:
         rows, features = self.head_weight.shape
-        shape = (
-            f"{rows} x {features} head, {str(self.dtype).removeprefix('torch.')} on {self.device}"
-        )
+        dtype = str(self.dtype).removeprefix("torch.")
+        shape = f"{rows} x {features} head, {dtype} on {self.device}"
         return f"<MaskedDiffusionModel {self.architecture} at {self.path}: {shape}>"
 
     def logits_dtype(self, name: str) -> torch.dtype:
         """What the run's setting `logits_dtype` means for this model: "model" is its own dtype."""
         return DTYPES.get(name, self.dtype)
 
-    @torch.inference_mode()
     def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
         """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE
-        positions [T]."""
-        out = self.network.model(
-            token_ids[None], position_ids=positions[None], packing=packing, use_cache=False
-        )
-        return out.last_hidden_state[0]
-
-    @property
-    def leaves_out_unread(self) -> bool:
-        """Whether `hidden_read` computes less than `hidden`."""
-        return reading.is_known(self.network)
+        positions [T], by the stock class whatever `forward` is."""
+        return Forward(self.network).hidden(token_ids, positions, packing)
 
     def hidden_read(
         self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
     ) -> Tensor:
-        """Of the states that `hidden` gives, those [R, D] that are read; the rest is left out where
-        it can be.
+        """Of the states that `hidden` gives, those [R, D] that are read.
 
-        Tokens outside of `reads.read` must be those of the call before with the same `reads`.
+        Tokens outside of `reads.written` must be those of the call before with the same `reads`.
         """
-        if not self.leaves_out_unread:
-            return self.hidden(token_ids, positions, packing)[reads.read]
-        return reading.read(self.network, token_ids, positions, packing, reads)
+        return self.forward.hidden_read(token_ids, positions, packing, reads)
 
     def flops_read(self, reads: Reads) -> int:
         """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
-        if not self.leaves_out_unread:
-            return network_flops(self.network.config, reads.lengths)
-        renewed = min(reads.kept.renewed, sum(reads.lengths))
-        return network_flops(
-            self.network.config, reads.lengths, asked=reads.counts, renewed=renewed
-        )
+        return self.forward.flops(reads)
 
 
 def load_model(
@@ -113,38 +112,52 @@ def load_model(
     `device` defaults to CUDA where there is one; `dtype` ("float32", "bfloat16") to bfloat16 on
     CUDA and float32 on a CPU. Without `weights` the model has shapes and a tokenizer but cannot
     run: for a process that only hands out work. Raises CheckpointError naming file and field when
-    the directory is missing, incomplete, damaged or unsupported.
+    the directory is missing, incomplete, damaged or unsupported, PluginError where the code of a
+    family from outside is at fault.
     """
     directory = Path(path)
     config = _read_config(directory)
-    family = _family_of(config, directory)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
-    if dtype not in DTYPES:
-        raise CheckpointError(f"dtype {dtype!r} is not supported; use one of {', '.join(DTYPES)}")
-    try:
-        arguments = family.stock_config(config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{directory}/{error}") from None
+    row = _row_of(config, directory)
+    family = checked_family(FAMILIES.load(row.name), row)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = _dtype(dtype, target)
+
+    with _translating(row, directory):
+        stock = stock_of(family, family.stock_config(config))
+        network = empty(stock)
+        n_candidates = family.n_candidates(config)
     files = weight_files(directory)
-    if weights and device.type == "cpu":
+    with _translating(row, directory):
+        check_fit(network, family, files)
+    if weights and target.type == "cpu":
         keep_freed_memory()
-    network = _load_network(
-        directory, family, arguments, files, device if weights else None, DTYPES[dtype]
-    )
-    tokenizer = _load_tokenizer(directory)
-    generation = directory / "generation_config.json"
+    if weights:
+        network = filled(stock, family, directory, device=target, dtype=kind)
+    else:
+        network = network.to(kind)
+
+    tokenizer = load_tokenizer(directory)
     return MaskedDiffusionModel(
-        network,
-        tokenizer,
-        _token_ids(config, tokenizer, directory),
-        family.n_candidates(config),
-        arguments["max_position_embeddings"],
-        directory,
-        config["architectures"][0],
-        fingerprint(directory, files),
-        read_json(generation) if generation.is_file() else {},
+        network=network,
+        tokenizer=tokenizer,
+        token_ids=special_tokens(family.tokens, config, tokenizer, directory),
+        n_candidates=n_candidates,
+        max_length=stock.config.max_position_embeddings,
+        path=directory,
+        architecture=row.name,
+        fingerprint=fingerprint(directory, files),
+        sampler_defaults=_sampler_defaults(directory),
+        family=family,
+        forward=forward_of(network),
     )
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    if not name:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise CheckpointError(f"dtype {name!r} is not supported; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -160,111 +173,42 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return read_json(directory / "config.json")
 
 
-def _family_of(config: dict[str, Any], directory: Path) -> Family:
+def _sampler_defaults(directory: Path) -> dict[str, Any]:
+    generation = directory / "generation_config.json"
+    return read_json(generation) if generation.is_file() else {}
+
+
+def _row_of(config: dict[str, Any], directory: Path) -> Row:
+    """The row of the family that config.json names."""
     names = config.get("architectures")
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise CheckpointError(
             f"{directory}/config.json: architectures must name a model class, got {names!r}"
         )
-    if names[0] not in FAMILIES:
+    # Compared with the names of the table one by one: a `module:attribute`, which a table would
+    # import, must not be taken from a checkpoint.
+    if names[0] not in list(FAMILIES):
         raise CheckpointError(f"{directory}/config.json: {unsupported(names[0], FAMILIES)}")
-    return FAMILIES.load(names[0])
+    return FAMILIES.row(names[0])
 
 
-def _load_network(
-    directory: Path,
-    family: Family,
-    arguments: dict[str, Any],
-    files: list[Path],
-    device: torch.device | None,
-    dtype: torch.dtype,
-) -> Any:
-    import transformers
-
-    transformers.AttentionInterface.register(NAME, packed_attention)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    stock = getattr(transformers, family.stock_class)
-    config = stock.config_class(
-        **arguments, is_causal=False, use_cache=False, attn_implementation=NAME
-    )
-    with torch.device("meta"):
-        empty = stock(config)
-    expected = {name: tuple(t.shape) for name, t in empty.state_dict().items()}
-    entries = tensor_entries(files)
-    if arguments["tie_word_embeddings"]:
-        expected = {name: shape for name, shape in expected.items() if name != "lm_head.weight"}
-        entries = {
-            name: e for name, e in entries.items() if name != "model.transformer.ff_out.weight"
-        }
-    check_tensors(entries, expected, family.renames)
-    if device is None:
-        return empty.to(dtype)
-    network, info = stock.from_pretrained(
-        directory,
-        config=config,
-        key_mapping=dict(family.renames),
-        dtype=dtype,
-        attn_implementation=NAME,
-        output_loading_info=True,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    left = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-    if left:
-        raise CheckpointError(f"{directory}: not every tensor was loaded as it is: {left}")
-    if family.fp32_rope:
-        network.model.rotary_emb = _fp32_rope(network)
-    network = network.eval().requires_grad_(False).to(device)
-    if network.model.rotary_emb.inv_freq.dtype != torch.float32:
-        raise CheckpointError(
-            "rotary inv_freq is not float32: its rounding would shift phases by radians; report "
-            "this"
-        )
-    return network
-
-
-def _fp32_rope(network: Any) -> torch.nn.Module:
-    base = type(network.model.rotary_emb)
-
-    class Float32Rope(base):  # type: ignore[misc, valid-type]
-        """cos and sin stay float32, as LLaDA's rope_full_precision has them; queries and keys
-        promote to them."""
-
-        def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-            return super().forward(x.new_empty((), dtype=torch.float32), position_ids)
-
-    return Float32Rope(network.config)
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        read_json(directory / name)
-    # The class is named outright: AutoTokenizer would ask on stdin whether to run the checkpoint's
-    # own code.
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(
-        str(directory), local_files_only=True, trust_remote_code=False
-    )
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = None
-    return tokenizer
-
-
-def _token_ids(config: dict[str, Any], tokenizer: Any, directory: Path) -> TokenIds:
-    mask = required(config, "mask_token_id")
-    eos = required(config, "eos_token_id")
-    known = tokenizer.convert_tokens_to_ids("<|mdm_mask|>")
-    if known not in (None, mask, tokenizer.unk_token_id):
-        raise CheckpointError(
-            f"{directory}: config.json says mask_token_id {mask}, but tokenizer.json has "
-            f"<|mdm_mask|> = {known}"
-        )
-    if mask in (eos, config.get("pad_token_id")):
-        raise CheckpointError(
-            f"{directory}/config.json: mask_token_id {mask} is also eos or pad; they must differ"
-        )
-    eot = tokenizer.convert_tokens_to_ids("<|eot_id|>")
-    return TokenIds(mask, eos, None if eot in (None, tokenizer.unk_token_id) else eot)
+@contextlib.contextmanager
+def _translating(row: Row, directory: Path) -> Iterator[None]:
+    """Errors of a family's own code become messages: which file it refuses, or whose code it is
+    that fails."""
+    try:
+        yield
+    except PluginError:
+        raise
+    except CheckpointError as error:
+        said = str(error)
+        if said.startswith("config.json"):
+            said = f"{directory}/{said}"
+        raise CheckpointError(said) from None
+    except Exception as error:
+        if row.package == OURS:
+            raise
+        raise PluginError(
+            f"model architecture {row.name!r} ({row.target}, {row.package}) fails on {directory}: "
+            f"{type(error).__name__}: {error}; report it to its authors"
+        ) from error

@@ -5,7 +5,7 @@ A template is a program that came with the weights. jinja2's sandbox keeps it fr
 not from looping for ever or from filling the memory, and a thread cannot be stopped inside `10 **
 10 ** 10`; so one worker process per process of ours (`template_worker`) renders all prompts, and is
 killed where one goes beyond its bounds. The processor time is bounded, not the clock, so that a
-busy machine fails nothing. Knows nothing of tokens.
+busy machine fails nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from ..models.family import CheckpointError
 
 SECONDS = 10.0
 """Of processor time for one prompt; a real template takes a millisecond."""
+
 CLOCK_SECONDS = 300.0
 """On the clock, for a worker that waits for memory or a processor for ever."""
+
 MOST_CHARACTERS = 10_000_000
 """Of one prompt."""
+
 MOST_BYTES = 1 << 30
 """Of the worker's memory."""
 
@@ -63,12 +66,12 @@ class TemplateWorker:
         Raises TemplateError where the template can make no prompt at all, PromptError where not of
         these messages.
         """
+        turns = []
+        for turn in messages:
+            turns.append({key: value for key, value in turn.items() if value is not None})
         request = {
             "template": template,
-            "messages": [
-                {key: value for key, value in turn.items() if value is not None}
-                for turn in messages
-            ],
+            "messages": turns,
             "variables": dict(variables),
             "most_characters": self._most_characters,
             "most_bytes": MOST_BYTES,
@@ -89,11 +92,9 @@ class TemplateWorker:
 
     def _ask(self, line: str) -> dict[str, Any]:
         with self._lock:
-            if self._process is None:
-                script = str(Path(__file__).with_name("template_worker.py"))
-                self._process = LineProcess([sys.executable, "-P", script])
+            process = self._started()
             try:
-                answer: dict[str, Any] = json.loads(self._process.ask(line, seconds=CLOCK_SECONDS))
+                answer: dict[str, Any] = json.loads(process.ask(line, seconds=CLOCK_SECONDS))
                 return answer
             except TimeoutError:
                 what = f"was not rendered within {CLOCK_SECONDS:g} s"
@@ -111,6 +112,12 @@ class TemplateWorker:
             self._stop()
             return {"error": what, "whole": True}
 
+    def _started(self) -> LineProcess:
+        if self._process is None:
+            script = str(Path(__file__).with_name("template_worker.py"))
+            self._process = LineProcess([sys.executable, "-P", script])
+        return self._process
+
     def _stop(self) -> None:
         if self._process is not None:
             self._process.stop()
@@ -121,14 +128,25 @@ _WORKER = TemplateWorker()
 atexit.register(_WORKER.close)
 
 
-def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+def render_chat(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, fallback: str | None = None
+) -> str:
     """What `tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)`
-    gives, within bounds.
+    gives, within bounds; by the template `fallback` where the tokenizer has none.
 
     Raises PromptError, TemplateError.
     """
     file = template_file(tokenizer)
     template = tokenizer.chat_template
+    if template is None and fallback is not None:
+        file = f"{file} (has none, so its family's is used)"
+        template = fallback
+    template = _default_template(template, file)
+    return _WORKER.render(template, messages, tokenizer.special_tokens_map, file=file)
+
+
+def _default_template(template: Any, file: str) -> str:
+    """The text of a template, or of the one called default where there are several by name."""
     if isinstance(template, dict):
         if "default" not in template:
             names = ", ".join(sorted(map(str, template))[:8])
@@ -143,7 +161,7 @@ def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
             "there, "
             "or use --prompt-style raw"
         )
-    return _WORKER.render(template, messages, tokenizer.special_tokens_map, file=file)
+    return template
 
 
 def template_file(tokenizer: Any) -> str:

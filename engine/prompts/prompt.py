@@ -1,13 +1,13 @@
 """From a problem to the tokens the model sees and the tokens of its gold answer.
 
-Knows the tokenizer and the chat template, not the network. A prompt that cannot be decoded is
-refused here, with the reason that the run records for that problem.
+A prompt that cannot be decoded is refused here, with the reason that the run records for that
+problem.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
@@ -38,19 +38,19 @@ class Prompt(NamedTuple):
     answer_ids: tuple[int, ...]
 
 
-def prompt_text(problem: Problem, tokenizer: Any, *, style: str) -> str:
-    """The text the model sees. `chat`: the checkpoint's template; `raw`: the question followed by "
-    Answer:".
+def prompt_text(problem: Problem, model: MaskedDiffusionModel, *, style: str) -> str:
+    """The text the model sees. `chat`: the checkpoint's template, or its family's where it has
+    none; `raw`: the question followed by " Answer:".
 
     Raises PromptError, and TemplateError (a CheckpointError) where the template itself is at fault.
     """
     if style == "raw":
         return problem.question + RAW_SUFFIX
-    if tokenizer.chat_template is None:
+    fallback = model.family.chat_template
+    if model.tokenizer.chat_template is None and fallback is None:
         raise PromptError("the checkpoint has no chat template; use --prompt-style raw")
-    return render_chat(
-        tokenizer, problem.messages or [{"role": "user", "content": problem.question}]
-    )
+    messages = problem.messages or [{"role": "user", "content": problem.question}]
+    return render_chat(model.tokenizer, messages, fallback=fallback)
 
 
 def build_prompt(
@@ -58,9 +58,10 @@ def build_prompt(
 ) -> Prompt:
     """Tokenise one problem; raises PromptError if it is too long or holds a mask token, and as
     `prompt_text` does."""
-    text = prompt_text(problem, model.tokenizer, style=style)
+    text = prompt_text(problem, model, style=style)
     # The template already holds the start token.
     ids = model.tokenizer.encode(text, add_special_tokens=False)
+
     if len(ids) + gen_length > model.max_length:
         raise PromptError(
             f"prompt of {len(ids)} tokens + gen_length {gen_length} exceeds the model's "
@@ -70,11 +71,10 @@ def build_prompt(
         raise PromptError("the prompt has no tokens")
     if model.token_ids.mask in ids:
         raise PromptError("the prompt holds the mask token itself, which the sampler would fill in")
-    answer = (
-        []
-        if problem.answer is None
-        else model.tokenizer.encode(problem.answer, add_special_tokens=False)
-    )
+
+    answer: list[int] = []
+    if problem.answer is not None:
+        answer = model.tokenizer.encode(problem.answer, add_special_tokens=False)
     return Prompt(
         problem, index, problem_key(problem.id), tuple(ids), tuple(answer[:MAX_ANSWER_TOKENS])
     )

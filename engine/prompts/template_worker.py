@@ -28,52 +28,56 @@ OLDEST_JINJA = (3, 1, 6)
 def render(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request; whatever the template does within its bounds is a sentence in
     it."""
-    import jinja2
-    from jinja2.exceptions import SecurityError
-
     try:
-        template = compiled(request["template"])
-        pieces = []
-        length = 0
-        for piece in template.generate(
-            messages=request["messages"],
-            tools=None,
-            documents=None,
-            add_generation_prompt=True,
-            **request["variables"],
-        ):
-            pieces.append(piece)
-            length += len(piece)
-            if length > request["most_characters"]:
-                return _fault(
-                    f"writes more than {request['most_characters']:,} characters", whole=True
-                )
-        text = "".join(pieces)
-        text.encode()
-        return {"text": text}
-    except jinja2.TemplateSyntaxError as error:
-        return _fault(f"has a syntax error in line {error.lineno}: {error.message}", whole=True)
-    except SecurityError as error:
-        return _fault(f"asks for what a template may not have: {error}", whole=True)
+        return _rendered(request)
     except MemoryError:
         return _fault(f"needs more than {request['most_bytes'] >> 20:,} MiB of memory", whole=True)
     except RecursionError:
         return _fault("calls itself without end", whole=True)
     except OverflowError as error:
         return _fault(f"asks for too much: {error}", whole=True)
-    except jinja2.UndefinedError as error:
-        return _fault(f"uses what is not there: {error}")
     except UnicodeEncodeError as error:
-        return _fault(
-            f"writes half a surrogate pair (U+{ord(error.object[error.start]):04X}), which is not "
-            "text"
-        )
-    except jinja2.TemplateError as error:
+        half = f"U+{ord(error.object[error.start]):04X}"
+        return _fault(f"writes half a surrogate pair ({half}), which is not text")
+    except Exception as error:
+        return _fault_of_template(error)
+
+
+def _rendered(request: dict[str, Any]) -> dict[str, Any]:
+    template = compiled(request["template"])
+    pieces: list[str] = []
+    length = 0
+    for piece in template.generate(
+        messages=request["messages"],
+        tools=None,
+        documents=None,
+        add_generation_prompt=True,
+        **request["variables"],
+    ):
+        pieces.append(piece)
+        length += len(piece)
+        if length > request["most_characters"]:
+            return _fault(f"writes more than {request['most_characters']:,} characters", whole=True)
+    text = "".join(pieces)
+    text.encode()
+    return {"text": text}
+
+
+def _fault_of_template(error: Exception) -> dict[str, Any]:
+    """Of an error that jinja2 or the template raised: a program we did not write, so whatever it is
+    becomes one sentence."""
+    import jinja2
+    from jinja2.exceptions import SecurityError
+
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return _fault(f"has a syntax error in line {error.lineno}: {error.message}", whole=True)
+    if isinstance(error, SecurityError):
+        return _fault(f"asks for what a template may not have: {error}", whole=True)
+    if isinstance(error, jinja2.UndefinedError):
+        return _fault(f"uses what is not there: {error}")
+    if isinstance(error, jinja2.TemplateError):
         return _fault(f"refuses: {error}")
-    except (
-        Exception
-    ) as error:  # a program we did not write: whatever it raises is its fault and one sentence
-        return _fault(f"fails with {type(error).__name__}: {error}")
+    return _fault(f"fails with {type(error).__name__}: {error}")
 
 
 def _fault(what: str, *, whole: bool = False) -> dict[str, Any]:

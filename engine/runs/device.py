@@ -15,7 +15,6 @@ from ..config import RunConfig
 from ..decoding.phases import Phases
 from ..decoding.recorder import Finished
 from ..decoding.setup import Setup
-from ..decoding.shapes import Shapes, shapes_of
 from ..models.flops import gemm_rate
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
@@ -84,7 +83,7 @@ class Device:
         put: Callable[[dict[str, Any]], None],
         stop: Stop | None = None,
     ) -> None:
-        self._model = _prepared(model, execution)
+        self._model = _fused(model) if execution.fused else model
         self._config = config
         self._execution = execution
         self._stop = stop
@@ -96,7 +95,7 @@ class Device:
         self._budget = token_budget(model.device.type, config, execution)
         self._used = self._budget
         self._halved = False
-        self._shapes: Shapes | None = None
+        self._to_compile = execution.compile
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or
@@ -148,11 +147,12 @@ class Device:
     def _attempt(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode on one canvas, as large as settings and free memory allow."""
         self._used = min(self._budget, self._room(prompts))
+        if self._to_compile:
+            self._compile()
         decoder = self._setup.decoder(
             prompts,
             budget=self._used,
             refill=self._execution.refill,
-            shapes=self._shapes_of_the_run() if self._execution.compile else None,
             phases=self._phases,
         )
         take_sum = decoder.recorder.take_hidden_sum
@@ -173,28 +173,23 @@ class Device:
             return sys.maxsize
         return room_for(prompts, self._model, self._config, self._execution)
 
-    def _shapes_of_the_run(self) -> Shapes:
-        """What the first batch's budget and the run's longest row make; later batches get no larger
-        a budget."""
-        if self._shapes is None:
-            self._budget = self._used
-            self._shapes = shapes_of(
-                token_budget=self._used,
-                longest=self._execution.longest_row or self._model.max_length,
-                gen_length=self._config.gen_length,
-                copies=2 if self._config.guided else 1,
-            )
-        return self._shapes
+    def _compile(self) -> None:
+        """Once, for shapes that the first batch's budget makes; later batches get no larger a
+        budget."""
+        self._budget = self._used
+        copies = 2 if self._config.guided else 1
+        self._model = _compiled(self._model, self._used * copies)
+        self._setup.model = self._model
+        self._to_compile = False
 
 
-def _prepared(model: MaskedDiffusionModel, execution: Execution) -> MaskedDiffusionModel:
-    """The model with compiled or fused layers, where these are asked for."""
-    if execution.compile:
-        from ..models.compiled import compiled
+def _compiled(model: MaskedDiffusionModel, most_tokens: int) -> MaskedDiffusionModel:
+    from ..models.compiled import compiled
 
-        return compiled(model)
-    if execution.fused:
-        from ..models.fused import fused
+    return compiled(model, most_tokens=most_tokens)
 
-        return fused(model)
-    return model
+
+def _fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
+    from ..models.fused import fused
+
+    return fused(model)

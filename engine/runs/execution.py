@@ -47,9 +47,6 @@ class Execution:
     shard_problems: int | None = None
     shard_bytes: int = 128 << 20
     flush_seconds: float = 60.0
-    longest_row: int | None = None
-    """Tokens of the longest row of the whole run, for `compile`; None: as long as the model takes.
-    """
 
     def __post_init__(self) -> None:
         if self.compile and self.fused:

@@ -213,10 +213,6 @@ class _RunAtWork:
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
             write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
-        if prompts and self._plan.execution.compile:
-            longest = max(len(p.token_ids) for p in prompts) + config.gen_length
-            execution = replace(self._plan.execution, longest_row=longest)
-            self._plan = replace(self._plan, execution=execution)
         self._started = time.perf_counter()
         self._report()
         while prompts:

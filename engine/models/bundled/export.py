@@ -1,8 +1,7 @@
 """Write a training state as a checkpoint directory in LLaDA's own on-disk format.
 
 `python -m diffengine.engine.models.bundled.export --work DIR --out DIR`. Averaged weights,
-bfloat16, LLaDA's tensor names; the sampler's defaults go to generation_config.json. Knows nothing
-of training.
+bfloat16, LLaDA's tensor names; the sampler's defaults go to generation_config.json.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from ..checkpoint import original_name
-from ..llada import RENAMES
+from ..llada import LLADA
 from .tokenizer import EOS, MASK, save_tokenizer
 from .train import ROPE_THETA, SHAPE
 
@@ -65,13 +64,14 @@ def export(work: Path, out: Path) -> None:
     """Write `out` from the state and tokenizer that training left in `work`."""
     out.mkdir(parents=True, exist_ok=True)
     state = torch.load(work / "state.pt", map_location="cpu", weights_only=True)
-    tensors = {
-        original_name(n, RENAMES): w.to(torch.bfloat16).contiguous()
-        for n, w in state["average"].items()
-    }
+    tensors = {}
+    for name, weight in state["average"].items():
+        tensors[original_name(name, LLADA.renames)] = weight.to(torch.bfloat16).contiguous()
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     save_tokenizer(tokenizer, out, max_length=int(SHAPE["max_position_embeddings"]))
+
     config = llada_config(tokenizer.get_vocab_size())
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (out / "generation_config.json").write_text(json.dumps(SAMPLER, indent=2) + "\n")

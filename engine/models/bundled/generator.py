@@ -4,8 +4,6 @@ and tested on.
 A problem belongs to one of five families and takes one, two or three steps of arithmetic. The text
 of the question decides whether it is held out (`is_held_out`): one question in sixteen, by a hash,
 so that *every* seed yields problems that the training never saw, and no list has to be kept.
-
-Knows nothing of tokens, models or files.
 """
 
 from __future__ import annotations
@@ -45,8 +43,9 @@ class _Working:
         self.unit = unit
         self.lines = list[str]()
 
-    def apply(self, sign: str, operand: int, left: int | None = None) -> None:
-        before = self.value if left is None else left
+    def apply(self, sign: str, operand: int, before: int | None = None) -> None:
+        if before is None:
+            before = self.value
         self.value = {"+": before + operand, "-": before - operand, "*": before * operand}[sign]
         self.lines.append(f"{before}{sign}{operand}={self.value} {self.unit}.")
 
@@ -71,7 +70,7 @@ def _boxes(rng: random.Random, n: int) -> tuple[str, _Working]:
     count = rng.randint(2, 9)
     each = rng.randint(2, 9)
     work = _Working(0, thing)
-    work.apply("*", each, left=count)
+    work.apply("*", each, before=count)
     text = f"There are {count} {box} with {each} {thing} in each."
     if n >= 2:
         more = rng.randint(2, 25)
@@ -90,7 +89,7 @@ def _shopping(rng: random.Random, n: int) -> tuple[str, _Working]:
     price = rng.randint(2, 9)
     count = rng.randint(2, 9)
     work = _Working(0, "dollars")
-    work.apply("*", price, left=count)
+    work.apply("*", price, before=count)
     text = f"A {first} costs {price} dollars. {name} buys {count} of them."
     if n >= 2:
         extra = rng.randint(2, 25)
@@ -104,15 +103,15 @@ def _shopping(rng: random.Random, n: int) -> tuple[str, _Working]:
 
 
 def _compare(rng: random.Random, n: int) -> tuple[str, _Working]:
-    (one, two) = rng.sample(NAMES, 2)
+    (first, second) = rng.sample(NAMES, 2)
     thing = rng.choice(THINGS)
     have = rng.randint(2, 25)
     gap = rng.randint(2, 25)
     work = _Working(have, thing)
     work.apply("+", gap)
-    text = f"{one} has {have} {thing}. {two} has {gap} more than {one}."
+    text = f"{first} has {have} {thing}. {second} has {gap} more than {first}."
     if n == 1:
-        return f"{text} How many {thing} does {two} have?", work
+        return f"{text} How many {thing} does {second} have?", work
     work.apply("+", have)
     if n == 2:
         return f"{text} How many {thing} do they have together?", work
@@ -127,7 +126,7 @@ def _daily(rng: random.Random, n: int) -> tuple[str, _Working]:
     each = rng.randint(2, 9)
     days = rng.randint(2, 9)
     work = _Working(0, thing)
-    work.apply("*", days, left=each)
+    work.apply("*", days, before=each)
     text = f"{name} collects {each} {thing} a day for {days} days."
     if n >= 2:
         gone = rng.randint(2, min(25, work.value - 1))

@@ -8,11 +8,9 @@ as in LLaDA's fine-tuning, so no row needs an attention mask. Two departures, bo
 README beside the checkpoint:
 
 - `block`: a share of rows shows the states of block-wise decoding: everything before a block done,
-everything after it
-  masked, the loss inside the block.
+  everything after it masked, the loss inside the block.
 - `sums`: a share of rows is five equations with their results masked, because word problems alone
-give only two
-  results in eighty tokens and arithmetic is what is learnt last.
+  give only two results in eighty tokens and arithmetic is what is learnt last.
 
 Every pool of batches is a pure function of (seed, pool index), so an interrupted training resumes
 exactly. Shapes: B rows, T tokens.

@@ -1,8 +1,7 @@
 """The bundled model's tokenizer: byte-level BPE with single-token digits and LLaDA's special tokens
 and template.
 
-Any text encodes, because the alphabet is the 256 bytes. Knows nothing of the model; `train.py`
-calls it once.
+Any text encodes, because the alphabet is the 256 bytes. `train.py` calls it once.
 """
 
 from __future__ import annotations

@@ -120,6 +120,67 @@ def _save(path: Path, state: dict[str, object]) -> None:
     replace_file(path, partial(torch.save, state))
 
 
+class _Training:
+    """The network, the running average of its weights, and its optimizers, after `done` steps."""
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+        self.average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        self.optimizers = _optimizers(model)
+        self.done = 0
+
+    def load(self, path: Path) -> None:
+        """Go on from a saved state."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        self.done = state["step"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        _save(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "average": self.average,
+                "step": self.done,
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            },
+        )
+
+    def step(self, batch: Batch, *, rate: float) -> float:
+        """One step at the share `rate` of the learning rates; returns the loss in nats."""
+        for optimizer, full_rate in zip(self.optimizers, (MUON_LR, ADAM_LR), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = full_rate * rate
+            optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(self.model, batch, self.device)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                share = 1 - min(EMA, (self.done + 1) / (self.done + 10))
+                self.average[name].lerp_(weight, share)
+        self.done += 1
+        return float(loss.item())
+
+
+def _tokenizer(path: Path, *, seed: int) -> Tokenizer:
+    """The tokenizer at `path`, trained first where there is none."""
+    if not path.exists():
+        stream = word_problems(f"tokenizer {seed}", held_out=False)
+        corpus = [next(stream) for _ in range(20_000)]
+        texts = (text for p in corpus for text in (prompt_text(p.question), p.solution))
+        train_tokenizer(texts).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
 def train(
     work: Path, *, steps: int, batch_size: int, seed: int, device: torch.device, save_every: int
 ) -> Path:
@@ -127,67 +188,32 @@ def train(
     state."""
     work.mkdir(parents=True, exist_ok=True)
     state_path = work / "state.pt"
-    tokenizer_path = work / "tokenizer.json"
-    if not tokenizer_path.exists():
-        stream = word_problems(f"tokenizer {seed}", held_out=False)
-        corpus = [next(stream) for _ in range(20_000)]
-        train_tokenizer(t for p in corpus for t in (prompt_text(p.question), p.solution)).save(
-            str(tokenizer_path)
-        )
-    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer = _tokenizer(work / "tokenizer.json", seed=seed)
     model = build_model(tokenizer.get_vocab_size(), seed=seed).to(device)
-    average = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimizers = _optimizers(model)
-    first = 0
+    training = _Training(model, device)
     if state_path.exists():
-        state = torch.load(state_path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average = state["average"]
-        first = state["step"]
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        training.load(state_path)
     validation = validation_batches(tokenizer, n=256, batch_size=64)
+
     started = time.time()
-    running = 0.0
-    reported = first
+    losses: list[float] = []
     pool: list[Batch] = []
-    for step in range(first, steps):
+    for step in range(training.done, steps):
         if not pool or step % POOL_BATCHES == 0:
-            pool = batch_pool(
-                tokenizer, seed=seed, pool=step // POOL_BATCHES, batch_size=batch_size
-            )
-        for optimizer, rate in zip(optimizers, (MUON_LR, ADAM_LR), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule(step, steps)
-            optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model, pool[step % POOL_BATCHES], device)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        for optimizer in optimizers:
-            optimizer.step()
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                average[name].lerp_(weight, 1 - min(EMA, (step + 1) / (step + 10)))
-        running += loss.item()
-        if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(
-                state_path,
-                {
-                    "model": model.state_dict(),
-                    "average": average,
-                    "step": step + 1,
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                },
-            )
+            number = step // POOL_BATCHES
+            pool = batch_pool(tokenizer, seed=seed, pool=number, batch_size=batch_size)
+        losses.append(training.step(pool[step % POOL_BATCHES], rate=_schedule(step, steps)))
+
+        if training.done % save_every == 0 or training.done == steps:
+            training.save(state_path)
             report = {
-                "step": step + 1,
-                "sequences": (step + 1) * batch_size,
-                "train_nats": running / (step + 1 - reported),
-                "validation_nats": _validate(model, average, validation, device),
+                "step": training.done,
+                "sequences": training.done * batch_size,
+                "train_nats": sum(losses) / len(losses),
+                "validation_nats": _validate(model, training.average, validation, device),
                 "seconds": round(time.time() - started, 1),
             }
-            running = 0.0
-            reported = step + 1
+            losses = []
             with (work / "log.jsonl").open("a") as log:
                 log.write(json.dumps(report) + "\n")
             logger.info("%s", report)

@@ -14,19 +14,17 @@ import pytest
 import torch
 
 from diffengine.engine.cli import command_line as cli
-from diffengine.engine.likelihood import journal as likelihood_run
-from diffengine.engine.likelihood.journal import (
-    Journal,
-    Line,
-    cases_after_prompt,
-    cases_in_generation,
-    measure,
-)
+from diffengine.engine.likelihood import method as method_module
+from diffengine.engine.likelihood.cases import cases_after_prompt, cases_in_generation
+from diffengine.engine.likelihood.journal import Journal
+from diffengine.engine.likelihood.line import Line
+from diffengine.engine.likelihood.method import Method, measure
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.runs.run import run
 from diffengine.engine.store import open_run
 
+SEQUENTIAL = Method("sequential")
 PROBLEMS = [
     Problem(
         id="a",
@@ -88,7 +86,7 @@ def test_behind_the_prompt_it_is_the_chain_rule_of_the_answer(bundled_model) -> 
         assert (list(case.canvas), list(case.positions)) == (
             prompt + gold, list(range(len(prompt), len(prompt) + len(gold)))
         )  # fmt: skip
-        line = measure(bundled_model, case, kind="sequential", draws=1, seed=0)
+        line = measure(bundled_model, case, SEQUENTIAL)
         expected = surest_first(bundled_model, prompt + gold, list(case.positions), gold)
         assert (
             line.nats == pytest.approx(expected, abs=1e-4)
@@ -96,7 +94,7 @@ def test_behind_the_prompt_it_is_the_chain_rule_of_the_answer(bundled_model) -> 
             and line.tokens == len(gold)
         )
     assert cases[2].skipped == "no gold answer" and "exceeds the model's" in cases[3].skipped
-    assert math.isnan(measure(bundled_model, cases[2], kind="bound", draws=2, seed=0).nats)
+    assert math.isnan(measure(bundled_model, cases[2], Method("bound", draws=2)).nats)
 
 
 @torch.inference_mode()
@@ -111,7 +109,7 @@ def test_in_the_generation_it_stands_where_the_answer_was_found(made: Path, bund
         assert (
             case.positions == tuple(range(first, first + len(gold))) and list(case.answer) == gold
         )
-        line = measure(bundled_model, case, kind="sequential", draws=1, seed=0)
+        line = measure(bundled_model, case, SEQUENTIAL)
         assert line.nats == pytest.approx(surest_first(bundled_model, list(case.canvas), list(case.positions), gold),
                                           abs=1e-4)  # fmt: skip
 
@@ -122,14 +120,14 @@ def test_the_posterior_is_the_share_of_the_gold_answers_likelihood(bundled_model
     others = [
         tuple(bundled_model.tokenizer.encode(text, add_special_tokens=False)) for text in ("3", "9")
     ]
-    line = measure(bundled_model, case, kind="sequential", draws=1, seed=0, distractors=others)
+    line = measure(bundled_model, case, SEQUENTIAL, others)
     prompt = list(case.canvas[: case.positions[0]])
     answers, at = [list(answer) for answer in (case.answer, *others)], list(case.positions)
     nats = [surest_first(bundled_model, prompt + answer, at, answer) for answer in answers]
     expected = math.exp(nats[0]) / sum(math.exp(value) for value in nats)
     assert line.posterior == pytest.approx(expected, rel=1e-4) and line.distractors == 2
     assert line.nats == pytest.approx(nats[0], abs=1e-4)
-    bound = measure(bundled_model, case, kind="bound", draws=4, seed=0, distractors=[case.answer])
+    bound = measure(bundled_model, case, Method("bound", draws=4), [case.answer])
     assert (
         bound.posterior == 0.5
     )  # the same draws for all answers, so equal ones are equally probable
@@ -166,10 +164,10 @@ def test_draws_do_not_depend_on_the_company(bundled_model) -> None:
     first, second = list(cases_after_prompt(PROBLEMS[:2], bundled_model, style="raw"))
     alone = next(cases_after_prompt(PROBLEMS[1:2], bundled_model, style="raw"))
     one, other = (
-        measure(bundled_model, case, kind="bound", draws=8, seed=1) for case in (second, alone)
+        measure(bundled_model, case, Method("bound", draws=8, seed=1)) for case in (second, alone)
     )
     assert (one.nats, one.stderr) == (other.nats, other.stderr) and one.stderr > 0
-    assert measure(bundled_model, second, kind="bound", draws=8, seed=2).nats != one.nats
+    assert measure(bundled_model, second, Method("bound", draws=8, seed=2)).nats != one.nats
 
 
 def test_interrupted_and_resumed_it_gives_the_same_file(
@@ -177,7 +175,7 @@ def test_interrupted_and_resumed_it_gives_the_same_file(
 ) -> None:
     arguments = ("generated:5", "--draws", "4", "--model", "bundled")
     assert command(capsys, *arguments, "--out", tmp_path / "calm")[0] == 0
-    real, left = likelihood_run.measure, [2]
+    real, left = method_module.measure, [2]
 
     def interrupted(*given, **more):
         if not left[0]:
@@ -186,7 +184,7 @@ def test_interrupted_and_resumed_it_gives_the_same_file(
         return real(*given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(likelihood_run, "measure", interrupted)
+        patch.setattr(method_module, "measure", interrupted)
         code, _, err = command(capsys, *arguments, "--out", tmp_path / "broken")
     assert code == 130 and "the same command goes on" in err
     journal = tmp_path / "broken" / "bound-prompt.csv"

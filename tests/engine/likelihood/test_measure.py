@@ -10,7 +10,7 @@ import torch
 
 from diffengine.engine.likelihood import measure as likelihood
 from diffengine.engine.likelihood.measure import (
-    factorised_logprob,
+    Place,
     likelihood_bound,
     posterior,
     sequential_logprob,
@@ -19,6 +19,7 @@ from diffengine.engine.models.attention import packing_of
 
 CANVAS = torch.tensor([40, 41, 42, 43, 44, 45, 46])
 POSITIONS, ANSWER = [3, 5], [21, 30]
+PLACE = Place(CANVAS, POSITIONS)
 
 
 def logprob_of(model, canvas: list[int], at: int) -> torch.Tensor:
@@ -38,12 +39,11 @@ def filled(model, known: dict[int, int]) -> list[int]:
     return canvas
 
 
-def test_one_forward(random_model):
-    expected = sum(float(logprob_of(random_model, filled(random_model, {}), at)[token])
-                   for at, token in zip(POSITIONS, ANSWER, strict=True))  # fmt: skip
-    assert factorised_logprob(random_model, CANVAS, POSITIONS, ANSWER) == pytest.approx(
-        expected, abs=1e-4
-    )
+def factorised(model) -> float:
+    """log p of both tokens with both of them masked: one forward."""
+    canvas = filled(model, {})
+    pairs = zip(POSITIONS, ANSWER, strict=True)
+    return sum(float(logprob_of(model, canvas, position)[token]) for position, token in pairs)
 
 
 def test_sequential_is_the_chain_rule_in_the_surest_order(random_model):
@@ -54,16 +54,14 @@ def test_sequential_is_the_chain_rule_in_the_surest_order(random_model):
     expected = float(logprob_of(random_model, blank, POSITIONS[first])[ANSWER[first]])
     then = filled(random_model, {POSITIONS[first]: ANSWER[first]})
     expected += float(logprob_of(random_model, then, POSITIONS[second])[ANSWER[second]])
-    assert sequential_logprob(random_model, CANVAS, POSITIONS, ANSWER) == pytest.approx(
-        expected, abs=1e-4
-    )
+    assert sequential_logprob(random_model, PLACE, ANSWER) == pytest.approx(expected, abs=1e-4)
 
 
 def test_sequential_probabilities_of_all_answers_sum_to_one(random_model, monkeypatch):
     """Over the five tokens that the model is restricted to for this test, 25 answers of two
     tokens."""
     allowed = [21, 22, 23, 30, 31]
-    whole = likelihood._at
+    whole = likelihood._logprobs
 
     def restricted(model, canvases, positions):
         found = whole(model, canvases, positions)
@@ -71,8 +69,8 @@ def test_sequential_probabilities_of_all_answers_sum_to_one(random_model, monkey
         outside[..., allowed] = 0
         return (found + outside).log_softmax(-1)
 
-    monkeypatch.setattr(likelihood, "_at", restricted)
-    total = sum(math.exp(sequential_logprob(random_model, CANVAS, POSITIONS, list(answer)))
+    monkeypatch.setattr(likelihood, "_logprobs", restricted)
+    total = sum(math.exp(sequential_logprob(random_model, PLACE, list(answer)))
                 for answer in itertools.product(allowed, repeat=2))  # fmt: skip
     assert total == pytest.approx(1, abs=1e-6)
 
@@ -82,17 +80,20 @@ def test_the_bound_has_the_expectation_of_all_its_draws(random_model):
     exactly."""
     alone = [float(logprob_of(random_model, filled(random_model, {POSITIONS[1 - j]: ANSWER[1 - j]}), at)[ANSWER[j]])
              for j, at in enumerate(POSITIONS)]  # fmt: skip
-    both = factorised_logprob(random_model, CANVAS, POSITIONS, ANSWER)
+    both = factorised(random_model)
     expected = 0.5 * (2 * sum(alone) / 2) + 0.5 * both
-    found = likelihood_bound(random_model, CANVAS, POSITIONS, ANSWER, draws=600)
+    found = likelihood_bound(random_model, PLACE, ANSWER, draws=600)
     assert abs(found.nats - expected) < 4 * found.stderr
-    assert found == likelihood_bound(random_model, CANVAS, POSITIONS, ANSWER, draws=600)
+    assert found == likelihood_bound(random_model, PLACE, ANSWER, draws=600)
 
 
 def test_one_token_needs_no_draws(random_model):
-    exact = factorised_logprob(random_model, CANVAS, [3], [21])
-    assert sequential_logprob(random_model, CANVAS, [3], [21]) == pytest.approx(exact, abs=1e-6)
-    found = likelihood_bound(random_model, CANVAS, [3], [21], draws=1)
+    place = Place(CANVAS, [3])
+    canvas = CANVAS.tolist()
+    canvas[3] = random_model.token_ids.mask
+    exact = float(logprob_of(random_model, canvas, 3)[21])
+    assert sequential_logprob(random_model, place, [21]) == pytest.approx(exact, abs=1e-6)
+    found = likelihood_bound(random_model, place, [21], draws=1)
     assert found.nats == pytest.approx(exact, abs=1e-5) and math.isnan(found.stderr)
 
 
@@ -102,6 +103,6 @@ def test_posterior_and_errors(random_model):
         ValueError,
         match=r"2 answer tokens at positions \[3\] of a canvas of 7; expected one position",
     ):
-        factorised_logprob(random_model, CANVAS, [3], [1, 2])
+        likelihood_bound(random_model, Place(CANVAS, [3]), [1, 2])
     with pytest.raises(ValueError, match="inside of the canvas"):
-        sequential_logprob(random_model, CANVAS, [9], [1])
+        sequential_logprob(random_model, Place(CANVAS, [9]), [1])

@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from diffengine.engine.cli.command_line import group
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding.canvas import Canvas
+from diffengine.engine.decoding.phases import Phases
 from diffengine.engine.decoding.setup import Setup
-from diffengine.engine.decoding.shapes import shapes_of
-from diffengine.engine.models import compiled as compiled_model
-from diffengine.engine.models.attention import groups_of, packing_of
-from diffengine.engine.models.compiled import CompiledModel, compiled
+from diffengine.engine.models.attention import packing_of
+from diffengine.engine.models.compiled import CompiledForward, Sizes, compiled
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.models.reads import reads_of
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs.device import Device
@@ -52,16 +52,19 @@ def counting() -> Counting:
     return Counting()
 
 
+def compile_counted(monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None:
+    """Let a run that compiles do it with the counting backend."""
+
+    def counted(model: MaskedDiffusionModel, most_tokens: int) -> MaskedDiffusionModel:
+        return compiled(model, most_tokens=most_tokens, backend=counting)
+
+    monkeypatch.setattr(one_device, "_compiled", counted)
+
+
 def packed_by(
     model: MaskedDiffusionModel, config: RunConfig, prompts: Any, *, budget: int
 ) -> dict[str, Any]:
-    longest = max(len(p.token_ids) for p in prompts) + config.gen_length
-    copies = 2 if config.guided else 1
-    few = shapes_of(
-        token_budget=budget, longest=longest, gen_length=config.gen_length, copies=copies
-    )
-    shapes = few if isinstance(model, CompiledModel) else None
-    decoder = Setup(model, config).decoder(prompts, budget=budget, shapes=shapes)
+    decoder = Setup(model, config).decoder(prompts, budget=budget)
     return {one.problem.id: one.columns for one in decoder.decode(iter(prompts))}
 
 
@@ -74,7 +77,8 @@ def test_tokens_are_the_same_and_each_bucket_is_compiled_once(
 ) -> None:
     config = CONFIG.changed(**changes)
     prompts = prompts_of(bundled_model, config.gen_length)
-    network = compiled(bundled_model, backend=counting)
+    copies = 2 if config.guided else 1
+    network = compiled(bundled_model, most_tokens=120 * copies, backend=counting)
     for budget in (120, 120):  # the second time everything is compiled
         found = packed_by(network, config, prompts, budget=budget)
     plain = packed_by(bundled_model, config, prompts, budget=120)
@@ -90,7 +94,8 @@ def test_a_real_compiler_gives_the_same_tokens(
 ) -> None:
     torch.compiler.reset()
     prompts = prompts_of(bundled_model, CONFIG.gen_length)[:3]
-    found = packed_by(compiled(bundled_model, backend="aot_eager"), CONFIG, prompts, budget=300)
+    network = compiled(bundled_model, most_tokens=300, backend="aot_eager")
+    found = packed_by(network, CONFIG, prompts, budget=300)
     for name, columns in packed_by(bundled_model, CONFIG, prompts, budget=300).items():
         assert np.array_equal(columns["token"], found[name]["token"])
 
@@ -101,7 +106,7 @@ def test_the_option_reaches_the_network(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compiled_model, "compiled", lambda model: compiled(model, backend=counting))
+    compile_counted(monkeypatch, counting)
     arguments = [
         "run",
         "--limit",
@@ -126,11 +131,48 @@ def test_the_option_reaches_the_network(
     assert np.array_equal(one["token"][...], two["token"][...])
 
 
-def test_padding_rows_keep_every_boundary() -> None:
-    packing = packing_of([5, 5, 7], torch.device("cpu"), rows=6, longest=128)
-    assert packing.offsets.tolist() == [0, 5, 10, 17, 17, 17, 17]
-    assert packing.longest == 128
-    assert packing.groups == groups_of([5, 5, 7]) == ((0, 2, 5), (10, 1, 7))
+class Seen:
+    """Stands in for the compiled layers: notes what shapes they are given."""
+
+    def __init__(self) -> None:
+        self.offsets: list[list[int]] = []
+        self.shapes: set[tuple[int, int, int]] = set()
+
+    def __call__(self, states: Any, cos: Any, sin: Any, offsets: Any, longest: int) -> torch.Tensor:
+        self.offsets.append(offsets.tolist())
+        self.shapes.add((states.shape[1], len(offsets), longest))
+        return states
+
+
+def seen_by(
+    model: MaskedDiffusionModel, monkeypatch: pytest.MonkeyPatch, sizes: Sizes, *, max_length: int
+) -> tuple[CompiledForward, Seen]:
+    seen = Seen()
+    forward = CompiledForward(model.network, sizes=sizes, max_length=max_length)
+    monkeypatch.setattr(forward, "_stack_of", lambda size, most_rows: seen)
+    return forward, seen
+
+
+def states_of(forward: CompiledForward, lengths: list[int], *, each: int) -> torch.Tensor:
+    """What is read of rows of these lengths, each of ones."""
+    device = torch.device("cpu")
+    packing = packing_of(lengths, device)
+    reads = reads_of(lengths, packing, rows=len(lengths), each=each)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    ids = torch.arange(7, 7 + sum(lengths)) % 500
+    return forward.hidden_read(ids, positions, packing, reads)
+
+
+def test_padding_rows_keep_every_boundary(
+    random_model: MaskedDiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, seen = seen_by(random_model, monkeypatch, Sizes(256), max_length=1024)
+    states = states_of(forward, [5, 5, 7], each=4)
+    assert seen.shapes == {(64, 64 // 4 + 3, 64)}  # no row is longer than the batch
+    assert seen.offsets == [[0, 5, 10, 17, 64, *[64] * 14]]
+    embedding = random_model.network.model.embed_tokens.weight
+    expected = [*range(1, 5), *range(6, 10), *range(13, 17)]
+    assert torch.equal(states, embedding[[7 + i for i in expected]])
 
 
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}], ids=["plain", "guided"])
@@ -142,9 +184,9 @@ def test_twenty_batches_of_any_make_meet_four_shapes(
 ) -> None:
     """As a worker gets them: other rows, other lengths, once out of memory, and a driver that
     splits a batch."""
-    monkeypatch.setattr(compiled_model, "compiled", lambda model: compiled(model, backend=counting))
+    compile_counted(monkeypatch, counting)
     config = CONFIG.changed(**{"steps": 2, "block_length": 8, **changes})
-    execution = Execution(compile=True, token_budget=800 if changes else 400, longest_row=256)
+    execution = Execution(compile=True, token_budget=800 if changes else 400)
     device = Device(random_model, config, execution, lambda columns: None)
     lengths = [
         [10 + 7 * batch] * (1 + batch % 5) + [30 + 11 * batch] * (batch % 7) for batch in range(20)
@@ -179,7 +221,8 @@ def test_a_process_may_compile_many_models(
     prompts = prompts_of(random_model, 4)[:2]
     config = RunConfig.of(model="test", steps=1, gen_length=4, block_length=4)
     for budget in range(300, 3000, 300):
-        packed_by(compiled(random_model, backend=counting), config, prompts, budget=budget)
+        network = compiled(random_model, most_tokens=budget, backend=counting)
+        packed_by(network, config, prompts, budget=budget)
     assert len(counting.tokens) == 9
 
 
@@ -188,10 +231,51 @@ def test_a_process_may_compile_many_models(
     "budget, longest, gen_length", [(16384, 700, 128), (100, 500, 8), (2048, 4096, 512)]
 )
 def test_no_batch_within_the_budget_leaves_the_shapes(
-    budget: int, longest: int, gen_length: int, copies: int
+    random_model: MaskedDiffusionModel,
+    monkeypatch: pytest.MonkeyPatch,
+    budget: int,
+    longest: int,
+    gen_length: int,
+    copies: int,
 ) -> None:
-    shapes = shapes_of(token_budget=budget, longest=longest, gen_length=gen_length, copies=copies)
-    assert 4 * shapes.bucket >= copies * max(budget, longest)
-    assert shapes.longest >= max(longest, shapes.padding_row)
-    fullest = max(1, budget // gen_length) * copies  # rows of nothing but generated positions
-    assert shapes.rows >= fullest + -(-(shapes.bucket - 1) // shapes.padding_row)
+    """The smallest rows, and rows longer than the budget, which run alone."""
+    sizes = Sizes(budget * copies)
+    forward, seen = seen_by(random_model, monkeypatch, sizes, max_length=longest)
+    fullest = max(1, budget // (gen_length + 1)) * copies
+    for rows in range(copies, fullest + 1, max(copies, fullest // 7)):
+        states_of(forward, [gen_length + 1] * rows, each=gen_length)
+    assert 1 <= len(seen.shapes) <= 4
+    for length in range(gen_length + 1, longest, max(1, longest // 31)):
+        if length <= max(budget, longest):
+            states_of(forward, [length] * copies, each=gen_length)
+    beyond = [shape for shape in seen.shapes if shape[0] > 4 * sizes.step]
+    assert len(seen.shapes) - len(beyond) <= 4
+    assert 2 ** len(beyond) <= 2 * max(1, longest / budget)
+    for size, n_bounds, most in seen.shapes:
+        rows = [offsets for offsets in seen.offsets if offsets[-1] == size]
+        assert all(len(offsets) == n_bounds for offsets in rows)
+        assert all(max(np.diff(offsets)) <= most for offsets in rows)
+
+
+def test_what_is_counted_is_what_goes_through_the_network(
+    bundled_model: MaskedDiffusionModel, counting: Counting, prompts_of: Any
+) -> None:
+    prompts = prompts_of(bundled_model, CONFIG.gen_length)[:2]
+    network = compiled(bundled_model, most_tokens=300, backend=counting)
+    phases = Phases(bundled_model.device)
+    decoder = Setup(network, CONFIG).decoder(prompts, budget=300, phases=phases)
+    list(decoder.decode(iter(prompts)))
+    assert phases.tokens == phases.forwards * counting.tokens[0]
+
+
+def test_the_pass_of_the_stock_class_stays_at_hand(
+    bundled_model: MaskedDiffusionModel, counting: Counting
+) -> None:
+    """The null beliefs and likelihoods are of batches that come once; nothing is compiled for
+    them."""
+    ids = torch.arange(10, 80)
+    packing = packing_of([70], bundled_model.device)
+    network = compiled(bundled_model, most_tokens=300, backend=counting)
+    states = network.hidden(ids, torch.arange(70), packing)
+    assert torch.equal(states, bundled_model.hidden(ids, torch.arange(70), packing))
+    assert counting.tokens == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def angle_flops(counter: FlopCounterMode) -> int:
     )
 
 
+@pytest.mark.parametrize("read_offset", [0, -1])
 @pytest.mark.parametrize("ring", [True, False])
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1.0}, {"record": "masked"}], ids=str)
 def test_the_count_is_torchs(
@@ -65,11 +67,14 @@ def test_the_count_is_torchs(
     prompts_of: Callable[..., Any],
     changes: dict[str, Any],
     ring: bool,
+    read_offset: int,
 ) -> None:
     config = CONFIG.changed(**changes)
-    prompts = prompts_of(bundled_model, config.gen_length)
+    family = dataclasses.replace(bundled_model.family, read_offset=read_offset)
+    model = dataclasses.replace(bundled_model, family=family)
+    prompts = prompts_of(model, config.gen_length)
     assert 16 * (len(prompts) - 1) > safe_rows()  # or padding would be counted by torch
-    ours, theirs = counted(bundled_model, config, prompts, ring=ring)
+    ours, theirs = counted(model, config, prompts, ring=ring)
     assert ours == theirs
 
 

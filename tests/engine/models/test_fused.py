@@ -4,6 +4,7 @@ run."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from diffengine.engine.config import ConfigError
 from diffengine.engine.models import fused as fused_module
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.family import CheckpointError
-from diffengine.engine.models.fused import FusedModel, fused
+from diffengine.engine.models.fused import FusedForward, fused
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.runs import device as one_device
 from diffengine.engine.runs.execution import Execution
@@ -41,7 +42,7 @@ def test_on_a_cpu_the_bits_are_the_stock_networks(
     model = load_model(random_checkpoint(n_kv_heads=heads), device="cpu", dtype=dtype)
     for lengths in ([40], [7, 7, 31]):
         expected = model.hidden(*batch(lengths))
-        assert torch.equal(fused(model).hidden(*batch(lengths)), expected)
+        assert torch.equal(fused(model).forward.hidden(*batch(lengths)), expected)
         assert expected.isfinite().all()
 
 
@@ -54,7 +55,7 @@ def test_with_the_kernels_the_values_are_the_stock_networks(
         monkeypatch.setattr(fused_module, name, getattr(layer_kernels, name))
     close = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 0.05, "atol": 0.1}
     torch.testing.assert_close(
-        fused(model).hidden(*batch([7, 12])), model.hidden(*batch([7, 12])), **close
+        fused(model).forward.hidden(*batch([7, 12])), model.hidden(*batch([7, 12])), **close
     )
 
 
@@ -62,13 +63,13 @@ def test_the_option_reaches_the_network_and_is_off_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[str] = []
-    real = FusedModel.hidden
+    real = FusedForward.hidden
 
-    def hidden(self: FusedModel, *arguments: Any) -> torch.Tensor:
+    def hidden(self: FusedForward, *arguments: Any) -> torch.Tensor:
         passes.append("fused")
         return real(self, *arguments)
 
-    monkeypatch.setattr(FusedModel, "hidden", hidden)
+    monkeypatch.setattr(FusedForward, "hidden", hidden)
     arguments = [
         "run",
         "--limit",
@@ -99,12 +100,4 @@ def test_what_cannot_be_fused_is_refused(bundled_model: MaskedDiffusionModel) ->
         Execution(compile=True, fused=True)
     other = one_device.Device.__new__(one_device.Device)  # any object that is no Llama
     with pytest.raises(CheckpointError, match="network is a Device, expected a LlamaForCausalLM"):
-        fused(
-            type(bundled_model)(
-                other, *(getattr(bundled_model, f) for f in list(_fields(bundled_model))[1:])
-            )
-        )
-
-
-def _fields(model: MaskedDiffusionModel) -> list[str]:
-    return list(MaskedDiffusionModel.__dataclass_fields__)
+        fused(replace(bundled_model, network=other))

@@ -3,6 +3,7 @@ values, bit for bit."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import transformers
 from diffengine.engine.decoding.canvas import Canvas
 from diffengine.engine.models.attention import NAME, packed_attention, packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.models.reading import LAYERS, TILE, Reads, is_known, read, reads_of
+from diffengine.engine.models.reading import LAYERS, ReadingForward, forward_of, is_known
+from diffengine.engine.models.reads import TILE, Reads, reads_of
 
 COMMON = {
     "vocab_size": 80,
@@ -32,6 +34,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3DecoderLayer": ("Qwen3", {"head_dim": 16}),
     "Qwen3MoeDecoderLayer": ("Qwen3Moe", {"head_dim": 16, **MIXTURE}),
 }
+CPU = torch.device("cpu")
 LENGTHS = [12, 40, 40, 65, 67, 97, 129, 193, 194, 195, 225]
 """Groups of one row and of two; rows that leave one, two or three queries in the last tile of 32 or
 64, and such that do not."""
@@ -60,21 +63,22 @@ def stock(network: Any, ids: torch.Tensor, positions: torch.Tensor, packing: Any
 
 
 def passes(
-    network: Any, lengths: list[int], *, rows: int, each: int
+    network: Any, lengths: list[int], *, rows: int, each: int, offset: int = 0
 ) -> tuple[list[torch.Tensor], Reads]:
-    """Differences [R, D] of the states that are read from the stock ones over three passes; read
+    """Differences [R, D] of the states that are read from the stock ones over three passes; written
     tokens change."""
     ids, positions = (
         torch.randint(0, 80, (sum(lengths),)),
         torch.cat([torch.arange(n) for n in lengths]),
     )
     packing = packing_of(lengths, ids.device)
-    reads = reads_of(lengths, packing, ids.device, rows=rows, each=each)
+    reads = reads_of(lengths, packing, rows=rows, each=each, offset=offset)
+    forward = ReadingForward(network)
     apart = []
     for _ in range(3):
-        ids[reads.read] = torch.randint(0, 80, (len(reads.read),))
+        ids[reads.written] = torch.randint(0, 80, (len(reads.written),))
         whole = stock(network, ids, positions, packing)
-        apart.append(read(network, ids, positions, packing, reads) - whole[reads.read])
+        apart.append(forward.hidden_read(ids, positions, packing, reads) - whole[reads.read])
     return apart, reads
 
 
@@ -82,15 +86,16 @@ def test_every_known_layer_is_tried() -> None:
     assert set(NETWORKS) == LAYERS
 
 
+@pytest.mark.parametrize("offset", [0, -1])
 @pytest.mark.parametrize("each", [1, 2, 3, 4, 12, 33, 35])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_states_are_the_stock_ones_bit_for_bit(name: str, each: int) -> None:
+def test_states_are_the_stock_ones_bit_for_bit(name: str, each: int, offset: int) -> None:
     kind, changes = NETWORKS[name]
     network = network_of(kind, **changes)
     assert is_known(network)
-    lengths = [max(n, each) for n in LENGTHS]
+    lengths = [max(n, each - offset) for n in LENGTHS]
     for rows in (len(lengths), len(lengths) - 2):  # the last two are padding that nobody reads
-        apart, reads = passes(network, lengths, rows=rows, each=each)
+        apart, reads = passes(network, lengths, rows=rows, each=each, offset=offset)
         assert len(reads.asked) < sum(lengths)
         for difference in apart:
             if (
@@ -121,8 +126,8 @@ def test_another_activation_is_the_stock_one() -> None:
 
 
 def test_what_is_left_out() -> None:
-    packing = packing_of([40, 65, 200, 50], torch.device("cpu"))
-    reads = reads_of([40, 65, 200, 50], packing, torch.device("cpu"), rows=3, each=12)
+    packing = packing_of([40, 65, 200, 50], CPU)
+    reads = reads_of([40, 65, 200, 50], packing, rows=3, each=12)
     assert reads.counts == [
         12,
         65,
@@ -134,13 +139,23 @@ def test_what_is_left_out() -> None:
     assert reads.packing.queries.offsets.tolist() == [0, 12, 77, 89, 89]
     assert torch.equal(reads.asked[reads.among], reads.read)
     assert reads.read.tolist() == [*range(28, 40), *range(93, 105), *range(293, 305)]
-    few = reads_of(
-        [40, 50], packing_of([40, 50], torch.device("cpu")), torch.device("cpu"), rows=1, each=12
-    )
+    assert torch.equal(reads.written, reads.read)
+    few = reads_of([40, 50], packing_of([40, 50], CPU), rows=1, each=12)
     assert few.counts == [
         40
     ]  # too few rows for a matrix product whose last bits do not depend on their number
     assert len(few.asked) == 90
+
+
+def test_what_is_read_one_position_before_it_is_written() -> None:
+    packing = packing_of([40, 65, 200, 50], CPU)
+    reads = reads_of([40, 65, 200, 50], packing, rows=3, each=12, offset=-1)
+    assert reads.counts == [13, 65, 13]
+    assert reads.written.tolist() == [*range(28, 40), *range(93, 105), *range(293, 305)]
+    assert reads.read.tolist() == [*range(27, 39), *range(92, 104), *range(292, 304)]
+    assert torch.equal(reads.asked[reads.among], reads.read)
+    with pytest.raises(ValueError, match="expected a prompt of at least 1 tokens"):
+        reads_of([40, 12], packing_of([40, 12], CPU), rows=2, each=12, offset=-1)
 
 
 def test_prompts_are_projected_once_and_generated_tokens_each_time(
@@ -161,12 +176,13 @@ def test_an_unknown_layer_runs_as_it_is(
 ) -> None:
     ids, positions = torch.randint(10, 500, (100,)), torch.arange(100)
     packing = packing_of([100], ids.device)
-    reads = reads_of([100], packing, ids.device, rows=1, each=70)
+    reads = reads_of([100], packing, rows=1, each=70)
     known = bundled_model.hidden_read(ids, positions, packing, reads)
     fewer = bundled_model.flops_read(reads)
     monkeypatch.setattr("diffengine.engine.models.reading.LAYERS", frozenset())
-    assert torch.equal(bundled_model.hidden_read(ids, positions, packing, reads), known)
-    assert bundled_model.flops_read(reads) > fewer
+    plain = replace(bundled_model, forward=forward_of(bundled_model.network))
+    assert torch.equal(plain.hidden_read(ids, positions, packing, reads), known)
+    assert plain.flops_read(reads) > fewer
 
 
 def test_another_network_meets_nothing_of_the_first() -> None:
@@ -175,10 +191,10 @@ def test_another_network_meets_nothing_of_the_first() -> None:
         torch.arange(70),
         packing_of([70], torch.device("cpu")),
     )
-    reads = reads_of([70], packing, ids.device, rows=1, each=66)
+    reads = reads_of([70], packing, rows=1, each=66)
     for network in (network_of("Llama"), network_of("Qwen2")):
         assert torch.equal(
-            read(network, ids, positions, packing, reads),
+            ReadingForward(network).hidden_read(ids, positions, packing, reads),
             stock(network, ids, positions, packing)[4:],
         )
 
@@ -196,7 +212,7 @@ def test_rows_that_enter_and_leave_bring_no_old_projections(
             packed.token_ids, packed.positions, packed.packing, packed.reads
         )
         whole = bundled_model.hidden(packed.token_ids, packed.positions, packed.packing)
-        assert torch.equal(states, whole[packed.generated_at])
+        assert torch.equal(states, whole[packed.read_at])
         canvas.apply(_random_update(canvas))
         steps += 1
     assert steps > 3

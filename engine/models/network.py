@@ -1,0 +1,116 @@
+"""A checkpoint's weights in a stock transformers class, made bidirectional.
+
+Every tensor of the checkpoint is accounted for before the weights are read, and again after.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..registry import PluginError
+from .attention import NAME, packed_attention
+from .checkpoint import check_tensors, rename, tensor_entries
+from .family import CheckpointError, Family
+
+
+class Stock(NamedTuple):
+    """A stock class of transformers and a config of it."""
+
+    cls: Any
+    config: Any
+
+
+def stock_of(family: Family, arguments: dict[str, Any]) -> Stock:
+    """The family's stock class, with a config of these `arguments` that makes attention our own.
+
+    Raises PluginError where the installed transformers has no such class.
+    """
+    import transformers
+
+    transformers.AttentionInterface.register(NAME, packed_attention)
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    cls: Any = getattr(transformers, family.stock_class, None)
+    if cls is None:
+        raise PluginError(
+            f"stock class {family.stock_class!r} is not in transformers "
+            f"{transformers.__version__}; install a transformers that has it"
+        )
+    config = cls.config_class(
+        **arguments, is_causal=False, use_cache=False, attn_implementation=NAME
+    )
+    return Stock(cls, config)
+
+
+def check_fit(network: Any, family: Family, files: list[Path]) -> None:
+    """Raise CheckpointError where the tensors of `files` are not those that `network` needs."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    entries = tensor_entries(files)
+    if network.config.tie_word_embeddings:
+        expected = {name: shape for name, shape in expected.items() if name not in family.tied}
+        entries = {
+            name: entry
+            for name, entry in entries.items()
+            if rename(name, family.renames) not in family.tied
+        }
+    check_tensors(entries, expected, family.renames)
+
+
+def empty(stock: Stock) -> Any:
+    """The network without weights: shapes alone."""
+    with torch.device("meta"):
+        return stock.cls(stock.config)
+
+
+def filled(
+    stock: Stock, family: Family, directory: Path, *, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """The network with the weights of the checkpoint in `directory`, on `device`.
+
+    Raises CheckpointError where a tensor was left out or made up.
+    """
+    network, info = stock.cls.from_pretrained(
+        directory,
+        config=stock.config,
+        key_mapping=dict(family.renames),
+        dtype=dtype,
+        attn_implementation=NAME,
+        output_loading_info=True,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    unmatched = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
+    if unmatched:
+        raise CheckpointError(f"{directory}: not every tensor was loaded as it is: {unmatched}")
+
+    if family.float32_rope:
+        network.model.rotary_emb = _float32_rope(network)
+    network = network.eval().requires_grad_(False).to(device)
+    if network.model.rotary_emb.inv_freq.dtype != torch.float32:
+        raise CheckpointError(
+            "rotary inv_freq is not float32: its rounding would shift phases by radians; report "
+            "this"
+        )
+    return network
+
+
+def _float32_rope(network: Any) -> torch.nn.Module:
+    base = type(network.model.rotary_emb)
+
+    class Float32Rope(base):  # type: ignore[misc, valid-type]
+        """cos and sin stay float32, whatever the network's dtype; queries and keys promote to
+        them."""
+
+        def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+            wide: tuple[Tensor, Tensor] = super().forward(
+                x.new_empty((), dtype=torch.float32), position_ids
+            )
+            return wide
+
+    return Float32Rope(network.config)
