@@ -51,6 +51,7 @@ class World:
         self.disk: list[Shard] = []
         self.n_shards = self.n_late = 0
         self.stopped = False
+        self.disk_is_known_full = False
         self.longest_load = self.rng.choice([2.0, 60.0])
         self.disk_full_at = self.rng.uniform(5, 100) if self.rng.random() < 0.05 else float("inf")
         self.memory = self.rng.choice([3, 6, 10**6, 10**6])
