@@ -3,7 +3,7 @@ warning, where it is not.
 
 Whoever reaches a Ray may run code as its user. Ours listens on the loopback address alone, where
 other users of the machine still are, so each one also has a fresh token in a file that only its
-user can read. Knows nothing of runs.
+user can read.
 """
 
 from __future__ import annotations

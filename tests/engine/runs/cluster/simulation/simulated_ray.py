@@ -2,8 +2,7 @@
 with.
 
 Workers die at any message, answers are lost, machines vanish while their processes live on and
-publish late, problems kill whoever decodes or stores them. Knows nothing of the driver but the
-calls it makes.
+publish late, problems kill whoever decodes or stores them.
 """
 
 from __future__ import annotations

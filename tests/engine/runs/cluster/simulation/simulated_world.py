@@ -1,8 +1,7 @@
 """The machines, the clock and the disk of a simulated cluster; everything that may go wrong is
 drawn from one seed.
 
-`World` keeps what really happened, for the invariants of simulated_run.py to compare with. Knows no
-worker's insides.
+`World` keeps what really happened, for the invariants of simulated_run.py to compare with.
 """
 
 from __future__ import annotations
