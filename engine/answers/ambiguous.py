@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from .number_forms import GROUP_SIGNS, MOST_DIGITS
+from .number_patterns import GROUP_SIGNS, MOST_DIGITS
 from .numbers import UNIT
 
 _GROUP_SIGN = f"[{GROUP_SIGNS}]"

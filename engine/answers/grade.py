@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..store.format.verdicts import VerdictName
 from .ambiguous import Ambiguous, ambiguous_numbers, readings
 from .boxed import last_boxed
-from .number_forms import MOST_DIGITS
+from .number_patterns import MOST_DIGITS
 from .numbers import Number, numbers, parse_value, same_text
 from .symbolic import same_expression
 

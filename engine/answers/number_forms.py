@@ -14,60 +14,25 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-MOST_DIGITS = 400
-"""Of a number worth reading, and characters of an expression."""
+from .number_patterns import (
+    DIGITS,
+    EXPONENT,
+    FRACTION_SIGN,
+    MOST_DIGITS,
+    REPEATING,
+    ROOT_SIGN,
+    SPACE,
+    TIMES,
+    VULGAR,
+)
+
 DEEPEST = 12
 """Nested braces, roots and fractions."""
 MOST_FACTORIAL = 200
 
-GROUP_SIGNS = "'’_\u2009\u00a0\u202f\u2008\u2007"
-"""What stands between groups of three digits besides the comma: ISO 80000's thin spaces, apostrophe
-and underscore."""
-_COMMA = r"(?:,|\{,\}|\\!,|,\\!)"
-"""A comma, as LaTeX writes it where no space may follow."""
-_OTHER = rf"(?:[{GROUP_SIGNS}]|\\[,!;: _]|~|\{{\\,\}}|\{{ \}})"
-"""Another group sign, or one of LaTeX's spaces."""
-_BY_OTHER = rf"(?P<group>{_OTHER})\d{{3}}(?:(?P=group)\d{{3}})*"
-GROUPED = rf"[1-9]\d{{0,2}}(?:(?:{_COMMA}\d{{3}})+|{_BY_OTHER})(?!\d)"
-"""One kind of separator throughout: `1 234,567` has a decimal comma."""
-PLAIN = rf"(?:{GROUPED}|\d+)(?:\.\d+)?|\.\d+"
-"""Digits, grouped or not, with or without a decimal point."""
-VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-FRACTION = r"\\[dtc]?frac(?![A-Za-z])"
-ROOT = r"\\sqrt(?![A-Za-z])|√"
-
 _MINUS_SIGNS = ("-", "−", "–", "﹣", "－")
 _DIVISION_SIGNS = ("/", "⁄", "÷")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
-
-_BODY = re.compile(
-    rf"(?:{PLAIN})"
-    r"(?:[eE][+-]?\d{1,3}(?![\w.]))?"  # 2e5, but not 2e5x
-)
-_SPACE = re.compile(
-    r"(?:\s|\\[,;:!> ]|~"
-    r"|\\(?:left|right|displaystyle|(?:thin|med|thick)space|q?quad)(?![A-Za-z]))*"
-)
-"""Whatever LaTeX writes and does not mean: spaces, sizes."""
-_REPEATING = re.compile(r"\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,50})\s*\}|(\d))")
-r"""Digits that repeat for ever, `\overline{3}` or `\dot3`."""
-_FRACTION = re.compile(FRACTION)
-_ROOT = re.compile(
-    rf"(?:{ROOT})"
-    r"(?:\s*\[\s*(\d{1,3})\s*\])?"  # its degree
-)
-_TIMES = re.compile(
-    r"\\times(?![A-Za-z])|\\cdot(?![A-Za-z])"
-    r"|[×·*x](?=\s*10\s*[\^⁻⁰¹²³⁴⁵⁶⁷⁸⁹])"  # x only before a power of ten
-)
-_EXPONENT = re.compile(
-    r"\s?\^\s*"
-    r"(?:\{\s*(?P<braced>[-−+]?\s*\d{1,4})\s*\}"  # ^{-3}
-    r"|\(\s*(?P<round>[-−+]?\d{1,4})\s*\)"  # ^(3)
-    r"|(?P<bare>[-−]?\d{1,4}))"  # ^3
-    rf"|(?P<raised>⁻?[{SUPERSCRIPT}]{{1,4}})"  # ³
-)
 
 
 class Reading(NamedTuple):
@@ -118,8 +83,8 @@ def read_quotient(text: str, start: int, *, depth: int = DEEPEST) -> Reading | N
 def after_construct(text: str, start: int) -> int:
     r"""Where the arguments of the `\frac` or `\sqrt` at `start` end, as far as they are closed near
     by."""
-    fraction = _FRACTION.match(text, start)
-    command = fraction or _ROOT.match(text, start)
+    fraction = FRACTION_SIGN.match(text, start)
+    command = fraction or ROOT_SIGN.match(text, start)
     end = command.end() if command else start + 1
     for _ in range(2 if fraction else 1):
         argument = _argument_span(text, end)
@@ -140,19 +105,19 @@ def _mixed(text: str, start: int, *, factorial: bool, depth: int) -> Reading | N
     r"""A factor, or a whole number with a fraction behind it (`1\frac12`, `1½`), or with a root
     (`2\sqrt4`)."""
     whole = _factor(text, start, factorial=factorial, depth=depth)
-    body = _BODY.match(text, start)
+    body = DIGITS.match(text, start)
     if whole is None or body is None or whole.end != body.end():
         return whole
 
     behind = _skip_space(text, whole.end)
     if text[behind : behind + 1] and text[behind] in VULGAR:
         return Reading(whole.value + _vulgar(text[behind]), behind + 1)
-    if _FRACTION.match(text, behind):
+    if FRACTION_SIGN.match(text, behind):
         part = _fraction(text, behind, depth=depth)
         if part is None or part.value < 0:
             return None
         return Reading(whole.value + part.value, part.end)
-    if _ROOT.match(text, behind):
+    if ROOT_SIGN.match(text, behind):
         root = _root(text, behind, depth=depth)
         if root is None:
             return None
@@ -167,7 +132,7 @@ def _factor(text: str, start: int, *, factorial: bool, depth: int) -> Reading | 
     base = _atom(text, start, depth=depth)
     if base is None:
         return None
-    exponent = _EXPONENT.match(text, base.end)
+    exponent = EXPONENT.match(text, base.end)
     if exponent and not text.startswith("\\circ", exponent.end()):
         return _power(base.value, exponent)
     if factorial and text.startswith("!", base.end) and not text.startswith("!!", base.end):
@@ -188,9 +153,9 @@ def _atom(text: str, start: int, *, depth: int) -> Reading | None:
         return _bracketed(text, start, depth=depth)
     if opening and opening in VULGAR:
         return Reading(_vulgar(opening), start + 1)
-    if _FRACTION.match(text, start):
+    if FRACTION_SIGN.match(text, start):
         return _fraction(text, start, depth=depth)
-    if _ROOT.match(text, start):
+    if ROOT_SIGN.match(text, start):
         return _root(text, start, depth=depth)
     return _decimal(text, start)
 
@@ -207,7 +172,7 @@ def _bracketed(text: str, start: int, *, depth: int) -> Reading | None:
 
 def _decimal(text: str, start: int) -> Reading | None:
     """Digits, the last of which may repeat for ever."""
-    body = _BODY.match(text, start)
+    body = DIGITS.match(text, start)
     if body is None or body.end() - start > MOST_DIGITS:
         return None
     plain = Reading(plain_value(body[0]), body.end())
@@ -217,7 +182,7 @@ def _decimal(text: str, start: int) -> Reading | None:
     if not has_point and text.startswith(".", end):
         end += 1
         has_point = True
-    repeated = _REPEATING.match(text, end)
+    repeated = REPEATING.match(text, end)
     if repeated is None or not has_point or "e" in body[0].casefold():
         return plain
     digits = repeated[1] or repeated[2]
@@ -227,7 +192,7 @@ def _decimal(text: str, start: int) -> Reading | None:
 
 
 def _fraction(text: str, start: int, *, depth: int) -> Reading | None:
-    command = _FRACTION.match(text, start)
+    command = FRACTION_SIGN.match(text, start)
     assert command is not None
     top = _argument(text, command.end(), depth=depth)
     if top is None:
@@ -239,7 +204,7 @@ def _fraction(text: str, start: int, *, depth: int) -> Reading | None:
 
 
 def _root(text: str, start: int, *, depth: int) -> Reading | None:
-    command = _ROOT.match(text, start)
+    command = ROOT_SIGN.match(text, start)
     assert command is not None
     degree = int(command[1] or 2)
     end = command.end()
@@ -322,11 +287,11 @@ def _power(base: Fraction, exponent: re.Match[str]) -> Reading | None:
 
 def _times_power_of_ten(text: str, factor: Reading) -> Reading:
     """The factor times the power of ten behind it, or the factor alone."""
-    times = _TIMES.match(text, _skip_space(text, factor.end))
+    times = TIMES.match(text, _skip_space(text, factor.end))
     if times is None:
         return factor
     ten = _skip_space(text, times.end())
-    exponent = _EXPONENT.match(text, ten + 2)
+    exponent = EXPONENT.match(text, ten + 2)
     if exponent is None or not text.startswith("10", ten):
         return factor
     power = _power(Fraction(10), exponent)
@@ -341,6 +306,6 @@ def _vulgar(character: str) -> Fraction:
 
 
 def _skip_space(text: str, start: int) -> int:
-    match = _SPACE.match(text, start)
+    match = SPACE.match(text, start)
     assert match is not None
     return match.end()

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from .number_forms import (
+from .number_forms import after_construct, plain_value, read_number, read_quotient
+from .number_patterns import (
     FRACTION,
     GROUP_SIGNS,
     MOST_DIGITS,
@@ -20,10 +21,6 @@ from .number_forms import (
     ROOT,
     SUPERSCRIPT,
     VULGAR,
-    after_construct,
-    plain_value,
-    read_number,
-    read_quotient,
 )
 
 _MONEY = r"(?:\\?[$]\s?|[€£])"
