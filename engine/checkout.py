@@ -12,5 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def hide_checkout_root() -> None:
     """Take the checkout's root off sys.path: its `kernels` would shadow the package that
     transformers imports."""
-    here = {str(ROOT), os.path.realpath(ROOT)}
-    sys.path[:] = [p for p in sys.path if p != "" and os.path.realpath(p) not in here]
+    root = {str(ROOT), os.path.realpath(ROOT)}
+    sys.path[:] = [
+        folder for folder in sys.path if folder != "" and os.path.realpath(folder) not in root
+    ]

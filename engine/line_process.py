@@ -1,9 +1,8 @@
-"""A child process that answers one line for each line it is given, and can be ended at any moment:
-`LineProcess`.
+"""A child process that answers one line for each line it is given, and can be ended at any moment.
 
-What asks Math-Verify (`symbolic`) and renders a checkpoint's chat template (`chat_template`) is
-kept apart like this: only a process can be stopped inside a computation that never returns, from
-any thread. Knows nothing of the lines.
+Math-Verify (`answers/symbolic.py`) and a checkpoint's chat template (`prompts/chat_template.py`)
+are kept apart like this: only a process can be stopped inside a computation that never returns,
+from any thread.
 """
 
 from __future__ import annotations
@@ -11,7 +10,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+from collections.abc import Callable
 from queue import Empty, Queue
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 
 class EndedError(Exception):
@@ -21,6 +24,53 @@ class EndedError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"ended with status {code}")
         self.code = code
+
+
+class KeptProcess:
+    """A child that is started when it is first asked, and again after one that did not answer.
+
+    Thread safe; `close` ends it.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._lock = threading.Lock()
+        self._process: LineProcess | None = None
+
+    def ask_line(
+        self,
+        line: str,
+        *,
+        read: Callable[[str], Answer],
+        seconds: float,
+        start_seconds: float = 0.0,
+    ) -> Answer:
+        """What `read` makes of the answer to `line`; a child that has to be started first gets
+        `start_seconds` more.
+
+        Raises TimeoutError, EndedError, and what `read` raises for a line that is no answer. After
+        any of these the child is gone; after an interrupt too, as its answer to this question must
+        not be taken for the next one's.
+        """
+        with self._lock:
+            if self._process is None:
+                self._process = LineProcess(self._command)
+                seconds += start_seconds
+            try:
+                return read(self._process.ask(line, seconds=seconds))
+            except BaseException:
+                self._stop()
+                raise
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        with self._lock:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
 
 
 class LineProcess:

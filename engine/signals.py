@@ -1,5 +1,5 @@
-"""Ctrl-C and SIGTERM as a wish that is granted between two steps, when nothing is half done; a
-second one interrupts.
+"""Ctrl-C and SIGTERM: the first ends the work between two steps, where nothing is half done; the
+second at once.
 
 An exception out of a signal handler can strike between a problem's columns and its share of the sum
 beside them. So after the second nothing that was not handed over is published.
@@ -41,7 +41,7 @@ def stopping(what_is_finished: str) -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def ask(number: int, frame: Any) -> None:
+    def on_signal(number: int, frame: Any) -> None:
         name = signal.Signals(number).name
         if stop.asked:
             stop.interrupted = True
@@ -55,7 +55,9 @@ def stopping(what_is_finished: str) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, on_signal)
     try:
         yield stop
     finally:

@@ -1,5 +1,4 @@
-"""`python -m diffengine`: the command line, from a checkout or an install. Knows nothing of the
-commands."""
+"""`python -m diffengine`: the command line, from a checkout or an install."""
 
 from __future__ import annotations
 

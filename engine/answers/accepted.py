@@ -1,8 +1,7 @@
 """Grading against several accepted answers: any of them counts, and none by a weaker reading of the
 text than another.
 
-Knows nothing of where answers come from. One accepted answer is graded as `grading.grade` grades
-it.
+One accepted answer is graded as `grade.grade` grades it.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ def grade_any(text: str, answers: Sequence[str]) -> Grade:
     if len(answers) < 2:
         return grade(text, answers[0] if answers else None)
     grades = [grade(text, answer) for answer in answers]
-    surest = min(_strength(one) for one in grades)
-    read = [one for one in grades if _strength(one) == surest]
-    best = next((one for one in read if one.verdict == "correct"), read[0])
+    surest = min(_strength(result) for result in grades)
+    by_surest_rule = [result for result in grades if _strength(result) == surest]
+    correct = [result for result in by_surest_rule if result.verdict == "correct"]
+    best = correct[0] if correct else by_surest_rule[0]
     return best._replace(
-        lm_eval_strict=any(one.lm_eval_strict for one in grades),
-        lm_eval_flexible=any(one.lm_eval_flexible for one in grades),
+        lm_eval_strict=any(result.lm_eval_strict for result in grades),
+        lm_eval_flexible=any(result.lm_eval_flexible for result in grades),
     )
 
 

@@ -5,8 +5,6 @@ graded text: if that removed special tokens (`skip_special_tokens=True`), so mus
 stay the *raw* ids of all generated positions; a special token then writes no character and never
 belongs to an answer. Re-tokenising the answer and searching for its ids finds the wrong place or
 none in three cases of four; decoding prefixes does not.
-
-Knows nothing of tokenizers beyond `decode`, nor of what an answer is.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ def token_span(
     if not 0 <= start_char <= end_char <= len(text):
         raise ValueError(
             f"characters {start_char} to {end_char} of a text of {len(text)}; expected 0 <= start "
-            "<= "
-            "end <= length; pass the decode function that made the text"
+            "<= end <= length; pass the decode function that made the text"
         )
     if start_char == end_char:
         return None
@@ -78,5 +75,7 @@ def _written(prefix: str, text: str) -> int:
     one not counted."""
     if text.startswith(prefix):
         return len(prefix)
-    pairs = enumerate(zip(prefix, text, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), len(text))
+    for index, (written, final) in enumerate(zip(prefix, text, strict=False)):
+        if written != final:
+            return index
+    return len(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 
 def verdict(gold: str, answer: str) -> str:
@@ -16,20 +17,20 @@ def verdict(gold: str, answer: str) -> str:
     first."""
     try:
         from math_verify import parse, verify
-    except (
-        Exception
-    ) as error:  # the package is there, but it or what it imports does not fit: no text is to blame
+    except Exception as error:
+        # The package is there, but it or what it imports does not fit: no text is to blame.
         return f"broken {type(error).__name__}: {error}".splitlines()[0]
+
+    def parsed(text: str) -> Any:
+        as_formula = parse(f"${text}$", parsing_timeout=None)
+        return as_formula or parse(text, parsing_timeout=None)
+
     try:
-        parsed = [
-            parse(f"${text}$", parsing_timeout=None) or parse(text, parsing_timeout=None)
-            for text in (gold, answer)
-        ]
-        return "same" if verify(*parsed, timeout_seconds=None) else "different"
-    # a grammar we do not know in a text we did not write: whatever it raises, the answer is
-    # "failed"
+        same = verify(parsed(gold), parsed(answer), timeout_seconds=None)
     except Exception:
+        # A grammar we do not know in a text we did not write: it may raise anything.
         return "failed"
+    return "same" if same else "different"
 
 
 def serve() -> None:

@@ -1,7 +1,6 @@
 """`--config FILE`: settings of the commands from a TOML file, below whatever the command line says.
 
-The option stands before the command or behind it. Knows click's commands and parameters, not what
-any of them does.
+The option stands before the command or behind it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,10 @@ def _read(context: click.Context, path: Path | None, group: click.Group) -> None
     tables = _tables(context, path, group)
     if context.command is group:
         context.default_map = tables
-    else:  # behind the command: the nearer file wins
-        context.default_map = {
-            **(context.default_map or {}),
-            **tables.get(str(context.info_name), {}),
-        }
+        return
+    # Behind the command: of two files the nearer one wins.
+    table = tables.get(str(context.info_name), {})
+    context.default_map = {**(context.default_map or {}), **table}
 
 
 def _tables(context: click.Context, path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
@@ -46,29 +44,34 @@ def _tables(context: click.Context, path: Path, group: click.Group) -> dict[str,
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise click.UsageError(f"--config {path}: {error}") from None
-    commands = group.list_commands(context)
     tables = {}
-    for table, values in content.items():
-        command = group.get_command(context, table)
+    for name, values in content.items():
+        command = group.get_command(context, name)
         if command is None or not isinstance(values, dict):
+            expected = ", ".join(f"[{known}]" for known in group.list_commands(context))
             raise click.UsageError(
-                f"--config {path}: {table} is not the table of a command; expected "
-                f"{', '.join(f'[{name}]' for name in commands)}, and settings inside them"
-            )
-        settings = _settings_of(command)
-        unknown = [name for name in values if name not in settings]
-        if unknown:
-            raise click.UsageError(
-                f"--config {path}: [{table}] has no setting {', '.join(unknown)}"
+                f"--config {path}: {name} is not the table of a command; expected {expected}, and "
+                "settings inside them"
             )
         try:
-            tables[table] = {
-                str(settings[name].name): _value(value, settings[name])
-                for name, value in values.items()
-            }
-        except TypeError as error:
-            raise click.UsageError(f"--config {path}: [{table}] {error}") from None
+            tables[name] = _table(command, values)
+        except ValueError as error:
+            raise click.UsageError(f"--config {path}: [{name}] {error}") from None
     return tables
+
+
+def _table(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+    """The values by the names of the command's parameters. Raises ValueError for what it has no
+    setting for, or one of another kind."""
+    settings = _settings_of(command)
+    unknown = [name for name in values if name not in settings]
+    if unknown:
+        raise ValueError(f"has no setting {', '.join(unknown)}")
+    table = {}
+    for name, value in values.items():
+        parameter = settings[name]
+        table[str(parameter.name)] = _value(value, parameter)
+    return table
 
 
 def _settings_of(command: click.Command) -> dict[str, click.Parameter]:
@@ -86,11 +89,11 @@ def _settings_of(command: click.Command) -> dict[str, click.Parameter]:
 
 def _value(value: Any, parameter: click.Parameter) -> Any:
     """A default as click reads it: text but for booleans, and a list where the parameter may be
-    given several times."""
+    given several times. Raises ValueError."""
     several = parameter.multiple or parameter.nargs != 1
     if isinstance(value, dict) or (isinstance(value, list) and not several):
         kind = "table" if isinstance(value, dict) else "list"
-        raise TypeError(f"{parameter.name} is a {kind}, expected one value")
+        raise ValueError(f"{parameter.name} is a {kind}, expected one value")
     if several:
         items = value if isinstance(value, list) else [value]
         return [str(item) for item in items]

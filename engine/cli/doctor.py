@@ -56,12 +56,14 @@ OPTIONAL = {
 }
 REMEDIES = {
     "cuml": "t-SNE falls back to openTSNE; cuML needs numba 0.64 or newer and a numpy below 2.5: "
-    "install the extra "
-    "`cuml` under constraints.txt",
+    "install the extra `cuml` under constraints.txt",
     "faiss": "neighbours are found without it; faiss-gpu needs CUDA 12 libraries beside torch's "
     "CUDA 13",
     "openTSNE": "there is no t-SNE map on a CPU",
 }
+
+
+ENOUGH_DISK_BYTES = 5e9
 
 
 class Condition(NamedTuple):
@@ -89,54 +91,56 @@ def doctor(as_json: bool) -> None:
 def diagnose() -> list[Condition]:
     """Everything worth knowing before a run, most important first. Imports in a process of its own
     what it calls ok."""
-    known = NEEDED | OPTIONAL
-    there = [name for name in known if importlib.util.find_spec(name) is not None]
-    failures = import_failures([known[name].module for name in there])
     owners = importlib.metadata.packages_distributions()
-    found = [Condition("ok", "python", platform.python_version())]
-    for name, package in known.items():
-        if name not in there:
-            absent = "missing" if name in NEEDED else "note"
-            found.append(Condition(absent, name, f"not installed ({package.why})"))
-        elif failure := failures.get(package.module):
-            remedy = f"; {REMEDIES[name]}" if name in REMEDIES else ""
-            found.append(
-                Condition(
-                    "broken", name, f"{_versions(name, owners)} does not import: {failure}{remedy}"
-                )
-            )
+    python = Condition("ok", "python", platform.python_version())
+    return [python, *_packages(owners), *_clashes(owners), *_gpus(), *_machine()]
+
+
+def _packages(owners: Mapping[str, list[str]]) -> list[Condition]:
+    packages = NEEDED | OPTIONAL
+    installed = [name for name in packages if importlib.util.find_spec(name) is not None]
+    failures = import_failures([packages[name].module for name in installed])
+    conditions = []
+    for name, package in packages.items():
+        if name not in installed:
+            state = "missing" if name in NEEDED else "note"
+            detail = f"not installed ({package.why})"
+        elif package.module in failures:
+            state = "broken"
+            detail = f"{_versions(name, owners)} does not import: {failures[package.module]}"
+            if name in REMEDIES:
+                detail += f"; {REMEDIES[name]}"
         else:
-            found.append(Condition("ok", name, _versions(name, owners)))
-    return [*found, *_clashes(owners), *_gpus(), *_machine()]
+            state = "ok"
+            detail = _versions(name, owners)
+        conditions.append(Condition(state, name, detail))
+    return conditions
 
 
 def _versions(name: str, owners: Mapping[str, list[str]]) -> str:
     """The version; where the distribution is called otherwise (faiss-gpu, cuml-cu13), its name as
     well."""
-    known = sorted(set(owners.get(name, [])))
-    many = [f"{owner} {importlib.metadata.version(owner)}" for owner in known]
-    if known and known[0].lower().replace("-", "_") == name.lower() and len(known) == 1:
-        return importlib.metadata.version(known[0])
-    return ", ".join(many) or "of unknown version"
+    distributions = sorted(set(owners.get(name, [])))
+    if len(distributions) == 1 and distributions[0].lower().replace("-", "_") == name.lower():
+        return importlib.metadata.version(distributions[0])
+    named = [f"{owner} {importlib.metadata.version(owner)}" for owner in distributions]
+    return ", ".join(named) or "of unknown version"
 
 
 def _clashes(owners: Mapping[str, list[str]]) -> list[Condition]:
     """What is installed and does not go together, though each imports."""
-    found = []
-    if len(set(owners.get("faiss", []))) > 1:
-        both = " and ".join(sorted(set(owners["faiss"])))
-        found.append(
-            Condition(
-                "note", "faiss", f"{both} write the same folder; uninstall both, then install one"
-            )
-        )
+    clashes = []
+    faiss = sorted(set(owners.get("faiss", [])))
+    if len(faiss) > 1:
+        detail = f"{' and '.join(faiss)} write the same folder; uninstall both, then install one"
+        clashes.append(Condition("note", "faiss", detail))
     if _release("triton") < (3, 7) and _release("numpy") >= (2, 4):
-        why = (
+        detail = (
             "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a "
             "GPU does not mind"
         )
-        found.append(Condition("note", "triton, numpy", why))
-    return found
+        clashes.append(Condition("note", "triton, numpy", detail))
+    return clashes
 
 
 def _release(name: str) -> tuple[int, ...]:
@@ -153,34 +157,28 @@ def _gpus() -> list[Condition]:
     import torch
 
     if not torch.cuda.is_available():
-        built = (
-            "this torch is a CPU build"
-            if torch.version.cuda is None
-            else f"torch was built for CUDA {torch.version.cuda}"
-        )
+        built = f"torch was built for CUDA {torch.version.cuda}"
+        if torch.version.cuda is None:
+            built = "this torch is a CPU build"
         return [Condition("note", "gpu", f"none usable; {built}")]
-    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [
-        Condition("ok", f"gpu {i}", f"{d.name}, {size_text(d.total_memory)}")
-        for i, d in enumerate(devices)
-    ]
+    conditions = []
+    for number in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(number)
+        detail = f"{device.name}, {size_text(device.total_memory)}"
+        conditions.append(Condition("ok", f"gpu {number}", detail))
+    return conditions
 
 
 def _machine() -> list[Condition]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cpu = Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory")
+
     free = shutil.disk_usage(".").free
+    room = "ok" if free > ENOUGH_DISK_BYTES else "note"
+    disk = Condition(room, "disk", f"{size_text(free)} free in the working directory")
+
     checkpoint = Path("llada-8b")
-    here = (
-        f"{checkpoint} is here"
-        if checkpoint.is_dir()
-        else "no ./llada-8b here: runs use the bundled model"
-    )
-    return [
-        Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory"),
-        Condition(
-            "ok" if free > 5e9 else "note",
-            "disk",
-            f"{size_text(free)} free in the working directory",
-        ),
-        Condition("ok" if checkpoint.is_dir() else "note", "model", here),
-    ]
+    model = Condition("note", "model", "no ./llada-8b here: runs use the bundled model")
+    if checkpoint.is_dir():
+        model = Condition("ok", "model", f"{checkpoint} is here")
+    return [cpu, disk, model]

@@ -27,13 +27,15 @@ def import_failures(modules: Sequence[str], *, seconds: float = SECONDS) -> dict
     after a death.
     """
     failures: dict[str, str] = {}
-    left = list(modules)
-    while left:
-        answers, end = _ask(left, seconds)
-        failures |= {name: error for name, error in answers.items() if error}
-        left = left[len(answers) :]
-        if left:
-            failures[left.pop(0)] = end
+    untried = list(modules)
+    while untried:
+        answers, end = _ask(untried, seconds)
+        for name, error in answers.items():
+            if error:
+                failures[name] = error
+        untried = untried[len(answers) :]
+        if untried:
+            failures[untried.pop(0)] = end
     return failures
 
 
@@ -46,10 +48,10 @@ def _ask(modules: list[str], seconds: float) -> tuple[dict[str, str], str]:
             command, input=question, capture_output=True, text=True, timeout=seconds
         )
         said = done.stdout
-        end = (
-            f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        )
-        end = f"its import ended the process ({end})"
+        status = f"exit code {done.returncode}"
+        if done.returncode < 0:
+            status = f"signal {-done.returncode}"
+        end = f"its import ended the process ({status})"
     except subprocess.TimeoutExpired as error:
         said = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
         end = f"its import had not ended after {seconds:.0f} s"

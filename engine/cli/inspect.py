@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .arguments import JSON, RUN
+
+if TYPE_CHECKING:
+    from ..store import Coverage, Run
 
 
 @click.command()
@@ -16,64 +19,78 @@ from .arguments import JSON, RUN
 @JSON
 def inspect(path: Path, as_json: bool) -> None:
     """Say what a run directory holds and how far it is; works while it is running."""
-    from ..runs.session import read_sessions, read_status
     from ..store import coverage, open_run
-    from ..store.format.verdicts import (
-        AMBIGUOUS,
-        CORRECT,
-        NO_ANSWER_EXTRACTED,
-        NO_GOLD_ANSWER,
-        WRONG,
-    )
-    from ..store.sizes import size_text
 
     run = open_run(path)
     held = coverage(run)
-    verdicts = run["verdict"][...].tolist() if len(run) else []
-    seconds = run["seconds"][...].sum() if len(run) else 0.0
-    facts = {
-        "run": str(path),
-        "stored": len(run),
-        "asked": len(run.problems),
-        "missing": len(held.pending) + len(held.given_up),
-        "correct": verdicts.count(CORRECT),
-        "wrong": verdicts.count(WRONG),
-        "no_answer_extracted": verdicts.count(NO_ANSWER_EXTRACTED),
-        "no_gold_answer": verdicts.count(NO_GOLD_ANSWER),
-        "ambiguous": verdicts.count(AMBIGUOUS),
-        "problem_seconds": round(float(seconds), 1),
-        "shard_bytes": sum(f.stat().st_size for f in (path / "shards").glob("*.h5")),
-        "config": run.info["config"],
-        "created_at": run.info["created_at"],
-        "versions": run.info["versions"],
-    }
-    counted = ("stored", "correct", "wrong", "ambiguous", "no_answer_extracted", "no_gold_answer")
-    status = read_status(path)
-    facts["sessions"] = read_sessions(path)
-    if status is not None:
-        facts = {"state": status["state"], **facts, "session": status}
+    content = _content(run, held)
     if as_json:
-        facts |= {
+        ids = {
             "missing_ids": [*held.pending, *held.given_up],
             "given_up_ids": held.given_up,
             "random": held.random,
         }
-        click.echo(json.dumps(facts, ensure_ascii=False))
-        return
-    if held.note:
-        facts |= {name: f"{facts[name]}  ({held.note})" for name in counted}
-    sessions = facts.pop("sessions")
-    facts["shards"] = size_text(facts.pop("shard_bytes"))
-    for name, value in facts.items():
+        click.echo(json.dumps({**content, **ids}, ensure_ascii=False))
+    else:
+        _say_content(content, held.note)
+
+
+def _content(run: Run, held: Coverage) -> dict[str, Any]:
+    """What a run holds, for people and for machines."""
+    from ..runs.session import read_sessions, read_status
+
+    seconds = float(run["seconds"][...].sum()) if len(run) else 0.0
+    content = {
+        "run": str(run.path),
+        "stored": len(run),
+        "asked": len(run.problems),
+        "missing": len(held.pending) + len(held.given_up),
+        **_verdict_counts(run),
+        "problem_seconds": round(seconds, 1),
+        "shard_bytes": sum(file.stat().st_size for file in (run.path / "shards").glob("*.h5")),
+        "config": run.info["config"],
+        "created_at": run.info["created_at"],
+        "versions": run.info["versions"],
+        "sessions": read_sessions(run.path),
+    }
+    status = read_status(run.path)
+    if status is None:
+        return content
+    return {"state": status["state"], **content, "session": status}
+
+
+def _verdict_counts(run: Run) -> dict[str, int]:
+    """Stored problems of each verdict, correct ones first."""
+    from ..store.format.verdicts import VERDICTS
+
+    codes = run["verdict"][...].tolist() if len(run) else []
+    counts: dict[str, int] = {"correct": 0}
+    for name, verdict in VERDICTS.items():
+        counts[name] = codes.count(verdict.code)
+    return counts
+
+
+def _say_content(content: dict[str, Any], note: str) -> None:
+    """One line for each thing; `note` says behind each count that the run is not finished."""
+    from ..store.format.verdicts import VERDICTS
+    from ..store.sizes import size_text
+
+    lines = dict(content)
+    sessions = lines.pop("sessions")
+    lines["shards"] = size_text(lines.pop("shard_bytes"))
+    if note:
+        for name in ("stored", *VERDICTS):
+            lines[name] = f"{lines[name]}  ({note})"
+    for name, value in lines.items():
         click.echo(f"{name:20} {_flat(value)}")
-    for one in sessions:
-        click.echo(f"{'ended session':20} {_flat(one)}")
+    for session in sessions:
+        click.echo(f"{'ended session':20} {_flat(session)}")
 
 
 def _flat(value: Any) -> str:
-    return (
-        ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-    )
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name}={item}" for name, item in value.items())
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: a bar with an ETA on a terminal, plain lines every so
 often in a pipe.
 
-Writes to stderr only. Knows nothing of runs beyond their counts.
+Writes to stderr only.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ LINE_EVERY_SECONDS = 30.0
 class ProgressPrinter:
     """Call it with each `Progress`; use it as a context manager so that the bar is closed."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._last = 0.0
-        self._latest = ""
+    def __init__(self) -> None:
+        self._printed_at = 0.0
+        self._printed = ""
         self._bar: Any = None
         self._terminal = sys.stderr.isatty()
 
@@ -40,27 +39,31 @@ class ProgressPrinter:
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the run is."""
-        if self._quiet:
-            return
         if self._terminal:
-            self._advance(progress)
+            self._show_bar(progress)
             return
-        over = progress.done + progress.resumed + progress.failed >= progress.total
-        if over or self._latest == "" or time.monotonic() - self._last >= LINE_EVERY_SECONDS:
-            line = describe(progress)
-            if line != self._latest:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
-            self._last = time.monotonic()
-            self._latest = line
+        is_first = self._printed == ""
+        is_due = time.monotonic() - self._printed_at >= LINE_EVERY_SECONDS
+        if is_first or is_due or _missing(progress) <= 0:
+            self._print_line(describe(progress))
 
-    def _advance(self, progress: Progress) -> None:
+    def _print_line(self, line: str) -> None:
+        if line != self._printed:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        self._printed_at = time.monotonic()
+        self._printed = line
+
+    def _show_bar(self, progress: Progress) -> None:
         if self._bar is None:
             self._bar = _new_bar(progress)
         self._bar.n = progress.done + progress.resumed + progress.failed
         if progress.done:
             self._bar.set_postfix_str(_correct(progress), refresh=False)
-        self._bar.refresh() if self._bar.n >= self._bar.total else self._bar.update(0)
+        if self._bar.n >= self._bar.total:
+            self._bar.refresh()
+        else:
+            self._bar.update(0)
 
 
 def _new_bar(progress: Progress) -> Any:
@@ -87,19 +90,21 @@ def describe(progress: Progress) -> str:
     if progress.done:
         rate = progress.done / progress.seconds
         parts += [_correct(progress), f"{rate * 3600:.0f} problems/h"]
-        if left := _left(progress):
-            parts.append(f"ETA {duration(left / rate)}")
+        missing = _missing(progress)
+        if missing:
+            parts.append(f"ETA {duration(missing / rate)}")
     return ", ".join(parts)
 
 
-def _left(progress: Progress) -> int:
+def _missing(progress: Progress) -> int:
     return progress.total - progress.done - progress.resumed - progress.failed
 
 
 def _correct(progress: Progress) -> str:
     """A share of an unfinished run says so where it stands."""
-    missing = f" (unfinished: {left} missing)" if (left := _left(progress)) else ""
-    return f"{progress.correct}/{progress.done} correct{missing}"
+    share = f"{progress.correct}/{progress.done} correct"
+    missing = _missing(progress)
+    return f"{share} (unfinished: {missing} missing)" if missing else share
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """What kind of file this is, by its first bytes: compressed ones are opened, those that are not
 read are named.
 
-Knows bytes, not records. Text is UTF-8; a byte order mark is taken off.
+Text is UTF-8; a byte order mark is taken off.
 """
 
 from __future__ import annotations

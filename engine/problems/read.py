@@ -2,8 +2,7 @@
 a stable id.
 
 A source is a file, `-` (standard input), `samples` (the bundled ten), or `generated:N[:seed=S]`
-(held-out word problems); a path that exists wins over a name. Knows the forms of a record only
-through `problem_formats`, and nothing of prompts, tokens or grading.
+(held-out word problems); a path that exists wins over a name.
 """
 
 from __future__ import annotations
@@ -11,20 +10,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .formats import Fields, RecordError, parse_record
+from .formats import Fields, parse_record
+from .messages import Messages
 from .sources import STANDARD_INPUT, open_source
+from .values import RecordError
 
 SHOWN_BAD_LINES = 10
-OPTIONAL = ("accepted", "columns")
-"""Fields that a line of problems.jsonl has only where they hold something."""
-# JSON allows these inside a string, but `str.splitlines` and some editors break a line at them.
-_LINE_SEPARATORS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}
+SHOWN_IDS = 10
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Problem:
     id: str
     question: str
     answer: str | None
-    messages: tuple[Mapping[str, str], ...] | None = None
+    messages: Messages | None = None
     solution: str | None = None
     source: str = ""
     line: int = 0
@@ -110,43 +107,11 @@ def read_problems(
     problems: list[Problem] = []
     bad: list[BadLine] = []
     taken: dict[str, str] = {}
-    for one in sources:
-        _read_source(one, problems, bad, taken)
-    name = " + ".join(STANDARD_INPUT if str(one) == "-" else str(one) for one in sources)
+    for part in sources:
+        _read_source(part, problems, bad, taken)
+    name = " + ".join(_source_name(part) for part in sources)
     _refuse(name, problems, bad, skip_bad=skip_bad)
     return ProblemSet(_select(problems, ids)[:limit], bad, _content_hash(problems), name)
-
-
-def write_problems(path: str | Path, problems: Iterable[Problem]) -> None:
-    """Write the normal form, one JSON object a line, durably: whole under its name or not there at
-    all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_as_line(problem) for problem in problems)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def load_problems(path: str | Path) -> list[Problem]:
-    """Read back what `write_problems` wrote, exactly. Raises ProblemError naming the line that is
-    not of that form."""
-    path = Path(path)
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except FileNotFoundError:
-        raise ProblemError(
-            f"no {path.name} in {path.parent}; a run directory has one; is this a run?"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ProblemError(
-            f"{path} is damaged: {error}; restore it from a copy of the run"
-        ) from None
-    return [_from_record(line, path, number) for number, line in enumerate(lines, 1) if line]
 
 
 def problem_columns(problems: Sequence[Problem]) -> dict[str, list[Any]]:
@@ -156,18 +121,26 @@ def problem_columns(problems: Sequence[Problem]) -> dict[str, list[Any]]:
     return {name: [problem.columns.get(name) for problem in problems] for name in names}
 
 
+def _source_name(source: str | Path) -> str:
+    return STANDARD_INPUT if str(source) == "-" else str(source)
+
+
 def _read_source(
     source: str | Path, problems: list[Problem], bad: list[BadLine], taken: dict[str, str]
 ) -> None:
-    name = STANDARD_INPUT if str(source) == "-" else str(source)
+    """Add what a source holds to `problems` and `bad`; `taken` says for each id where it stands."""
+    name = _source_name(source)
     for line, record in _open_source(source):
         try:
             if isinstance(record, RecordError):
                 raise record
             parsed = parse_record(record)
-            problems.append(_named(parsed, name, line, taken))
+            problem_id = _problem_id(parsed, taken)
         except RecordError as error:
             bad.append(BadLine(name, line, str(error)))
+            continue
+        taken[problem_id] = f"{name}:{line}"
+        problems.append(_problem(problem_id, parsed, name, line))
 
 
 def _open_source(source: str | Path) -> Iterator[tuple[int, object]]:
@@ -177,32 +150,27 @@ def _open_source(source: str | Path) -> Iterator[tuple[int, object]]:
         raise ProblemError(str(error)) from error
 
 
-def _named(parsed: Fields, source: str, line: int, taken: dict[str, str]) -> Problem:
-    """The problem with its id: the record's own, else a function of the content, numbered where
-    that repeats."""
-    identity = parsed.explicit_id
-    if identity is None:
-        base = identity = _content_id(parsed)
-        repeat = 1
-        while identity in taken:
-            repeat += 1
-            identity = f"{base}-{repeat}"
-    elif identity in taken and parsed.instance is not None:
-        identity = f"{identity}/{parsed.instance}"
-    if parsed.explicit_id is not None and identity in taken:
-        raise RecordError(f"the id {identity!r} is taken by {taken[identity]}; ids must differ")
-    taken[identity] = f"{source}:{line}"
-    return Problem(
-        identity,
-        parsed.question,
-        parsed.answer,
-        parsed.messages,
-        parsed.solution,
-        source,
-        line,
-        accepted=parsed.accepted,
-        columns=parsed.columns,
-    )
+def _problem_id(parsed: Fields, taken: Mapping[str, str]) -> str:
+    """The record's own id, else a function of the content, numbered where that repeats. Raises
+    RecordError for an own id that is taken."""
+    if parsed.explicit_id is None:
+        return _free_content_id(parsed, taken)
+    problem_id = parsed.explicit_id
+    if problem_id in taken and parsed.instance is not None:
+        problem_id = f"{problem_id}/{parsed.instance}"
+    if problem_id in taken:
+        raise RecordError(f"the id {problem_id!r} is taken by {taken[problem_id]}; ids must differ")
+    return problem_id
+
+
+def _free_content_id(parsed: Fields, taken: Mapping[str, str]) -> str:
+    first = _content_id(parsed)
+    problem_id = first
+    repeat = 1
+    while problem_id in taken:
+        repeat += 1
+        problem_id = f"{first}-{repeat}"
+    return problem_id
 
 
 def _content_id(parsed: Fields) -> str:
@@ -212,6 +180,20 @@ def _content_id(parsed: Fields) -> str:
     if parsed.accepted:
         content.append(parsed.accepted)
     return "p-" + hashlib.sha256(_canonical(content).encode()).hexdigest()[:12]
+
+
+def _problem(problem_id: str, parsed: Fields, source: str, line: int) -> Problem:
+    return Problem(
+        problem_id,
+        parsed.question,
+        parsed.answer,
+        parsed.messages,
+        parsed.solution,
+        source,
+        line,
+        accepted=parsed.accepted,
+        columns=parsed.columns,
+    )
 
 
 def _content_hash(problems: Sequence[Problem]) -> str:
@@ -229,7 +211,8 @@ def _content_hash(problems: Sequence[Problem]) -> str:
             problem.messages,
             problem.solution,
         ]
-        row += [problem.accepted] if problem.accepted else []
+        if problem.accepted:
+            row.append(problem.accepted)
         digest.update(_canonical(row).encode() + b"\n")
     return digest.hexdigest()
 
@@ -241,20 +224,9 @@ def _canonical(value: object) -> str:
 def _refuse(
     name: str, problems: Sequence[Problem], bad: Sequence[BadLine], *, skip_bad: bool
 ) -> None:
+    """Raise ProblemError for bad lines that may not be skipped, and where no problem is left."""
     if bad and (not skip_bad or not problems):
-        shown = "\n".join(f"  {line}" for line in bad[:SHOWN_BAD_LINES])
-        more = (
-            f"\n  ... and {len(bad) - SHOWN_BAD_LINES} more" if len(bad) > SHOWN_BAD_LINES else ""
-        )
-        hint = (
-            "repair them, or skip them with --skip-bad"
-            if problems
-            else "there is no other problem to run"
-        )
-        total = len(bad) + len(problems)
-        raise ProblemError(
-            f"{len(bad)} of {total} records of {name} are bad; {hint}:\n{shown}{more}", bad
-        )
+        raise ProblemError(_bad_lines_message(name, len(problems), bad), bad)
     if not problems:
         raise ProblemError(
             f"{name or 'the list of sources'} holds no problems; expected lines like "
@@ -262,55 +234,32 @@ def _refuse(
         )
 
 
+def _bad_lines_message(name: str, n_problems: int, bad: Sequence[BadLine]) -> str:
+    hint = "there is no other problem to run"
+    if n_problems:
+        hint = "repair them, or skip them with --skip-bad"
+    lines = [f"{len(bad)} of {len(bad) + n_problems} records of {name} are bad; {hint}:"]
+    lines += [f"  {line}" for line in bad[:SHOWN_BAD_LINES]]
+    if len(bad) > SHOWN_BAD_LINES:
+        lines.append(f"  ... and {len(bad) - SHOWN_BAD_LINES} more")
+    return "\n".join(lines)
+
+
 def _select(problems: list[Problem], ids: Collection[str] | None) -> list[Problem]:
+    """The problems with these ids, all of them for None. Raises ProblemError for an id of none."""
     if ids is None:
         return problems
-    wanted = {ids} if isinstance(ids, str) else set(ids)
+    asked = {ids} if isinstance(ids, str) else set(ids)
     present = {problem.id for problem in problems}
-    missing = sorted(wanted - present)
+    missing = sorted(asked - present)
     if missing:
-        listed = "\n".join(f"  {_suggest(one, present)}" for one in missing[:10])
-        raise ProblemError(f"{len(missing)} of {len(wanted)} ids are of no problem:\n{listed}")
-    return [problem for problem in problems if problem.id in wanted]
+        listed = "\n".join(f"  {_suggest(name, present)}" for name in missing[:SHOWN_IDS])
+        raise ProblemError(f"{len(missing)} of {len(asked)} ids are of no problem:\n{listed}")
+    return [problem for problem in problems if problem.id in asked]
 
 
-def _suggest(wanted: str, present: Collection[str]) -> str:
-    near = difflib.get_close_matches(wanted, sorted(present), n=3, cutoff=0.5)
+def _suggest(missing: str, present: Collection[str]) -> str:
+    near = difflib.get_close_matches(missing, sorted(present), n=3, cutoff=0.5)
     if near:
-        return f"{wanted!r}; close to it: {', '.join(near)}"
-    return f"{wanted!r}; ids here look like: {', '.join(sorted(present)[:3])}"
-
-
-def _as_line(problem: Problem) -> str:
-    record = {one.name: getattr(problem, one.name) for one in fields(Problem)}
-    record = {name: value for name, value in record.items() if name not in OPTIONAL or value}
-    line = json.dumps(record, ensure_ascii=False).translate(_LINE_SEPARATORS)
-    try:
-        line.encode("utf-8")
-    except (
-        UnicodeEncodeError
-    ):  # half a surrogate pair in a column; as an escape it comes back as it was
-        line = json.dumps(record)
-    return line + "\n"
-
-
-def _from_record(line: str, path: Path, number: int) -> Problem:
-    try:
-        record = json.loads(line)
-        if record["messages"] is not None:
-            record["messages"] = tuple(record["messages"])
-        record["accepted"] = tuple(record.get("accepted", ()))
-        problem = Problem(**record)
-        if not isinstance(problem.id, str) or not isinstance(problem.question, str):
-            raise TypeError("id and question must be strings")
-        if not all(isinstance(answer, str) for answer in problem.accepted) or not isinstance(
-            problem.columns, dict
-        ):
-            raise TypeError("accepted must be a list of strings, columns an object")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ProblemError(
-            f"{path}:{number} is not a problem as a run stores it ({error!r}); restore the file "
-            "from a "
-            "copy of the run"
-        ) from error
-    return problem
+        return f"{missing!r}; close to it: {', '.join(near)}"
+    return f"{missing!r}; ids here look like: {', '.join(sorted(present)[:3])}"

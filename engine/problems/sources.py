@@ -2,7 +2,7 @@
 samples or the generator.
 
 A file is JSON lines, one JSON list when it opens with `[`, a table or parquet, by what it holds and
-not by its name. Knows nothing of what a record means, nor of ids.
+not by its name.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from itertools import islice
 from pathlib import Path
 
 from .files import PARQUET, READ_FORMS, plain_bytes
-from .formats import RecordError
 from .tables import delimiter_of, parquet_records, table_records
+from .values import RecordError
 
 GENERATED = re.compile(r"generated:(\d{1,9})(?::seed=([^:\s]+))?")
 MOST_GENERATED = 1_000_000
 NAMES = ("samples", "generated:N")
 STANDARD_INPUT = "standard input"
 _HUB_NAME = re.compile(r"(?:hf:/+(?:datasets/)?)?[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*")
-_PACKED = (".gz", ".bz2", ".xz")
-_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", *_PACKED)
+PACKED = (".gz", ".bz2", ".xz")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", *PACKED)
+MOST_HELD = 5
+"""Files of a directory that a message names."""
 
 
 def sample_file() -> Path:
@@ -45,17 +47,18 @@ def generated(name: str) -> Iterator[tuple[int, object]]:
     if match is None or not 1 <= int(match[1]) <= MOST_GENERATED:
         raise ValueError(
             f"{name!r} names no problems; expected generated:N or generated:N:seed=S with N from "
-            "1 to "
-            f"{MOST_GENERATED}, for example generated:20:seed=1"
+            f"1 to {MOST_GENERATED}, for example generated:20:seed=1"
         )
     from ..models.bundled.generator import word_problems
 
     stream = word_problems(f"held-out {match[2] or 0}", held_out=True)
     for number, problem in enumerate(islice(stream, int(match[1])), 1):
-        yield (
-            number,
-            {"question": problem.question, "answer": problem.answer, "solution": problem.solution},
-        )
+        record = {
+            "question": problem.question,
+            "answer": problem.answer,
+            "solution": problem.solution,
+        }
+        yield number, record
 
 
 def open_source(source: str | Path) -> Iterator[tuple[int, object]]:
@@ -73,8 +76,8 @@ def open_source(source: str | Path) -> Iterator[tuple[int, object]]:
             path = sample_file()
         elif name.partition(":")[0] == "generated":
             return generated(name)
-    kind = path.with_suffix("") if path.suffix.lower() in _PACKED else path
-    return raw_records(_read(path), str(path), suffix=kind.suffix.lower())
+    unpacked = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return raw_records(_read(path), str(path), suffix=unpacked.suffix.lower())
 
 
 def raw_records(data: bytes, name: str, *, suffix: str) -> Iterator[tuple[int, object]]:
@@ -87,22 +90,36 @@ def raw_records(data: bytes, name: str, *, suffix: str) -> Iterator[tuple[int, o
     data = plain_bytes(data, name)
     if data.startswith(PARQUET):
         return parquet_records(data, name)
-    if data.lstrip()[:1] == b"[":
+    opening = data.lstrip()[:1]
+    if opening == b"[":
         return _list_items(_decoded(data, name), name)
-    if suffix == ".json" and (whole := _single_object(data)) is not None:
-        return iter([(1, whole)])
-    if data.lstrip()[:1] != b"{" and data.strip():
-        head = data[:65536].decode("utf-8", errors="replace")
-        if (delimiter := delimiter_of(head, suffix)) is not None:
+    if suffix == ".json":
+        whole = _single_object(data)
+        if whole is not None:
+            return iter([(1, whole)])
+    if opening not in (b"{", b""):
+        delimiter = delimiter_of(_beginning(data), suffix)
+        if delimiter is not None:
             return table_records(_decoded(data, name), delimiter, name)
-        if not re.search(rb"^\s*[{\[]", data, re.MULTILINE):
-            start = head.strip().partition("\n")[0]
-            if not _is_json(start):
-                raise ValueError(
-                    f"{name} begins with {start[:40]!r}, which is none of the forms that are read: "
-                    f"{READ_FORMS}"
-                )
+        _refuse_other_text(data, name)
     return _lines(data)
+
+
+def _beginning(data: bytes) -> str:
+    return data[:65536].decode("utf-8", errors="replace")
+
+
+def _refuse_other_text(data: bytes, name: str) -> None:
+    """Raise ValueError where no line of the text begins as JSON does; single bad lines are told
+    later."""
+    if re.search(rb"^\s*[{\[]", data, re.MULTILINE):
+        return
+    first_line = _beginning(data).strip().partition("\n")[0]
+    if not _is_json(first_line):
+        raise ValueError(
+            f"{name} begins with {first_line[:40]!r}, which is none of the forms that are read: "
+            f"{READ_FORMS}"
+        )
 
 
 def _standard_input() -> bytes:
@@ -157,57 +174,60 @@ def _single_object(data: bytes) -> object | None:
 
 def _list_items(text: str, path: str) -> Iterator[tuple[int, object]]:
     """The elements of one JSON list, each with the line on which it begins."""
-    at = _next(text, text.index("[") + 1)
-    line = 1
-    counted = 0
     decoder = json.JSONDecoder()
-    while text[at : at + 1] != "]":
-        line = line + text.count("\n", counted, at)
-        counted = at
+    line = 1
+    line_counted_to = 0
+    start = _skip_space(text, text.index("[") + 1)
+    while text[start : start + 1] != "]":
+        line += text.count("\n", line_counted_to, start)
+        line_counted_to = start
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path}:{line}: the list cannot be read from here on: {error}"
             ) from None
         yield line, value
-        at = _next(text, at)
-        if text[at : at + 1] == ",":
-            at = _next(text, at + 1)
-        elif text[at : at + 1] != "]":
+
+        start = _skip_space(text, end)
+        if text[start : start + 1] == ",":
+            start = _skip_space(text, start + 1)
+        elif text[start : start + 1] != "]":
             raise ValueError(
                 f"{path}:{line}: the list breaks off after the record that begins here; "
                 "expected , or ] (one record a line without a list is fine too)"
             )
-    if text[at + 1 :].strip():
-        raise ValueError(
-            f"{path}:{text.count(chr(10), 0, at) + 1}: there is text after the end of the list"
-        )
+    if text[start + 1 :].strip():
+        end_line = text.count("\n", 0, start) + 1
+        raise ValueError(f"{path}:{end_line}: there is text after the end of the list")
 
 
-def _next(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
-        at += 1
-    return at
+def _skip_space(text: str, start: int) -> int:
+    while text[start : start + 1] in (" ", "\t", "\r", "\n"):
+        start += 1
+    return start
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        near = _neighbours(path)
-        found = f"; close to it: {', '.join(near)}" if near else ""
-        known = " or ".join(NAMES)
-        message = f"no file {path}{found}; give a file of problems, or {known}"
-        raise FileNotFoundError(message + _hub_advice(path)) from None
+        raise FileNotFoundError(_no_file(path)) from None
     except IsADirectoryError:
-        held = sorted(one.name for one in path.iterdir() if one.suffix in _KINDS)[:5]
-        found = f"; it holds {', '.join(held)}" if held else ""
+        names = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)[:MOST_HELD]
+        held = f"; it holds {', '.join(names)}" if names else ""
         raise IsADirectoryError(
-            f"{path} is a directory, expected a file of problems{found}"
+            f"{path} is a directory, expected a file of problems{held}"
         ) from None
     except PermissionError:
         raise PermissionError(f"{path} may not be read by this user") from None
+
+
+def _no_file(path: Path) -> str:
+    near = _neighbours(path)
+    close = f"; close to it: {', '.join(near)}" if near else ""
+    names = " or ".join(NAMES)
+    return f"no file {path}{close}; give a file of problems, or {names}{_hub_advice(path)}"
 
 
 def _hub_advice(path: Path) -> str:
@@ -215,25 +235,21 @@ def _hub_advice(path: Path) -> str:
     name = str(path)
     if name.startswith(("http:/", "https:/")):
         return "; nothing is downloaded here, fetch the file first"
-    if (
-        not _HUB_NAME.fullmatch(name)
-        or path.parent.is_dir()
-        or name.endswith((".jsonl", ".json", ".csv", ".gz"))
-    ):
+    looks_like_file = name.endswith((".jsonl", ".json", ".csv", ".gz"))
+    if not _HUB_NAME.fullmatch(name) or path.parent.is_dir() or looks_like_file:
         return ""
     name = re.sub(r"^hf:/+(?:datasets/)?", "", name)
     return (
         f"; if {name} is a data set of the Hugging Face hub: nothing is downloaded here, save a "
-        "split of it first: "
-        f"hf download {name} --repo-type dataset --local-dir {path.name}, then give one of its "
-        "files; or in Python: "
+        f"split of it first: hf download {name} --repo-type dataset --local-dir {path.name}, then "
+        "give one of its files; or in Python: "
         f"datasets.load_dataset({name!r}, split='test').to_json('problems.jsonl')"
     )
 
 
 def _neighbours(path: Path) -> list[str]:
     try:
-        names = [one.name for one in path.parent.iterdir()]
+        names = [file.name for file in path.parent.iterdir()]
     except OSError:
         names = []
     return difflib.get_close_matches(path.name, [*names, *NAMES], n=3)

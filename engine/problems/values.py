@@ -1,8 +1,5 @@
 """Values of a record as text, numbers and columns, each refused in words for whoever wrote the
-file.
-
-Knows nothing of which key means what; that is `problem_formats`.
-"""
+file."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 _EXACT_FLOAT = 2.0**53
+"""Below it every whole number is a float of its own."""
 
 
 class RecordError(ValueError):
@@ -49,7 +47,9 @@ def as_scalar(value: object, key: str) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise RecordError(f"`{key}` is {value}, expected a finite number")
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_FLOAT else repr(value)
+        if value.is_integer() and abs(value) < _EXACT_FLOAT:
+            return str(int(value))
+        return repr(value)
     return str(value)
 
 
@@ -57,7 +57,9 @@ def as_column(value: object) -> Any:
     """`value` as JSON can hold it: NaN is null, bytes are their number, dates and decimals are
     text."""
     if isinstance(value, float):
-        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, str | int | None):
         return value
     if isinstance(value, Mapping):

@@ -14,12 +14,11 @@ import atexit
 import json
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..line_process import EndedError, LineProcess
+from ..line_process import EndedError, KeptProcess
 from ..models.family import CheckpointError
 
 SECONDS = 10.0
@@ -43,14 +42,14 @@ class TemplateError(CheckpointError):
     """A chat template that no prompt can be made with; the message names its file."""
 
 
-class TemplateWorker:
-    """One worker process, started when first asked. Thread safe; `close` ends it."""
+class TemplateWorker(KeptProcess):
+    """The process that renders, started when first asked."""
 
     def __init__(self, *, seconds: float = SECONDS, most_characters: int = MOST_CHARACTERS) -> None:
+        script = str(Path(__file__).with_name("template_worker.py"))
+        super().__init__([sys.executable, "-P", script])
         self._seconds = seconds
         self._most_characters = most_characters
-        self._lock = threading.Lock()
-        self._process: LineProcess | None = None
 
     def render(
         self,
@@ -85,43 +84,19 @@ class TemplateWorker:
             f"{file}: the chat template {answer['error']}; mend it there, or use --prompt-style raw"
         )
 
-    def close(self) -> None:
-        """End the process, if there is one."""
-        with self._lock:
-            self._stop()
-
     def _ask(self, line: str) -> dict[str, Any]:
-        with self._lock:
-            process = self._started()
-            try:
-                answer: dict[str, Any] = json.loads(process.ask(line, seconds=CLOCK_SECONDS))
-                return answer
-            except TimeoutError:
-                what = f"was not rendered within {CLOCK_SECONDS:g} s"
-            except EndedError as error:
-                what = f"ended the process that rendered it (status {error.code})"
-                if error.code == -signal.SIGPROF:
-                    what = (
-                        f"took more than {self._seconds:g} s of processor time for one prompt "
-                        "and was stopped"
-                    )
-            except BaseException:
-                # interrupted: the answer to this question must not be taken for the next one's
-                self._stop()
-                raise
-            self._stop()
-            return {"error": what, "whole": True}
-
-    def _started(self) -> LineProcess:
-        if self._process is None:
-            script = str(Path(__file__).with_name("template_worker.py"))
-            self._process = LineProcess([sys.executable, "-P", script])
-        return self._process
-
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        try:
+            return self.ask_line(line, read=json.loads, seconds=CLOCK_SECONDS)
+        except TimeoutError:
+            what = f"was not rendered within {CLOCK_SECONDS:g} s"
+        except EndedError as error:
+            what = f"ended the process that rendered it (status {error.code})"
+            if error.code == -signal.SIGPROF:
+                what = (
+                    f"took more than {self._seconds:g} s of processor time for one prompt and was "
+                    "stopped"
+                )
+        return {"error": what, "whole": True}
 
 
 _WORKER = TemplateWorker()

@@ -19,7 +19,8 @@ from ..config import ADDED_LATER, ConfigError, RunConfig, fingerprint
 from ..models import FAMILIES
 from ..models.loading import MaskedDiffusionModel
 from ..policies import POLICIES
-from ..problems.read import Problem, ProblemError, ProblemSet, write_problems
+from ..problems.normal_form import write_problems
+from ..problems.read import Problem, ProblemError, ProblemSet
 from ..registry import OURS, Registry
 from ..store.disk import file_sha256, replace_file, write_file
 from ..store.drawing import DRAWING

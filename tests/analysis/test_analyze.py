@@ -17,7 +17,8 @@ from diffengine.analysis.original.results_pt import seed_results
 from diffengine.analysis.registry import confidence_methods
 from diffengine.analysis.results import load_analysis, save_analysis
 from diffengine.analysis.show.summary import summarise
-from diffengine.engine.problems.read import Problem, write_problems
+from diffengine.engine.problems.normal_form import write_problems
+from diffengine.engine.problems.read import Problem
 from diffengine.engine.store import open_run, write_shard
 
 

@@ -1,22 +1,23 @@
-"""Batches of prompts, and how much of one a worker has room for by the memory and the budget that
-it reported.
+"""Batches of prompts: how a run is cut into them, and how much of one a worker has room for.
 
-Knows lengths and shapes, not who decodes what.
+A worker's room is what it reported of its memory and its token budget.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...prompts.prompt import Prompt
+from ..device import in_drawing_order
 from ..memory import Footprint, budget_that_fits
 from .worker import Report
 
 
 @dataclass
 class Batch:
-    """Prompts that one actor decodes together, and how often they have failed together.
+    """Prompts that one worker decodes together, and how often they have failed together.
 
     A `suspect` was on a worker that failed: it is decoded and stored before that worker gets
     anything else, so that the next failure is surely its own.
@@ -25,6 +26,11 @@ class Batch:
     prompts: list[Prompt]
     failures: int = 0
     suspect: bool = False
+
+    @property
+    def is_one_problem(self) -> bool:
+        """Whether whatever happens to it happens to one problem."""
+        return len(self.prompts) == 1
 
     def part(self, prompts: list[Prompt]) -> Batch:
         """Some of it; one problem has not failed alone yet."""
@@ -36,6 +42,27 @@ Fits = Callable[[Report, Sequence[Prompt]], int]
 """
 
 
+def batches_of(
+    prompts: Sequence[Prompt], *, gen_length: int, budget: int, workers: int, most: int
+) -> deque[Batch]:
+    """Batches in drawing order, each one canvas full, small enough that every worker gets some.
+
+    A canvas holds `budget` packed tokens and `most` problems.
+    """
+    even_share = -(-len(prompts) // workers)
+    most = max(1, min(most, even_share))
+    batches: deque[Batch] = deque()
+    used = 0
+    for prompt in in_drawing_order(prompts):
+        length = len(prompt.token_ids) + gen_length
+        used += length
+        if not batches or used > budget or len(batches[-1].prompts) >= most:
+            batches.append(Batch([]))
+            used = length
+        batches[-1].prompts.append(prompt)
+    return batches
+
+
 def fits_by_memory(need: Footprint, *, budget: int) -> Fits:
     """The rule of a run whose canvases take `need`; `budget` packed tokens where a worker says
     nothing.
@@ -45,16 +72,19 @@ def fits_by_memory(need: Footprint, *, budget: int) -> Fits:
     """
 
     def fits(report: Report, prompts: Sequence[Prompt]) -> int:
-        rows = [len(prompt.token_ids) + need.gen_length for prompt in prompts]
-        room = budget if report.budget is None else min(budget, report.budget)
+        lengths = [len(prompt.token_ids) + need.gen_length for prompt in prompts]
+        room = budget
+        if report.budget is not None:
+            room = min(room, report.budget)
         if report.free is not None:
-            room = min(room, budget_that_fits(report.free, need, shortest=min(rows)))
+            room = min(room, budget_that_fits(report.free, need, shortest=min(lengths)))
+
         used = 0
-        for n, row in enumerate(rows):
-            used += row
+        for number, length in enumerate(lengths):
+            used += length
             if used > room:
-                return max(1, n)
-        return len(rows)
+                return max(1, number)
+        return len(lengths)
 
     return fits
 

@@ -3,7 +3,7 @@ warning, where it is not.
 
 Whoever reaches a Ray may run code as its user. Ours listens on the loopback address alone, where
 other users of the machine still are, so each one also has a fresh token in a file that only its
-user can read. Knows nothing of runs.
+user can read.
 """
 
 from __future__ import annotations
@@ -91,9 +91,8 @@ def warn_if_open(ray: Any) -> bool:
         return False
     logger.warning(
         "SECURITY: the Ray cluster at %s asks for no token: whoever reaches its ports can run "
-        "code as you. "
-        "Start it with RAY_AUTH_MODE=token on every machine (docs/cluster.md), or keep its ports "
-        "behind a firewall",
+        "code as you. Start it with RAY_AUTH_MODE=token on every machine (docs/cluster.md), or "
+        "keep its ports behind a firewall",
         address,
     )
     return True
@@ -101,10 +100,12 @@ def warn_if_open(ray: Any) -> bool:
 
 def lets_strangers_in(address: str) -> bool:
     """Whether the Ray at `HOST:PORT` answers a client that has no token."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")
-    }
-    return "let in" in _asked(address, environment | {"RAY_AUTH_MODE": "disabled"})
+    environment = {}
+    for name, value in os.environ.items():
+        if not name.startswith("RAY_AUTH_"):
+            environment[name] = value
+    environment["RAY_AUTH_MODE"] = "disabled"
+    return "let in" in _probe(address, environment)
 
 
 def keeps_us_out(address: str) -> bool:
@@ -113,18 +114,19 @@ def keeps_us_out(address: str) -> bool:
 
     Ray itself would try for half a minute and then say only that it could not connect.
     """
-    return "AuthenticationError" in _asked(address, dict(os.environ))
+    return "AuthenticationError" in _probe(address, dict(os.environ))
 
 
-def _asked(address: str, environment: dict[str, str]) -> str:
+def _probe(address: str, environment: dict[str, str]) -> str:
+    """What a client with this environment says of the Ray at `HOST:PORT`."""
     command = [sys.executable, "-P", "-c", PROBE, address]
     try:
-        probe = subprocess.run(
+        client = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS
         )
     except subprocess.TimeoutExpired:
         return "no answer"
-    return probe.stdout + probe.stderr
+    return client.stdout + client.stderr
 
 
 def _read_again() -> None:

@@ -1,8 +1,8 @@
 """Ray for the length of a run: a private one on this machine or a cluster that is there; quiet,
 offline, cleaned up.
 
-What a killed command leaves in the temporary directory goes with the next start. Knows nothing of
-runs. Ray is imported only here and in ray_access.py, which says who may reach it.
+What a killed command leaves in the temporary directory goes with the next start. Ray is imported
+only here and in ray_access.py, which says who may reach it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOGGING: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 class ClusterError(RuntimeError):
@@ -44,6 +45,25 @@ def started_ray(address: str | None, *, workers: int, gpu: bool) -> Iterator[Any
     Its own listens on the loopback address alone and asks for a token; a cluster that asks for none
     is warned of. Raises ClusterError if it cannot be had or has too few devices.
     """
+    ray = _import_ray()
+    if address is not None and ":" in address and keeps_us_out(address):
+        raise ClusterError(_token_wanted(address))
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_raylet_lines_to_the_log(ray))
+        with _refusals_as_sentences(ray, address):
+            if address is None:
+                _start_private(ray, stack, workers=workers, gpu=gpu)
+            else:
+                stack.callback(ray.shutdown)
+                ray.init(address=address, include_dashboard=None, **LOGGING)
+                warn_if_open(ray)
+        _check_devices(ray, workers, "GPU" if gpu else "CPU")
+        yield ray
+
+
+def _import_ray() -> Any:
+    """Ray, told to be quiet before it looks. Raises ClusterError where it cannot be imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -51,60 +71,58 @@ def started_ray(address: str | None, *, workers: int, gpu: bool) -> Iterator[Any
     except Exception as error:  # absent, or beside a package that does not fit it
         raise ClusterError(
             f"several workers need the package ray, whose import gives {type(error).__name__}: "
-            f"{error}; "
-            "type `pip install ray`, or run on one device"
+            f"{error}; type `pip install ray`, or run on one device"
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def _refusals_as_sentences(ray: Any, address: str | None) -> Iterator[None]:
+    """Whatever Ray raises where it cannot be started or reached, as a ClusterError."""
+    try:
+        yield
+    except RayNotPrivate as error:
+        raise ClusterError(f"Ray on this machine is not used: {error}") from error
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(_token_wanted(address)) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the cluster at {address}" if address else "Ray on this machine"
+        raise ClusterError(
+            f"cannot reach or start {where}: {error}; check it with `ray status`"
         ) from error
 
-    common: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "include_dashboard": None,
-    }
-    with contextlib.ExitStack() as stack:
-        if address is None:
-            common |= {
-                "num_cpus": workers,
-                "num_gpus": workers if gpu else 0,
-                "include_dashboard": False,
-            }
-            folder = Path(stack.enter_context(_folder()))
-            common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / "r")}
-        elif ":" in address and keeps_us_out(address):
-            raise ClusterError(_token_wanted(address))
-        stack.enter_context(_raylet_lines_to_the_log(ray))
-        try:
-            if address is None:
-                stack.enter_context(private_ray(folder))
-            stack.callback(ray.shutdown)
-            ray.init(address=address or "local", **common)
-            if address is None:
-                check_private(ray)
-            else:
-                warn_if_open(ray)
-        except RayNotPrivate as error:
-            raise ClusterError(f"Ray on this machine is not used: {error}") from error
-        except ray.exceptions.AuthenticationError as error:
-            raise ClusterError(_token_wanted(address)) from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = f"the cluster at {address}" if address else "Ray on this machine"
-            raise ClusterError(
-                f"cannot reach or start {where}: {error}; check it with `ray status`"
-            ) from error
-        kind = "GPU" if gpu else "CPU"
-        found = int(ray.cluster_resources().get(kind, 0))
-        if found < workers:
-            raise ClusterError(
-                f"{workers} workers need {workers} {kind}s, but the cluster offers {found}; ask "
-                f"for {found} or fewer"
-            )
-        yield ray
+
+def _start_private(ray: Any, stack: contextlib.ExitStack, *, workers: int, gpu: bool) -> None:
+    """Start a Ray of this run's own; `stack` ends it and removes its folder."""
+    folder = Path(stack.enter_context(_folder()))
+    stack.enter_context(private_ray(folder))
+    stack.callback(ray.shutdown)
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        num_gpus=workers if gpu else 0,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(folder / "r"),
+        **LOGGING,
+    )
+    check_private(ray)
+
+
+def _check_devices(ray: Any, workers: int, kind: str) -> None:
+    offered = int(ray.cluster_resources().get(kind, 0))
+    if offered < workers:
+        raise ClusterError(
+            f"{workers} workers need {workers} {kind}s, but the cluster offers {offered}; ask "
+            f"for {offered} or fewer"
+        )
 
 
 def _token_wanted(address: str | None) -> str:
     return (
         f"the cluster at {address} asks for a token: set RAY_AUTH_MODE=token and have the "
-        "cluster's token in "
-        "~/.ray/auth_token (or in a file that RAY_AUTH_TOKEN_PATH names); see docs/cluster.md"
+        "cluster's token in ~/.ray/auth_token (or in a file that RAY_AUTH_TOKEN_PATH names); see "
+        "docs/cluster.md"
     )
 
 
@@ -127,11 +145,10 @@ def sweep_folders(parent: Path) -> list[Path]:
     swept = []
     for path in parent.glob("de-ray-*-*"):
         match = re.fullmatch(r"de-ray-(\d+)-\w+", path.name)
-        if (
-            match is None
-            or path.is_symlink()
-            or not this_process()._replace(pid=int(match[1])).surely_dead
-        ):
+        if match is None or path.is_symlink():
+            continue
+        owner = this_process()._replace(pid=int(match[1]))
+        if not owner.surely_dead:
             continue
         with contextlib.suppress(OSError):
             if path.stat().st_uid == os.getuid():

@@ -2,8 +2,7 @@
 writes its own shards.
 
 Runs in a process of its own, under Ray or not; never raises across the border, so that no exception
-has to travel. Knows nothing of other workers. A worker that finds the run taken over by another
-command ends itself unpublished.
+has to travel. A worker that finds the run taken over by another command ends itself unpublished.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from ..session import log_to_file, write_phases
 
 if TYPE_CHECKING:
     from ...config import RunConfig
+    from ...models.loading import MaskedDiffusionModel
     from ...prompts.prompt import Prompt
     from ..device import Device
     from ..execution import Execution
@@ -117,8 +117,8 @@ class Worker:
         decoded = []
         try:
             with closing(self._device.decode(prompts)) as stream:
-                for one in stream:
-                    decoded.append(one.problem.id)
+                for finished in stream:
+                    decoded.append(finished.problem.id)
         except Exception as error:
             return self._failed(error)
         logging.getLogger(__name__).info("decoded %d problems", len(decoded))
@@ -149,24 +149,11 @@ class Worker:
         write_phases(Path(self._job.out), self._name, phases)
 
     def _load(self) -> None:
-        import torch
-
-        from ...models.loading import load_model
         from ..device import Device
         from ..writer import ShardWriter
 
         job = self._job
-        if job.threads:
-            torch.set_num_threads(job.threads)
-        with one_at_a_time() if job.execution.on_gpu else contextlib.nullcontext():
-            model = load_model(job.model, device=job.execution.device, dtype=job.config.dtype)
-        expected = job.attrs["model_fingerprint"]
-        if model.fingerprint != expected:
-            raise RuntimeError(
-                f"worker {self._name} on {os.uname().nodename} finds another model in {job.model} "
-                f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the "
-                "same checkpoint"
-            )
+        model = self._load_model()
         self._writer = ShardWriter(
             Path(job.out),
             attrs=job.attrs,
@@ -175,6 +162,28 @@ class Worker:
             before_each=self._end_if_given_up,
         )
         self._device = Device(model, job.config, job.execution, self._writer.put)
+
+    def _load_model(self) -> MaskedDiffusionModel:
+        """Raises RuntimeError where it is not the model of the run."""
+        import torch
+
+        from ...models.loading import load_model
+
+        job = self._job
+        if job.threads:
+            torch.set_num_threads(job.threads)
+        turn = one_at_a_time() if job.execution.on_gpu else contextlib.nullcontext()
+        with turn:
+            model = load_model(job.model, device=job.execution.device, dtype=job.config.dtype)
+
+        expected = job.attrs["model_fingerprint"]
+        if model.fingerprint != expected:
+            raise RuntimeError(
+                f"worker {self._name} on {os.uname().nodename} finds another model in {job.model} "
+                f"({model.fingerprint[:12]}, expected {expected[:12]}); give every machine the "
+                "same checkpoint"
+            )
+        return model
 
     def _end_if_given_up(self) -> None:
         out = Path(self._job.out)
@@ -185,7 +194,10 @@ class Worker:
             os._exit(1)
 
     def _taken(self) -> list[tuple[str, int]]:
-        return self._writer.take_published() if self._writer is not None else []
+        """What has been published since it was last asked for."""
+        if self._writer is None:
+            return []
+        return self._writer.take_published()
 
     def _failed(self, error: Exception) -> Report:
         """What went wrong as text; whatever was finished before it is on the disk when this
@@ -193,15 +205,15 @@ class Worker:
         from ...store import StorageError
 
         logging.getLogger(__name__).exception("failed")
-        fatal = isinstance(error, StorageError)
-        if self._device is not None and not fatal:
+        if self._device is not None and not isinstance(error, StorageError):
             try:
                 self._drain()
-            except StorageError as full:
-                error = full
-                fatal = True
-        name = "" if fatal else f"{type(error).__name__}: "
-        return Report(self._taken(), [], f"{name}{error}", fatal)
+            except StorageError as disk_refuses:
+                error = disk_refuses
+
+        if isinstance(error, StorageError):
+            return Report(self._taken(), [], str(error), fatal=True)
+        return Report(self._taken(), [], f"{type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager

@@ -253,7 +253,7 @@ def read_info(path: Path) -> dict[str, Any]:
 
 def stored_problems(path: Path) -> list[Problem]:
     """The problems in problems.jsonl. Raises NotARun if it is not there."""
-    from ...problems.read import load_problems
+    from ...problems.normal_form import load_problems
 
     file = path / "problems.jsonl"
     if not file.is_file():

@@ -56,7 +56,7 @@ def test_a_math_verify_that_does_not_import_is_said_once_and_the_worker_stays(
     planted(math_verify="raise AttributeError('no attribute row_stack')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'planted'}:{os.environ['PYTHONPATH']}")
     asked = SymbolicWorker()
-    symbolic._say_broken.cache_clear()
+    symbolic._warn_broken.cache_clear()
     assert asked.ask("x", "x") == "math_verify_absent"
     process = asked._process
     assert asked.ask("x", "y") == "math_verify_absent" and asked._process is process is not None

@@ -17,7 +17,8 @@ import pytest
 
 from diffengine.engine.cli import command_line as cli
 from diffengine.engine.cli import progress as console
-from diffengine.engine.problems.read import Problem, read_problems, write_problems
+from diffengine.engine.problems.normal_form import write_problems
+from diffengine.engine.problems.read import Problem, read_problems
 from diffengine.engine.runs.run import Progress
 from diffengine.engine.store import open_run
 

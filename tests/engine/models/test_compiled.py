@@ -58,7 +58,7 @@ def compile_counted(monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None
     def counted(model: MaskedDiffusionModel, most_tokens: int) -> MaskedDiffusionModel:
         return compiled(model, most_tokens=most_tokens, backend=counting)
 
-    monkeypatch.setattr(one_device, "_compiled", counted)
+    monkeypatch.setattr("diffengine.engine.runs.device._compiled", counted)
 
 
 def packed_by(

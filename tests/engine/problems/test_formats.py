@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffengine.engine.problems.formats import last_boxed
+from diffengine.engine.answers.boxed import last_boxed
 from diffengine.engine.problems.read import Problem, ProblemError, read_problems
 
 ONE = {"question": "2+2?", "answer": "4"}

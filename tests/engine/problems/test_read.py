@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from diffengine.engine.models.bundled.generator import is_held_out
+from diffengine.engine.problems.normal_form import load_problems, write_problems
 from diffengine.engine.problems.read import (
     Problem,
     ProblemError,
-    load_problems,
     read_problems,
-    write_problems,
 )
 
 GSM8K = Path(__file__).parents[3].parent / "shared" / "data" / "gsm8k_test.jsonl"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from diffengine.engine.problems.choices import INSTRUCTION
-from diffengine.engine.problems.formats import RecordError, parse_record
+from diffengine.engine.problems.formats import parse_record
+from diffengine.engine.problems.normal_form import load_problems, write_problems
 from diffengine.engine.problems.read import (
     Problem,
-    load_problems,
     problem_columns,
     read_problems,
-    write_problems,
 )
+from diffengine.engine.problems.values import RecordError
 
 PAGE = Path(__file__).parents[3] / "docs" / "problems.md"
 
@@ -118,6 +118,16 @@ def test_the_same_id_in_other_instances_is_another_problem(tmp_path: Path) -> No
         "0/1",
         "0/2",
     ]
+
+
+def test_what_one_record_accepts_no_other_does(tmp_path: Path) -> None:
+    """`accepted` of a yes-no problem in the form of problems.jsonl once counted for all after it."""
+    normal_form = dict.fromkeys(("id", "messages", "solution", "source", "line"))
+    first = {**normal_form, "question": "a?", "answer": True, "accepted": ["maybe"]}
+    lines = [first, {"question": "b?", "answer": True}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    problems = read_problems(tmp_path / "p.jsonl").problems
+    assert [problem.answers for problem in problems] == [("yes", "true", "maybe"), ("yes", "true")]
 
 
 def test_columns_survive_whatever_their_names_and_values_are(tmp_path: Path) -> None:

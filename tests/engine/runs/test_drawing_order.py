@@ -27,7 +27,7 @@ from diffengine.engine.decoding.policy import Update
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt
-from diffengine.engine.runs.cluster import crew as cluster
+from diffengine.engine.runs.cluster.batches import batches_of
 from diffengine.engine.runs.device import by_length, in_drawing_order
 from diffengine.engine.runs.run import Execution, run
 from diffengine.engine.store import coverage, open_run
@@ -112,7 +112,7 @@ def one_device(prompts: list[Prompt], cut: int) -> list[Prompt]:
 def three_workers(prompts: list[Prompt], cut: int) -> list[Prompt]:
     """Whole batches, as three workers finish them that need a time proportional to a batch's
     tokens."""
-    batches = cluster.batches_of(prompts, gen_length=48, budget=2048, workers=3, most=64)
+    batches = batches_of(prompts, gen_length=48, budget=2048, workers=3, most=64)
     free, ends = [0.0] * 3, []
     for batch in batches:
         worker = int(np.argmin(free))

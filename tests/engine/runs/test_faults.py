@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.problems.read import load_problems, read_problems
+from diffengine.engine.problems.normal_form import load_problems
+from diffengine.engine.problems.read import read_problems
 from diffengine.engine.runs.cluster import worker as cluster_worker
 from diffengine.engine.runs.cluster.worker import Job, Worker, given_up_mark
 from diffengine.engine.runs.plan import prompts_of as build_prompts

@@ -27,6 +27,7 @@ from diffengine.engine.problems.read import Problem, ProblemSet, read_problems
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs import writer
 from diffengine.engine.runs.cluster import crew as cluster
+from diffengine.engine.runs.cluster.batches import batches_of
 from diffengine.engine.runs.cluster.worker import Report, Worker
 from diffengine.engine.runs.run import Execution, Progress, run
 from diffengine.engine.store import StorageError, open_run, verify_run
@@ -149,14 +150,14 @@ def prompt(number: int, length: int) -> Prompt:
 
 def test_batches_fill_a_canvas_and_leave_nobody_idle() -> None:
     prompts = [prompt(i, 10 + i % 7) for i in range(50)]
-    batches = cluster.batches_of(prompts, gen_length=10, budget=200, workers=2, most=64)
+    batches = batches_of(prompts, gen_length=10, budget=200, workers=2, most=64)
     assert sorted(p.place for b in batches for p in b.prompts) == list(range(50))
     lengths = [[len(p.token_ids) for p in b.prompts] for b in batches]
     names = [p.problem.id for batch in batches for p in batch.prompts]
     assert names == sorted(names, key=draw_key)
     assert all(sum(n + 10 for n in batch) <= 200 for batch in lengths)
-    assert len(cluster.batches_of(prompts, gen_length=10, budget=10**6, workers=4, most=64)) == 4
-    alone = cluster.batches_of(prompts, gen_length=10, budget=1, workers=2, most=64)
+    assert len(batches_of(prompts, gen_length=10, budget=10**6, workers=4, most=64)) == 4
+    alone = batches_of(prompts, gen_length=10, budget=1, workers=2, most=64)
     assert [len(b.prompts) for b in alone] == [1] * 50
 
 

@@ -2,8 +2,7 @@
 with.
 
 Workers die at any message, answers are lost, machines vanish while their processes live on and
-publish late, problems kill whoever decodes or stores them. Knows nothing of the driver but the
-calls it makes.
+publish late, problems kill whoever decodes or stores them.
 """
 
 from __future__ import annotations
@@ -171,6 +170,7 @@ class Actor:
     def _work(self, prompts: list[Any]) -> Ref:
         assert self.ready, f"{self.name} is given work before it is ready"
         assert not self.world.stopped, f"{self.name} is given work after a stop was asked"
+        assert not self.world.disk_is_known_full, f"{self.name} is given work for a full disk"
         ids = [p.problem.id for p in prompts]
         assert len(ids) <= self.room, (
             f"{self.name} has room for {self.room} problems and gets {len(ids)}"
@@ -292,6 +292,7 @@ class SimulatedRay:
         if isinstance(ref.value, RayError):
             raise ref.value
         assert isinstance(ref.value, Report)
+        self._world.disk_is_known_full |= ref.value.fatal
         return ref.value
 
     def kill(self, actor: Actor) -> None:

@@ -90,23 +90,23 @@ class Simulation:
         batches = deque(
             self.driver.Batch(prompts[i : i + self.size]) for i in range(0, len(prompts), self.size)
         )
+        backlog = self.driver.Backlog(batches, fits=lambda report, prompts: report.budget)
         crew = self.driver.Crew(
             self.ray,
             self.job,
-            batches,
-            workers=self.workers,
+            backlog,
+            seats=[self.driver.Seat(n) for n in range(min(self.workers, len(batches)))],
             on_published=self._count,
             stop=self.stop,
             give_up=self.world.give_up,
             clock=self._clock,
             names_taken=frozenset(self.world.marks),
-            fits=lambda report, prompts: report.budget,
         )
         self.world.failed_starts.clear()
         try:
             crew.run()
         finally:
-            self.failed |= crew.failed
+            self.failed |= backlog.given_up
             self.world.end_of_session()
 
     def _count(self, verdicts: list[int]) -> None:
@@ -133,7 +133,7 @@ class Simulation:
 
     def _check_published(self) -> None:
         patience = max(self.world.failed_starts.values(), default=0)
-        assert patience <= cluster.STARTS_PER_PLACE, f"a place was tried {patience} times in a row"
+        assert patience <= cluster.STARTS_IN_A_ROW, f"a seat was tried {patience} times in a row"
         stored = Counter(i for shard in self.world.disk for i in shard.ids)
         for problem_id, reason in self.failed.items():
             deaths = self.world.failed_alone[problem_id]
@@ -163,7 +163,7 @@ class Simulation:
             self.world.failed_starts[f"w{n}"] for n in range(min(self.workers, len(self.kinds)))
         ]
         tried = [n for n in starts if n]
-        assert tried and all(n >= cluster.STARTS_PER_PLACE for n in tried), (
+        assert tried and all(n >= cluster.STARTS_IN_A_ROW for n in tried), (
             f"failed starts in a row: {starts}"
         )
 

@@ -1,8 +1,7 @@
 """The machines, the clock and the disk of a simulated cluster; everything that may go wrong is
 drawn from one seed.
 
-`World` keeps what really happened, for the invariants of simulated_run.py to compare with. Knows no
-worker's insides.
+`World` keeps what really happened, for the invariants of simulated_run.py to compare with.
 """
 
 from __future__ import annotations
@@ -51,6 +50,7 @@ class World:
         self.disk: list[Shard] = []
         self.n_shards = self.n_late = 0
         self.stopped = False
+        self.disk_is_known_full = False
         self.longest_load = self.rng.choice([2.0, 60.0])
         self.disk_full_at = self.rng.uniform(5, 100) if self.rng.random() < 0.05 else float("inf")
         self.memory = self.rng.choice([3, 6, 10**6, 10**6])

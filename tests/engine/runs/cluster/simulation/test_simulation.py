@@ -14,6 +14,7 @@ import types
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from simulated_run import simulate
@@ -22,66 +23,52 @@ from diffengine.engine.runs.cluster import crew as cluster
 
 SEEDS = int(os.environ.get("DIFFENGINE_SEEDS", "1000"))
 
+
+class Break(NamedTuple):
+    """A line of the driver (crew.py, seat.py or backlog.py), and what stands there instead."""
+
+    file: str
+    line: str
+    instead: str
+
+
 BREAKS = {
-    "what a dead worker published is forgotten": (
-        "        self._on_published([stored[i] for i in mine if i in stored])\n",
-        "",
+    "what a dead worker published is forgotten": Break(
+        "crew", "self.on_published([stored[name] for name in held.problem_ids if name in stored])", "pass"
     ),
-    "what a dead worker published is decoded again": (
-        "        stored = self._give_up(self._job, place.name)\n",
-        "        self._give_up(self._job, place.name)\n        stored = {}\n",
+    "what a dead worker published is decoded again": Break(
+        "crew", "stored = self.give_up(self.job, seat.name)", "stored = self.give_up(self.job, seat.name) and {}"
     ),
-    "what was decoded and not stored is lost with its worker": (
-        "        if unstored:\n",
-        "        if False:\n",
+    "what was decoded and not stored is lost with its worker": Break("crew", "if held.unstored:", "if False:"),
+    "what was decoded is never stored": Break("crew", "elif seat.ready and seat.unconfirmed:", "elif False:"),
+    "suspects share a worker with others": Break(
+        "seat", "return bool(self.unconfirmed) and (batch.suspect or last_is_suspect)", "return False"
     ),
-    "what was decoded is never stored": ("elif place.ready and place.unconfirmed:", "elif False:"),
-    "suspects share a worker with others": (
-        "return bool(self.unconfirmed) and (",
-        "return False and (",
+    "one failure is enough": Break("backlog", "alone and failures >= FAILURES_BEFORE_SPLIT", "alone and failures >= 1"),
+    "a failure in company counts as one alone": Break(
+        "backlog", "counted = failures if len(part) > 1 or alone else 0", "counted = failures"
     ),
-    "one failure is enough": (
-        "alone and failures >= FAILURES_BEFORE_SPLIT",
-        "alone and failures >= 1",
+    "whoever dies storing is never charged": Break(
+        "crew",
+        "suspects = Batch(list(held.unstored.values()), failures)",
+        "self.backlog._waiting.append(Batch(list(held.unstored.values()))); suspects = Batch([])",
     ),
-    "a failure in company counts as one alone": (
-        "counted = failures if len(part) > 1 or alone else 0",
-        "counted = failures",
+    "a dead worker counts as ready": Break("seat", "        self.ready = False\n", ""),
+    "a worker that cannot start is tried for ever": Break("seat", "self.failed_starts < STARTS_IN_A_ROW", "True"),
+    "a seat is given up for three bad starts in all": Break("seat", "        self.failed_starts = 0\n", ""),
+    "a stop is not heard": Break("crew", " and not self.stop.asked", ""),
+    "work is handed out on a full disk": Break("crew", " and self._fatal is None", ""),
+    "nobody is waited for without end": Break("crew", "> NOBODY_SECONDS:", "> 1e9:"),
+    "names of workers that live on are used again": Break("crew", "set(self.names_taken)", "set()"),
+    "what a worker passed over is not missed": Break(
+        "crew", 'self.backlog.put_back(batch, accounted, "passed over", alone=batch.is_one_problem)', "pass"
     ),
-    "whoever dies storing is never charged": (
-        "            suspects = Batch(list(unstored.values()), failures)\n",
-        "            self._waiting.append(Batch(list(unstored.values())))\n            suspects = "
-        "Batch([])\n",
+    "a drain that stores nothing is repeated for ever": Break(
+        "crew", 'self._replace(seat, f"it did not store {count} problems that it had decoded")', "pass"
     ),
-    "a dead worker counts as ready": (
-        "was_ready, place.ready, place.actor = place.ready, False, None",
-        "was_ready, place.actor = place.ready, None",
-    ),
-    "a worker that cannot start is tried for ever": (
-        "self.failed_starts < STARTS_PER_PLACE",
-        "True",
-    ),
-    "a place is given up for three bad starts in all": (
-        "place.ready, place.failed_starts = True, 0",
-        "place.ready = True",
-    ),
-    "a stop is not heard": (
-        "return bool(self._waiting) and not self._stop.asked",
-        "return bool(self._waiting)",
-    ),
-    "nobody is waited for without end": ("> NOBODY_SECONDS:", "> 1e9:"),
-    "names of workers that live on are used again": ("place.name in self._names_taken or ", ""),
-    "what a worker passed over is not missed": (
-        'self._charge(batch, stored | place.unconfirmed.keys(), "passed over", alone=len(batch.prompts) == 1)',
-        "pass",
-    ),
-    "a drain that stores nothing is repeated for ever": (
-        'self._bury(place, f"it did not store {len(place.unconfirmed)} problems that it had decoded")',
-        "pass",
-    ),
-    "a worker gets more than it has room for": ("if n >= len(batch.prompts):", "if True:"),
-    "an error without a word ends the driver": (" or [type(error).__name__])[0]", ")[0]"),
-}
+    "a worker gets more than it has room for": Break("backlog", "if n >= len(batch.prompts):", "if True:"),
+    "an error without a word ends the driver": Break("crew", " or [type(error).__name__]", ""),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -115,16 +102,26 @@ def test_a_seed_always_tells_the_same_story() -> None:
 
 @pytest.mark.parametrize("fault", BREAKS)
 def test_a_broken_driver_is_found(fault: str) -> None:
-    before, after = BREAKS[fault]
-    source = Path(cluster.__file__).read_text(encoding="utf-8")
-    assert source.count(before) == 1, (
-        f"engine/runs/cluster/crew.py has changed: {before!r} is there {source.count(before)} times"
-    )
-    broken = types.ModuleType("diffengine.engine.broken_cluster")
-    broken.__package__ = "diffengine.engine"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, broken.__name__, broken)
-        exec(compile(source.replace(before, after), "broken_cluster.py", "exec"), broken.__dict__)
+        broken = broken_driver(BREAKS[fault], patch)
         with pytest.raises(AssertionError, match="replay it with"):
             for seed in range(SEEDS):
                 simulate(seed, broken)
+
+
+def broken_driver(fault: Break, patch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module `crew` as it would be with the fault in one of its files."""
+    folder = Path(cluster.__file__).parent
+    package = cluster.__package__
+    module = types.ModuleType("no file of the driver")
+    for name in ("backlog", "seat", "crew"):
+        source = (folder / f"{name}.py").read_text(encoding="utf-8")
+        if name == fault.file:
+            count = source.count(fault.line)
+            assert count == 1, f"{name}.py has changed: {fault.line!r} is there {count} times"
+            source = source.replace(fault.line, fault.instead)
+        module = types.ModuleType(f"{package}.{name}")
+        module.__package__ = package
+        patch.setitem(sys.modules, module.__name__, module)
+        exec(compile(source, f"{name}.py", "exec"), module.__dict__)
+    return module
