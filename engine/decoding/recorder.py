@@ -2,8 +2,7 @@
 
 During the loop everything stays on the device: one slot per row, written in place. When a row
 leaves, its hidden trajectory is reduced (CKA, pooled states, sums) and its columns go to the host
-once. Shapes: S steps, G positions, D features, A answer tokens, K top
-logits.
+once. Shapes: S steps, G positions, D features, A answer tokens, K top logits.
 """
 
 from __future__ import annotations
@@ -80,28 +79,33 @@ class Recorder:
         self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
         self.geometry = geometry or LogitGeometry(model.head_weight)
         device = model.device
-        self._slots = Slots(
-            variables_in_flight(config),
-            capacity=capacity,
-            sizes={
-                "step": config.steps,
-                "position": config.gen_length,
-                "answer_token": n_answer,
-                "k": self.topk,
-                "feature": model.head_weight.shape[1],
-            },
-            dtypes={
-                "model": model.dtype,
-                "logits": model.logits_dtype(config.logits_dtype),
-            },
-            device=device,
-        )
+        self._slots = self._empty_slots(capacity, n_answer)
         self._last_step = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._targets = torch.full((capacity, n_answer), -1, dtype=torch.int64, device=device)
         self._rows: dict[int, Row] = {}
         self._walked: dict[int, list[int]] = {}
         self._sum: Tensor | None = None
         self._copies = HostCopies(device)
+
+    def _empty_slots(self, capacity: int, n_answer: int) -> Slots:
+        sizes = {
+            "step": self.config.steps,
+            "position": self.config.gen_length,
+            "answer_token": n_answer,
+            "k": self.topk,
+            "feature": self.model.head_weight.shape[1],
+        }
+        dtypes = {
+            "model": self.model.dtype,
+            "logits": self.model.logits_dtype(self.config.logits_dtype),
+        }
+        return Slots(
+            variables_in_flight(self.config),
+            capacity=capacity,
+            sizes=sizes,
+            dtypes=dtypes,
+            device=self.model.device,
+        )
 
     def admit(self, canvas: Canvas) -> None:
         """Empty the slots of rows that have just entered, so that none meets its predecessor's
@@ -235,8 +239,8 @@ class Recorder:
         return None if taken is None else host_array(taken)
 
     def _grade(self, row: Row, ids: list[int]) -> tuple[str, dict[str, Any]]:
-        def text_of(some: Any) -> str:
-            return str(self.model.tokenizer.decode(list(some), skip_special_tokens=True))
+        def text_of(tokens: Any) -> str:
+            return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
         text = text_of(ids)
         result = grade_any(text, row.prompt.problem.answers)

@@ -97,19 +97,24 @@ class Footprint:
         the host, and of those begun before it was graded; of all logits, if they are kept, a part.
         """
         cells = self.steps * self.gen_length
-        grams = cells * self.gen_length
+        grams = cells * self.gen_length * (4 + 8)
         rows = self._at_once(self.width) * (self.item + 3 * 4)
         pairs = self._at_once(self.gen_length) * 9 * 8
-        copies = cells * (self.cell - self.width * self.item)
+
+        hidden = cells * self.width * self.item
+        copies = cells * self.cell - hidden
         if self.save_logits == "hidden":
-            copies += cells * self.width * self.item
-        logits = self._at_once(self.vocabulary) * self.item if self.save_logits == "full" else 0
-        return grams * (4 + 8) + max(rows, pairs) + (1 + ROWS_AHEAD) * copies + logits
+            copies += hidden
+
+        logits = 0
+        if self.save_logits == "full":
+            logits = self._at_once(self.vocabulary) * self.item
+        return grams + max(rows, pairs) + (1 + ROWS_AHEAD) * copies + logits
 
     def _at_once(self, width: int) -> int:
         """The most elements of `width` for each position that are worked on together."""
         parts = steps_at_once(self.steps, positions=self.gen_length, width=width)
-        longest = max(part.stop - part.start for part in parts)
+        longest = max(int(part.stop - part.start) for part in parts)
         return longest * self.gen_length * width
 
     def chunk(self, rows: int) -> int:
@@ -130,17 +135,17 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
     """The footprint of decoding with `model` as `config` says."""
     vocabulary, width = model.head_weight.shape
     return Footprint(
-        config.steps,
-        config.gen_length,
-        width,
-        model.network.config.intermediate_size,
-        vocabulary,
-        model.dtype.itemsize,
-        model.logits_dtype(config.logits_dtype).itemsize,
-        min(config.topk, vocabulary) if config.save_logits != "none" else 0,
-        config.guided,
-        config.mean_hidden,
-        config.save_logits,
+        steps=config.steps,
+        gen_length=config.gen_length,
+        width=width,
+        mlp=model.network.config.intermediate_size,
+        vocabulary=vocabulary,
+        item=model.dtype.itemsize,
+        logit_item=model.logits_dtype(config.logits_dtype).itemsize,
+        kept=min(config.topk, vocabulary) if config.save_logits != "none" else 0,
+        guided=config.guided,
+        mean_hidden=config.mean_hidden,
+        save_logits=config.save_logits,
     )
 
 

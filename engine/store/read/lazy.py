@@ -74,7 +74,7 @@ class LazyArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError(f"{self.name} lies on disk; its values cannot be had without a copy")
-        return self[...].astype(dtype or self.dtype, copy=False)
+        return np.asarray(self[...], dtype=dtype or self.dtype)
 
     def __getitem__(self, key: Any) -> Any:
         chosen = choose(key, self.shape, name=self.name)

@@ -8,6 +8,7 @@ import torch
 
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.store.format.schema import VARIABLES, stored_variables
 
 BASE = RunConfig.of(model="test", steps=16, gen_length=16, block_length=8)
 
@@ -70,3 +71,18 @@ def test_skipped_steps_are_marked_and_carry_the_canvas(
         assert int(columns["n_forwards"]) == 16
         assert np.isnan(columns["entropy"][8:20]).all()
         assert (columns["token"][8:20] == columns["token"][7]).all()
+
+
+@pytest.mark.parametrize("save_logits", ["none", "topk", "hidden", "full"])
+def test_what_the_schema_says_is_stored_is_what_a_problem_brings(
+    bundled_model: MaskedDiffusionModel, packed, prompts_of, save_logits: str
+) -> None:
+    config = BASE.changed(save_logits=save_logits)
+    expected = {row.name for row in stored_variables(config) if not row.per_shard}
+    for columns in packed(bundled_model, config, prompts_of(bundled_model, 16)[:2]).values():
+        assert set(columns) == expected
+        for name, column in columns.items():
+            row = VARIABLES[name]
+            assert np.ndim(column) == len(row.dims)
+            if row.dtype not in ("str", "model", "logits"):
+                assert np.asarray(column).dtype == row.dtype

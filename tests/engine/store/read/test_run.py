@@ -3,6 +3,7 @@ anything missing."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -265,6 +266,7 @@ def test_few_files_stay_open(run_dir: Path, samples: SimpleNamespace) -> None:
             samples.columns([index], shape=samples.Shape(steps=2, positions=2)),
             attrs=samples.attrs,
         )
+    gc.collect()  # files that earlier tests left open must not close in between
     before = len(os.listdir("/proc/self/fd"))
     with Run(run_dir, open_files=3) as run:
         run["entropy"][...]
