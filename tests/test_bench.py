@@ -207,6 +207,16 @@ def test_on_a_gpu_the_sanitizer_has_two_tools_and_the_suite_nothing_to_lack(
     assert everything.plan("sanitizer").lacks.startswith("compute-sanitizer")
 
 
+def test_the_suite_knows_every_test_that_needs_a_gpu() -> None:
+    tests = everything.ROOT / "tests"
+    marked = []
+    for path in tests.rglob("test_*.py"):
+        outside = "kernels" not in path.relative_to(tests).parts and path.name != "test_bench.py"
+        if outside and "pytest.mark.gpu" in path.read_text(encoding="utf-8"):
+            marked.append(path.relative_to(everything.ROOT).as_posix())
+    assert sorted(marked) == sorted(everything.MARKED_TESTS)
+
+
 SAY = (
     "import json, sys, time; print('words'); print(json.dumps({'provider': 'ours', 'parity': "
     "%s}), flush=True); %s"
