@@ -11,6 +11,7 @@ compiler made, not how fast it is.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -29,34 +30,53 @@ class Case(NamedTuple):
     name: str
     kernel: str
     constants: dict[str, Any]
-    warps: int
-    per_lane: int
+    warps: int = 4
+    per_lane: int = 0
     logits: str = "bf16"
 
 
-def _sweep(kl: bool, *, lanes: int = 1024, moments: bool = True, **flags: bool) -> dict[str, Any]:
-    every = {"LANE_MAXIMA": True, "KEEP": kl} | flags
-    return {"LANES": lanes, "MOMENTS": moments, "KL": kl} | every
+def _stats(name: str, *, moments: bool = False, logits: str = "bf16") -> Case:
+    """The sweep of one step alone."""
+    constants = _sweep_constants(logits) | {"MOMENTS": moments, "KL": False, "KEEP": False}
+    return Case(name, "sweep:sweep", constants, per_lane=4, logits=logits)
+
+
+def _compared(name: str, *, everything: bool = False, logits: str = "bf16") -> Case:
+    """The sweep with KL; with moments and the ring if `everything` is asked for."""
+    constants = _sweep_constants(logits) | {"MOMENTS": everything, "KL": True, "KEEP": everything}
+    return Case(name, "sweep:sweep", constants, per_lane=2, logits=logits)
+
+
+def _sweep_constants(logits: str) -> dict[str, Any]:
+    return {"LANES": 1024 if logits == "bf16" else 512, "LANE_MAXIMA": True}
+
+
+def _norm(name: str, *, add: bool) -> Case:
+    constants = {"EPS": 1e-5, "ADD": add, "WIDTH": 4096}
+    return Case(name, "layers:add_rms_norm_rows", constants, warps=8)
+
+
+def _gumbel(name: str, *, exact: bool) -> Case:
+    return Case(name, "gumbel:gumbel_sweep", {"LANES": 128, "EXACT": exact}, per_lane=4)
 
 
 FINISH = {"ROWS": 32, "MOMENTS": True, "KL": True}
+TOPK = {"LANES": 1024, "K": 16, "DEPTH": 128}
 CASES = (
-    Case("stats", "sweep:sweep", _sweep(False, moments=False), 4, 4),
-    Case("stats+moments", "sweep:sweep", _sweep(False), 4, 4),
-    Case("stats fp32", "sweep:sweep", _sweep(False, lanes=512, moments=False), 4, 4, "fp32"),
-    Case("stats+kl", "sweep:sweep", _sweep(True, moments=False, KEEP=False), 4, 2),
-    Case("stats+kl+moments+keep", "sweep:sweep", _sweep(True), 4, 2),
-    Case("stats+kl+moments+keep fp32", "sweep:sweep", _sweep(True, lanes=512), 4, 2, "fp32"),
-    Case("finish", "finish:finish", FINISH, 1, 0),
-    Case("topk 16", "topk:topk_from_lanes", {"LANES": 1024, "K": 16, "DEPTH": 128}, 1, 0),
-    Case("gumbel fp32", "gumbel:gumbel_sweep", {"LANES": 128, "EXACT": False}, 4, 4),
-    Case("gumbel fp64", "gumbel:gumbel_sweep", {"LANES": 128, "EXACT": True}, 4, 4),
-    Case(
-        "add+norm 4096", "layers:add_rms_norm_rows", {"EPS": 1e-5, "ADD": True, "WIDTH": 4096}, 8, 0
-    ),
-    Case("norm 4096", "layers:add_rms_norm_rows", {"EPS": 1e-5, "ADD": False, "WIDTH": 4096}, 8, 0),
-    Case("rotate 128", "layers:rotate_heads", {"GROUP": 8, "HALF": 64}, 4, 0),
-    Case("gate", "layers:gate_values", {"WIDTH": 2048}, 4, 0),
+    _stats("stats"),
+    _stats("stats+moments", moments=True),
+    _stats("stats fp32", logits="fp32"),
+    _compared("stats+kl"),
+    _compared("stats+kl+moments+keep", everything=True),
+    _compared("stats+kl+moments+keep fp32", everything=True, logits="fp32"),
+    Case("finish", "finish:finish", FINISH, warps=1),
+    Case("topk 16", "topk:topk_from_lanes", TOPK, warps=1),
+    _gumbel("gumbel fp32", exact=False),
+    _gumbel("gumbel fp64", exact=True),
+    _norm("add+norm 4096", add=True),
+    _norm("norm 4096", add=False),
+    Case("rotate 128", "layers:rotate_heads", {"GROUP": 8, "HALF": 64}),
+    Case("gate", "layers:gate_values", {"WIDTH": 2048}),
 )
 MODEL_DTYPE = ("X", "Y", "VALUES", "STATES", "UPDATE", "WEIGHT", "TOTAL", "OUT", "GATE", "UP")
 """Arguments that are tensors of the case's own dtype."""
@@ -85,41 +105,50 @@ TYPES = {
 ALIGNED = {"stride_x", "stride_y", "per_part", "V", "D", "size", "heads", "number"}
 
 
+def kernel_of(case: Case) -> Any:
+    """The kernel that a case compiles; needs triton."""
+    module, _, function = case.kernel.partition(":")
+    return getattr(importlib.import_module(f"diffengine.kernels.triton_rows.{module}"), function)
+
+
 def compile_case(case: Case, arch: int) -> dict[str, Any]:
     """Compile one kernel for one architecture and read its machine code; needs triton, not a
     GPU."""
-    import importlib
-
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    kernel = kernel_of(case)
+    names = kernel.arg_names
+    signature = _signature(case, names)
+    attributes = {}
+    for position, name in enumerate(names):
+        if name in ALIGNED or signature[name].startswith("*"):
+            attributes[(position,)] = [["tt.divisibility", 16]]
+    constants = {(names.index(name),): value for name, value in case.constants.items()}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+    target = GPUTarget("cuda", arch, 32)
+    compiled = triton.compile(source, target=target, options=_options(case))
+    figures = inspect(compiled.asm["cubin"], case)
+    return {"kernel": case.name, "sm": arch, "triton": triton.__version__, **figures}
+
+
+def _signature(case: Case, names: list[str]) -> dict[str, str]:
+    types = TYPES | {name: f"*{case.logits}" for name in MODEL_DTYPE}
+    if case.constants.get("EXACT"):
+        types["BEST"] = "*fp64"
+    types |= dict.fromkeys(case.constants, "constexpr")
+    return {name: types.get(name, "i32") for name in names}
+
+
+def _options(case: Case) -> dict[str, Any]:
     from ..kernels.triton_rows.launch import sweep_options
 
-    module, _, function = case.kernel.partition(":")
-    kernel = getattr(importlib.import_module(f"diffengine.kernels.triton_rows.{module}"), function)
-    names = kernel.arg_names
-    types = TYPES | {name: f"*{case.logits}" for name in MODEL_DTYPE}
-    if case.name.startswith("gumbel fp64"):
-        types["BEST"] = "*fp64"
-    signature = {n: "constexpr" if n in case.constants else types.get(n, "i32") for n in names}
-    attrs = {
-        (i,): [["tt.divisibility", 16]]
-        for i, n in enumerate(names)
-        if n in ALIGNED or signature[n].startswith("*")
-    }
-    source = ASTSource(
-        fn=kernel,
-        signature=signature,
-        constexprs={(names.index(k),): v for k, v in case.constants.items()},
-        attrs=attrs,
-    )
     options: dict[str, Any] = {"num_warps": case.warps, "enable_fp_fusion": True}
-    if function == "sweep":
-        options |= sweep_options({"bf16": 2, "fp32": 4}[case.logits], kl=case.constants["KL"])
-    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    facts = inspect(compiled.asm["cubin"], case)
-    return {"kernel": case.name, "sm": arch, "triton": triton.__version__, **facts}
+    if case.kernel.startswith("sweep"):
+        itemsize = {"bf16": 2, "fp32": 4}[case.logits]
+        options |= sweep_options(itemsize, kl=case.constants["KL"])
+    return options
 
 
 def inspect(cubin: bytes, case: Case) -> dict[str, Any]:
@@ -128,60 +157,73 @@ def inspect(cubin: bytes, case: Case) -> dict[str, Any]:
         Path(file.name).write_bytes(cubin)
         usage = _tool("-res-usage", file.name)
         sass = _tool("-sass", file.name)
+    used = re.search(r"REG:(\d+).*?STACK:(\d+)", usage)
+    assert used is not None, usage
+
     lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", sass)
-    code = [(int(at, 16), text) for at, text in lines]
+    code = [(int(address, 16), text) for address, text in lines]
     loops = _loops(code)
-    found = re.search(r"REG:(\d+).*?STACK:(\d+)", usage)
-    assert found is not None, usage
+    barriers = sum("BAR." in text for loop in loops for text in loop)
+    spills = sum("STL" in text or "LDL" in text for _, text in code)
+    body = _fast_loop(loops, case) or [text for _, text in code]
     elements = case.per_lane * case.constants.get("LANES", 0) / (32 * case.warps)
-    sweeping = [loop for loop in loops if len(loop) and "LANE_MAXIMA" in case.constants]
-    fast = [
-        loop
-        for loop in sweeping
-        if min((load_bits(t) for t in loop if "LDG" in t), default=0) == 128
-    ]
-    # A kernel without a loop is looked at whole.
-    body = max(fast or loops, key=len, default=[text for _, text in code])
     return {
-        "registers": int(found[1]),
-        "spilled": int(found[2]) + sum("STL" in text or "LDL" in text for _, text in code),
+        "registers": int(used[1]),
+        "spilled": int(used[2]) + spills,
         "loops": len(loops),
-        "barriers_in_loop": sum("BAR." in text for loop in loops for text in loop),
-        "load_bits": min((load_bits(text) for text in body if "LDG" in text), default=0),
+        "barriers_in_loop": barriers,
+        "load_bits": narrowest_load(body),
         "instructions_per_logit": round(len(body) / elements, 1) if elements else None,
         "instructions": len(code),
     }
 
 
+def _fast_loop(loops: list[list[str]], case: Case) -> list[str]:
+    """The longest loop: of a sweep, among those that load 16 bytes; empty where there is none."""
+    wide = []
+    if "LANE_MAXIMA" in case.constants:
+        wide = [loop for loop in loops if narrowest_load(loop) == 128]
+    return max(wide or loops, key=len, default=[])
+
+
 def _loops(code: list[tuple[int, str]]) -> list[list[str]]:
     """The instructions of each innermost backward branch."""
     spans = []
-    for at, text in code:
+    for address, text in code:
         branch = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", text)
-        if branch and int(branch[1], 16) < at:
-            spans.append((int(branch[1], 16), at))
-    inner = [s for s in spans if not any(o != s and o[0] >= s[0] and o[1] <= s[1] for o in spans)]
-    return [[text for at, text in code if first <= at <= last] for first, last in inner]
+        if branch and int(branch[1], 16) < address:
+            spans.append((int(branch[1], 16), address))
+    loops = []
+    for first, last in spans:
+        inner = [s for s in spans if s != (first, last) and first <= s[0] and s[1] <= last]
+        if not inner:
+            loops.append([text for address, text in code if first <= address <= last])
+    return loops
+
+
+def narrowest_load(code: list[str]) -> int:
+    """The fewest bits that an instruction of `code` loads from global memory; 0 where none does."""
+    return min((load_bits(text) for text in code if "LDG" in text), default=0)
 
 
 def load_bits(text: str) -> int:
     """The width in bits of one global load instruction."""
-    found = re.search(r"LDG\.E(?:\.\w+)*?\.(128|64|U16|S16|U8|S8|256)", text)
-    return int(found[1].strip("US")) if found else 32
+    width = re.search(r"LDG\.E(?:\.\w+)*?\.(128|64|U16|S16|U8|S8|256)", text)
+    return int(width[1].strip("US")) if width else 32
 
 
 def _tool(flag: str, path: str) -> str:
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    return subprocess.run(
-        [str(tool), flag, path], capture_output=True, text=True, check=True
-    ).stdout
+    command = [str(tool), flag, path]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def main(names: list[str]) -> None:
     """Compile every case for the named architectures and write one JSON line each."""
-    for arch in [int(name.removeprefix("sm_")) for name in names] or ARCHITECTURES:
+    architectures = [int(name.removeprefix("sm_")) for name in names]
+    for arch in architectures or ARCHITECTURES:
         for case in CASES:
             sys.stdout.write(json.dumps(compile_case(case, arch)) + "\n")
             sys.stdout.flush()

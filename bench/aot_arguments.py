@@ -13,12 +13,11 @@ where one does not compile. Shows nothing of what a compiled kernel computes.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import Any
 
-from .aot import CASES, MODEL_DTYPE, TYPES, Case
+from .aot import CASES, MODEL_DTYPE, TYPES, Case, kernel_of
 
 VALUES = (0, 1, 16, 17)
 SIMILAR = (
@@ -58,7 +57,7 @@ def cases_to_try(*, each: bool = False) -> list[Case]:
 
 def integer_arguments(case: Case) -> list[str]:
     """The arguments of the case's kernel that a launch passes as integers, in order."""
-    names = _kernel(case).arg_names
+    names = kernel_of(case).arg_names
     return [name for name in names if name not in case.constants and not _is_pointer(name)]
 
 
@@ -67,7 +66,7 @@ def error_of(case: Case, integers: dict[str, int]) -> str | None:
 
     Needs `AbsentGpu` as Triton's active driver. Integers that are not named are `USUAL`.
     """
-    kernel = _kernel(case)
+    kernel = kernel_of(case)
     arguments = {
         name: _argument(case, name, integers)
         for name in kernel.arg_names
@@ -80,11 +79,6 @@ def error_of(case: Case, integers: dict[str, int]) -> str | None:
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
     return None
-
-
-def _kernel(case: Case) -> Any:
-    module, _, function = case.kernel.partition(":")
-    return getattr(importlib.import_module(f"diffengine.kernels.triton_rows.{module}"), function)
 
 
 def _is_pointer(name: str) -> bool:
@@ -117,19 +111,26 @@ def main(names: list[str]) -> int:
 
     failed = 0
     each = "each" in names
-    for arch in [int(name.removeprefix("sm_")) for name in names if name.startswith("sm_")] or [90]:
+    architectures = [int(name.removeprefix("sm_")) for name in names if name != "each"]
+    for arch in architectures or [90]:
         driver.set_active(AbsentGpu(arch))
         for case in cases_to_try(each=each):
-            integers = integer_arguments(case)
-            alone = [{name: value} for name in integers for value in VALUES] if each else []
-            together = [dict.fromkeys(integers, value) for value in VALUES]
-            for values in [*alone, *together]:
+            for values in _values_to_try(case, each=each):
                 error = error_of(case, values)
                 failed += error is not None
                 row = {"kernel": case.name, "sm": arch, "integers": values, "error": error}
                 sys.stdout.write(json.dumps(row) + "\n")
                 sys.stdout.flush()
     return min(failed, 1)
+
+
+def _values_to_try(case: Case, *, each: bool) -> list[dict[str, int]]:
+    """Each integer argument alone, if asked for, then all of them together."""
+    names = integer_arguments(case)
+    values: list[dict[str, int]] = []
+    if each:
+        values += [{name: value} for name in names for value in VALUES]
+    return values + [dict.fromkeys(names, value) for value in VALUES]
 
 
 if __name__ == "__main__":

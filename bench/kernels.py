@@ -5,8 +5,7 @@
 One JSON line for the hardware and its ceilings (copy, read, matrix product), then one for each
 provider of each task and size: milliseconds, GB/s over the bytes that must be read once, share of
 the copy ceiling, memory, and error against float64. A provider whose error is too large gets no
-speed-up, nor does anybody over it. Runs on a CPU at small sizes. Whether a number is good it does
-not know: the line says it beside the ceiling.
+speed-up, nor does anybody over it. Runs on a CPU at small sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ..kernels.head import Head, Rows, Sampling
 from ..kernels.largest import largest
 from ..kernels.ring import LogitRing
 from .measure import ceilings, hardware, like_llada, median_ms
-from .providers import Provider, Unavailable, errors, has_parity, providers, question
+from .providers import Provider, Question, Unavailable, errors, has_parity, providers, question
 
 VOCABULARY = 126464
 SIZES = {"cuda": (16, 128, 512, 1024, 4096, 16384), "cpu": (8, 64)}
@@ -49,40 +48,48 @@ class Task(NamedTuple):
 def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict[str, Any]]:
     """One row per provider for one task, eager torch first."""
     sets = 3 if task.rows * task.vocabulary < 1 << 30 else 2
-    drawn = [
-        like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed)
-        for seed in range(sets)
-    ]
-    asked = [question(x, drawn[i - 1]) for i, x in enumerate(drawn)]
+    logits = []
+    for seed in range(sets):
+        logits.append(
+            like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed)
+        )
+    questions = [question(x, logits[i - 1]) for i, x in enumerate(logits)]
     eager_ms = None
     for name, provide in providers(task.name).items():
-        row = {"task": task.name, "rows": task.rows, "dtype": str(task.dtype)[6:], "provider": name}
+        row: dict[str, Any] = {
+            "task": task.name,
+            "rows": task.rows,
+            "dtype": str(task.dtype)[6:],
+            "provider": name,
+        }
         try:
-            row |= _measured(task, provide, asked, copy_gb_s, device)
+            row |= _measured(task, provide, questions, copy_gb_s, device)
         except Unavailable as why:
             row["not_run"] = str(why)
-        except (
-            Exception
-        ) as error:  # a peer that fails here says so in its row, and the others go on
-            row["failed"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-        eager_ms = row["ms"] if name == "eager" and row.get("parity") else eager_ms
-        comparable = name != "eager" and eager_ms and row.get("parity")
-        yield row | {"speed_up": eager_ms / row["ms"] if comparable else None}  # type: ignore[operator]
+        except Exception as error:  # a peer that fails says so in its row, and the others go on
+            first_line = (str(error).splitlines() or [""])[0]
+            row["failed"] = f"{type(error).__name__}: {first_line[:200]}"
+        speed_up = None
+        if row.get("parity"):
+            if name == "eager":
+                eager_ms = row["ms"]
+            elif eager_ms:
+                speed_up = eager_ms / row["ms"]
+        yield row | {"speed_up": speed_up}
 
 
 def _measured(
-    task: Task, provide: Provider, asked: list[Any], copy_gb_s: float, device: torch.device
+    task: Task,
+    provide: Provider,
+    questions: list[Question],
+    copy_gb_s: float,
+    device: torch.device,
 ) -> dict[str, Any]:
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-    held = torch.cuda.memory_allocated(device) if on_gpu else 0
-    error = errors(provide(asked[0]), asked[0])
-    extra = {"peak_extra_bytes": torch.cuda.max_memory_allocated(device) - held} if on_gpu else {}
-    ms = median_ms(lambda i: provide(asked[i % len(asked)]), device)
-    must_read = (
-        (2 if task.name == "stats+kl" else 1) * task.rows * task.vocabulary * task.dtype.itemsize
-    )
+    error, memory = _first_answer(provide, questions[0], device)
+    ms = median_ms(lambda i: provide(questions[i % len(questions)]), device)
+    must_read = task.rows * task.vocabulary * task.dtype.itemsize
+    if task.name == "stats+kl":
+        must_read *= 2
     gb_s = 1e-6 * must_read / ms
     return {
         "error": error,
@@ -90,8 +97,20 @@ def _measured(
         "ms": ms,
         "gb_s": gb_s,
         "share_of_copy": gb_s / copy_gb_s,
-        **extra,
+        **memory,
     }
+
+
+def _first_answer(
+    provide: Provider, asked: Question, device: torch.device
+) -> tuple[dict[str, float], dict[str, int]]:
+    """The errors of one answer, and on a GPU the most memory that it took."""
+    if device.type != "cuda":
+        return errors(provide(asked), asked), {}
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device)
+    error = errors(provide(asked), asked)
+    return error, {"peak_extra_bytes": torch.cuda.max_memory_allocated(device) - held}
 
 
 def head_cost(
@@ -101,17 +120,18 @@ def head_cost(
     ring."""
     weight = torch.randn(vocabulary, features, device=device, dtype=dtype) / features**0.5
     hidden = 3 * torch.randn(rows, features, device=device, dtype=dtype)
+    plain = Head(weight, sampling=Sampling())
+    kept = LogitRing(rows, vocabulary, dtype=dtype, device=device)
+    ring = Head(weight, sampling=Sampling(), ring=kept)
     place = torch.arange(rows, device=device)
     first = torch.zeros(rows, dtype=torch.bool, device=device)
-    plain = Head(weight, sampling=Sampling())
-    ring = Head(
-        weight, sampling=Sampling(), ring=LogitRing(rows, vocabulary, dtype=dtype, device=device)
-    )
     with_ring = Rows(hidden, place=place, first=first)
+
     stats = plain.step(Rows(hidden), topk=16)[0]
     answer = {"lse": stats.lse, "entropy": stats.entropy, "top1_id": stats.top1_id}
     logits = plain.logits(hidden[:8])
     error = errors(answer, question(logits, logits))
+
     chunks = hidden.split(plain.chunk_rows)
     product = median_ms(lambda _: [plain.logits(chunk) for chunk in chunks], device, repeats=5)
     alone = median_ms(lambda _: plain.step(Rows(hidden)), device, repeats=5)
@@ -157,10 +177,15 @@ def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str
         "torch.topk 16": lambda _: x.topk(16, -1),
         "largest 16": lambda _: largest(x, 16),
     }
-    taken = {
-        name: 1e6 * median_ms(call, cpu, repeats=15) / x.numel() for name, call in bricks.items()
+    nanoseconds = {}
+    for name, call in bricks.items():
+        nanoseconds[name] = 1e6 * median_ms(call, cpu, repeats=15) / x.numel()
+    return {
+        "task": "passes",
+        "vocabulary": vocabulary,
+        "features": features,
+        "ns_per_logit": nanoseconds,
     }
-    return {"task": "passes", "vocabulary": vocabulary, "features": features, "ns_per_logit": taken}
 
 
 @torch.inference_mode()
@@ -175,10 +200,12 @@ def kernels_lines(
     for rows in sizes or SIZES[device.type]:
         for name in TASKS:
             yield from compare(Task(name, rows, dtype, vocabulary), best["copy_gb_s"], device)
-    for shape in () if sizes else HEADS[device.type]:
-        yield head_cost(*shape, dtype=dtype, device=device)
+    if not sizes:
+        for shape in HEADS[device.type]:
+            yield head_cost(*shape, dtype=dtype, device=device)
     if device.type == "cpu" and dtype == torch.float32:
-        yield from (passes(size, 128) for size in (560, vocabulary))
+        for size in (560, vocabulary):
+            yield passes(size, 128)
 
 
 def _without_triton(device: torch.device) -> dict[str, str]:

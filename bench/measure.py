@@ -1,8 +1,5 @@
 """How a benchmark measures: medians, this machine's ceilings, random logits, and what they were
-measured on.
-
-Knows nothing of kernels or peers.
-"""
+measured on."""
 
 from __future__ import annotations
 
@@ -29,11 +26,9 @@ def median_ms(call: Callable[[int], object], device: torch.device, *, repeats: i
     One thread of a CPU is asked for the time that it worked, so that other work on the machine
     counts less.
     """
-    clock = (
-        time.process_time
-        if device.type == "cpu" and torch.get_num_threads() == 1
-        else time.perf_counter
-    )
+    clock = time.perf_counter
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        clock = time.process_time
     for i in range(2):
         call(i)
     times = []
@@ -52,24 +47,30 @@ def like_llada(
     """Random logits [rows, V] with one peak of 15 to 30 over a spread of 3."""
     generator = torch.Generator(device).manual_seed(seed)
     x = 3 * torch.randn(rows, vocabulary, generator=generator, device=device)
-    at = torch.randint(vocabulary, (rows, 1), generator=generator, device=device)
-    return x.scatter_add_(
-        1, at, 15 + 15 * torch.rand(rows, 1, generator=generator, device=device)
-    ).to(dtype)
+    place = torch.randint(vocabulary, (rows, 1), generator=generator, device=device)
+    peak = 15 + 15 * torch.rand(rows, 1, generator=generator, device=device)
+    return x.scatter_add_(1, place, peak).to(dtype)
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
     """What the machine can do at best here: copy and read in GB/s, a square matrix product in
     TFLOP/s."""
-    n = (1 << 29) if device.type == "cuda" else (1 << 24)
-    source, target = (torch.ones(n, device=device, dtype=torch.bfloat16) for _ in range(2))
-    side = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    on_gpu = device.type == "cuda"
+    n = 1 << (29 if on_gpu else 24)
+    source = torch.ones(n, device=device, dtype=torch.bfloat16)
+    target = torch.ones(n, device=device, dtype=torch.bfloat16)
+    copy_ms = median_ms(lambda _: target.copy_(source), device)
+    read_ms = median_ms(lambda _: source.amax(), device)
+
+    side = 8192 if on_gpu else 1024
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    b = torch.randn(side, side, device=device, dtype=dtype)
+    product_ms = median_ms(lambda _: a @ b, device, repeats=3)
     return {
-        "copy_gb_s": 4e-6 * n / median_ms(lambda _: target.copy_(source), device),
-        "read_gb_s": 2e-6 * n / median_ms(lambda _: source.amax(), device),
-        "matmul_tflop_s": 2e-9 * side**3 / median_ms(lambda _: a @ b, device, repeats=3),
+        "copy_gb_s": 4e-6 * n / copy_ms,
+        "read_gb_s": 2e-6 * n / read_ms,
+        "matmul_tflop_s": 2e-9 * side**3 / product_ms,
     }
 
 
@@ -88,9 +89,9 @@ def hardware(device: torch.device) -> dict[str, str]:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(
-                (line.split(":")[1].strip() for line in file if line.startswith("model name")),
-                "CPU",
-            )
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":")[1].strip()
     except OSError:
         return platform.processor() or "CPU"
+    return "CPU"

@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 540
 PARTS = ("suite", "sanitizer", "aot", "kernels-bfloat16", "kernels-float32", "decoding")
 GROUPS = {"all": PARTS, "kernels": ("kernels-bfloat16", "kernels-float32")}
+MARKED_TESTS = (
+    "tests/engine/runs/test_no_waiting.py",
+    "tests/analysis/information/test_neighbors.py",
+)
+"""Tests marked `gpu` that lie outside of tests/kernels."""
 DONE = "done"
 FAILED = "FAILED"
 NOT_RUN = "not run"
@@ -63,16 +68,15 @@ def run_parts(parts: tuple[str, ...], out: Path) -> list[dict[str, Any]]:
 def report(out: Path) -> dict[str, Any]:
     """Of every part: how it ended, its seconds, and what was lacking for it; over all records in
     `out`."""
-    found = {}
+    ends = {}
     for part in PARTS:
         path = out / f"{part}.json"
-        known = (
-            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"state": NOT_RUN}
-        )
-        found[part] = {
-            key: known[key] for key in ("state", "seconds", "lacks", "error") if known.get(key)
-        }
-    return found
+        record = {"state": NOT_RUN}
+        if path.exists():
+            record = json.loads(path.read_text(encoding="utf-8"))
+        keys = ("state", "seconds", "lacks", "error")
+        ends[part] = {key: record[key] for key in keys if record.get(key)}
+    return ends
 
 
 def run_part(asked: Plan) -> dict[str, Any]:
@@ -88,13 +92,10 @@ def run_part(asked: Plan) -> dict[str, Any]:
         wrong = error or _off(rows)
         result["state"] = FAILED if wrong or result["state"] == FAILED else DONE
         result["rows"] = result.get("rows", []) + rows
-        result |= (
-            {"error": wrong, "tail": other[-4000:]}
-            if wrong
-            else {}
-            if rows
-            else {"tail": other[-300:]}
-        )
+        if wrong:
+            result |= {"error": wrong, "tail": other[-4000:]}
+        elif not rows:
+            result["tail"] = other[-300:]
     return {key: value for key, value in result.items() if value}
 
 
@@ -113,93 +114,82 @@ def _output(command: list[str], environment: dict[str, str], seconds: float) -> 
             timeout=max(seconds, 1.0),
         )
     except subprocess.TimeoutExpired as over:
-        return (over.stdout or b"").decode(
-            errors="replace"
-        ), f"took more than {LIMIT_SECONDS} s and was stopped"
-    return done.stdout.decode(
-        errors="replace"
-    ), f"ended with {done.returncode}" if done.returncode else ""
+        text = (over.stdout or b"").decode(errors="replace")
+        return text, f"took more than {LIMIT_SECONDS} s and was stopped"
+    text = done.stdout.decode(errors="replace")
+    return text, f"ended with {done.returncode}" if done.returncode else ""
 
 
 def _rows(text: str) -> tuple[list[dict[str, Any]], str]:
     lines = text.splitlines()
     said = [line for line in lines if line.startswith("{") and line.endswith("}")]
-    return [json.loads(line) for line in said], "\n".join(
-        line for line in lines if line not in said
-    )
+    other = [line for line in lines if line not in said]
+    return [json.loads(line) for line in said], "\n".join(other)
 
 
 def _off(rows: list[dict[str, Any]]) -> str:
     """What of ours is wrong by its own line; a peer may fail, and says so in its row."""
     ours = [row for row in rows if str(row.get("provider", "ours")).startswith("ours")]
     wrong = [row for row in ours if row.get("parity") is False or row.get("failed")]
-    return (
-        f"{len(wrong)} of our rows are off, the first {json.dumps(wrong[0])[:300]}" if wrong else ""
-    )
+    if not wrong:
+        return ""
+    return f"{len(wrong)} of our rows are off, the first {json.dumps(wrong[0])[:300]}"
 
 
 def plan(part: str) -> Plan:
     """How a part runs on this machine."""
-    here = [sys.executable, "-m"]
     gpu = _has_gpu()
     if part == "suite":
         return _suite(gpu)
     if part == "sanitizer":
-        tool = shutil.which("compute-sanitizer") or shutil.which(
-            "/usr/local/cuda/bin/compute-sanitizer"
-        )
-        if not gpu or tool is None:
-            return Plan(
-                (), "a GPU" if not gpu else "compute-sanitizer (it comes with CUDA's toolkit)"
-            )
-        watched = [*here, "diffengine.bench.sanitizer"]
-        tools = ("memcheck", "racecheck")
-        return Plan(
-            tuple([tool, "--tool", name, "--error-exitcode", "9", *watched] for name in tools)
-        )
+        return _sanitizer(gpu)
     if part == "aot":
-        lacks = "" if importlib.util.find_spec("triton") else "triton"
-        return Plan((), lacks) if lacks else Plan(([*here, "diffengine.bench.aot"],))
+        if importlib.util.find_spec("triton") is None:
+            return Plan((), "triton")
+        return Plan((_module("aot"),))
     if part == "decoding":
-        return (
-            Plan(([*here, "diffengine.bench.llada_8b"],))
-            if gpu
-            else Plan((), "a GPU that holds LLaDA-8B's shape")
-        )
+        if not gpu:
+            return Plan((), "a GPU that holds LLaDA-8B's shape")
+        return Plan((_module("llada_8b"),))
     lacks = "" if gpu else "a GPU: measured on the CPU, at sizes for one"
-    return Plan(([*here, "diffengine.bench.kernels", part.removeprefix("kernels-")],), lacks)
+    return Plan((_module("kernels", part.removeprefix("kernels-")),), lacks)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"diffengine.bench.{name}", *arguments]
+
+
+def _sanitizer(gpu: bool) -> Plan:
+    if not gpu:
+        return Plan((), "a GPU")
+    name = "compute-sanitizer"
+    tool = shutil.which(name) or shutil.which(f"/usr/local/cuda/bin/{name}")
+    if tool is None:
+        return Plan((), "compute-sanitizer (it comes with CUDA's toolkit)")
+    commands = []
+    for check in ("memcheck", "racecheck"):
+        commands.append([tool, "--tool", check, "--error-exitcode", "9", *_module("sanitizer")])
+    return Plan(tuple(commands))
 
 
 def _suite(gpu: bool) -> Plan:
     if importlib.util.find_spec("triton") is None:
         return Plan((), "triton")
-    lacks = "" if gpu else "a GPU: the kernels were interpreted, and tests marked `gpu` left out"
+    lacks = [] if gpu else ["a GPU: the kernels were interpreted, and tests marked `gpu` left out"]
     has_pytest = importlib.util.find_spec("pytest") is not None
-    has_tests = (ROOT / "tests" / "kernels").is_dir()
-    if has_pytest and has_tests:
+    if has_pytest and (ROOT / "tests" / "kernels").is_dir():
+        pytest = [sys.executable, "-m", "pytest", "-q"]
         # The machine code for absent GPUs is the part `aot`.
-        tests = [sys.executable, "-m", "pytest", "-q"]
-        kernels = [*tests, "tests/kernels", "-k", "not machine_code"]
-        others = (
-            "engine/test_no_waiting.py",
-            "engine/test_transfer.py",
-            "analysis/test_neighbors.py",
-        )
-        marked = [*tests, "-m", "gpu", *(f"tests/{name}" for name in others)]
-        return Plan((kernels, marked) if gpu else (kernels,), lacks)
-    absent = (
-        "the tests, which an installed package does not hold (run this in a checkout)"
-        if has_pytest
-        else "pytest"
-    )
-    lacks = "; ".join(
-        filter(None, [lacks, f"{absent}: diffengine.bench.sanitizer ran instead of tests/kernels"])
-    )
-    return Plan(
-        ([sys.executable, "-m", "diffengine.bench.sanitizer"],),
-        lacks,
-        {} if gpu else {"TRITON_INTERPRET": "1"},
-    )
+        commands = [[*pytest, "tests/kernels", "-k", "not machine_code"]]
+        if gpu:
+            commands.append([*pytest, "-m", "gpu", *MARKED_TESTS])
+        return Plan(tuple(commands), "; ".join(lacks))
+    absent = "pytest"
+    if has_pytest:
+        absent = "the tests, which an installed package does not hold (run this in a checkout)"
+    lacks.append(f"{absent}: diffengine.bench.sanitizer ran instead of tests/kernels")
+    environment = {} if gpu else {"TRITON_INTERPRET": "1"}
+    return Plan((_module("sanitizer"),), "; ".join(lacks), environment)
 
 
 def _has_gpu() -> bool:

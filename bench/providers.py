@@ -52,7 +52,7 @@ def question(logits: Tensor, previous: Tensor) -> Question:
 
 
 def eager_logprob(q: Question) -> Answer:
-    """The literal definition, one torch operation after another, as the next three."""
+    """The literal definition, one torch operation after another, as all that is eager here."""
     logp = q.logits.float().log_softmax(-1)
     return {"lse": q.logits.float().logsumexp(-1), "logprob": logp.gather(1, q.targets)[:, 0]}
 
@@ -89,8 +89,8 @@ def eager_topk(q: Question) -> Answer:
 
 
 def ours_stats(q: Question) -> Answer:
-    """By the code that diffengine runs on this device, without mean and std, which no peer gives;
-    as the next four."""
+    """By the code that diffengine runs on this device, as all that is ours here; without mean and
+    std, which no peer gives."""
     stats = logit_stats(q.logits, moments=False)
     return {
         "lse": stats.lse,
@@ -169,55 +169,56 @@ OURS: dict[str, Provider] = {
 
 def providers(task: str) -> dict[str, Provider]:
     """Who is asked: eager torch first, then us, then the peers."""
-    found = {"eager": EAGER[task], "ours": OURS[task]}
+    chosen = {"eager": EAGER[task], "ours": OURS[task]}
     if task == "gumbel":
-        found["ours, float64"] = lambda q: ours_draw(q, exact=True)
+        chosen["ours, float64"] = lambda q: ours_draw(q, exact=True)
     if task in ("logprob", "stats", "stats+kl"):
-        found["torch.compile"] = compiled(EAGER[task])
+        chosen["torch.compile"] = compiled(EAGER[task])
     if task == "logprob":
-        found["liger cross entropy"] = liger
-    return found
+        chosen["liger cross entropy"] = liger
+    return chosen
 
 
-def errors(found: Answer, q: Question) -> dict[str, float]:
+def errors(answer: Answer, q: Question) -> dict[str, float]:
     """Largest error of each result against float64 on at most eight rows; of ids and draws, how
     many are wrong."""
     x = q.logits[:ROWS_CHECKED].double()
-    logp = x.log_softmax(-1)
-    truth = {
-        "lse": x.logsumexp(-1),
-        "entropy": -(logp.exp() * logp).sum(-1) * BITS,
-        "logprob": logp.gather(1, q.targets[:ROWS_CHECKED])[:, 0],
-    }
-    if "kl" in found:
-        truth["kl"] = (
-            logp.exp() * (logp - q.previous[:ROWS_CHECKED].double().log_softmax(-1))
-        ).sum(-1) * BITS
-    if "topk" in found:
-        truth["topk"] = x.topk(K, -1).values
-    measured = {
-        n: (found[n][:ROWS_CHECKED].double() - t).abs().max().item()
-        for n, t in truth.items()
-        if n in found
-    }
-    if "top1_id" in found:
-        measured["not_a_maximum"] = _count(
-            x.gather(1, found["top1_id"][:ROWS_CHECKED, None])[:, 0] != x.amax(-1)
-        )
-    if "drawn" in found:
-        measured |= _draw_errors(found, x, q.counter[:ROWS_CHECKED])
+    measured = {}
+    for name, truth in _truths(x, q).items():
+        if name in answer:
+            apart = answer[name][:ROWS_CHECKED].double() - truth
+            measured[name] = apart.abs().max().item()
+    if "top1_id" in answer:
+        chosen = x.gather(1, answer["top1_id"][:ROWS_CHECKED, None])[:, 0]
+        measured["not_a_maximum"] = _count(chosen != x.amax(-1))
+    if "drawn" in answer:
+        measured |= _draw_errors(answer, x, q.counter[:ROWS_CHECKED])
     return measured
 
 
-def _draw_errors(found: Answer, x: Tensor, counter: Tensor) -> dict[str, float]:
-    drawn = found["drawn"][: len(x)]
-    if (
-        "counted" not in found
-    ):  # noise of its own: no more can be said than that the token is a possible one
-        return {"impossible": _count(x.log_softmax(-1).gather(1, drawn[:, None])[:, 0] < -30)}
+def _truths(x: Tensor, q: Question) -> Answer:
+    """What float64 gives for the checked rows x."""
+    logp = x.log_softmax(-1)
+    logq = q.previous[:ROWS_CHECKED].double().log_softmax(-1)
+    return {
+        "lse": x.logsumexp(-1),
+        "entropy": -(logp.exp() * logp).sum(-1) * BITS,
+        "logprob": logp.gather(1, q.targets[:ROWS_CHECKED])[:, 0],
+        "kl": (logp.exp() * (logp - logq)).sum(-1) * BITS,
+        "topk": x.topk(min(K, x.shape[1]), -1).values,
+    }
+
+
+def _draw_errors(answer: Answer, x: Tensor, counter: Tensor) -> dict[str, float]:
+    drawn = answer["drawn"][: len(x)]
+    if "counted" not in answer:
+        # Noise of its own: no more can be said than that the token is a possible one.
+        logp = x.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+        return {"impossible": _count(logp < -30)}
     keys = x - token_noise(counter, vocabulary=x.shape[1], seed=SEED).log()
     best = keys.topk(2, -1).values
-    return {"not_the_draw": _count((drawn != keys.argmax(-1)) & (best[:, 0] - best[:, 1] > 1e-5))}
+    apart = best[:, 0] - best[:, 1]
+    return {"not_the_draw": _count((drawn != keys.argmax(-1)) & (apart > 1e-5))}
 
 
 def _count(wrong: Tensor) -> float:

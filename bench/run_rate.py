@@ -31,7 +31,7 @@ from ..engine.models.forward import Forward
 from ..engine.models.loading import MaskedDiffusionModel, load_model
 from ..engine.policies.commits import transfer_counts
 from ..engine.policies.llada_options import LLaDAOptions
-from ..engine.problems.read import read_problems
+from ..engine.problems.read import ProblemSet, read_problems
 from ..engine.prompts.prompt import Prompt, build_prompt
 from ..engine.runs.device import by_length, in_drawing_order
 from ..engine.runs.execution import TOKEN_BUDGET, Execution, token_budget
@@ -76,23 +76,18 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
     name = "bundled" if model_path == BUNDLED else str(model_path)
     dtype = str(model.dtype).removeprefix("torch.")
     config = resolve({}, checkpoint=model.sampler_defaults, model=name, dtype=dtype)
-    prompts = [
-        build_prompt(p, i, model, style=config.prompt_style, gen_length=config.gen_length)
-        for i, p in enumerate(problems.problems)
-    ]
+    prompts = []
+    for i, problem in enumerate(problems.problems):
+        prompts.append(
+            build_prompt(problem, i, model, style=config.prompt_style, gen_length=config.gen_length)
+        )
     published_loop(model, config, prompts[0])
     started = time.perf_counter()
     tokens = [published_loop(model, config, prompt) for prompt in prompts]
     reference = time.perf_counter() - started
     result: dict[str, Any] = {
         "command": " ".join(["python -m diffengine.bench.run_rate", *sys.argv[1:]]),
-        "machine": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": str(model.device),
-            "load_average_before": os.getloadavg(),
-        },
+        "machine": _machine(model),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "model": name,
         "problems": {"source": source, "count": len(prompts)},
@@ -104,26 +99,48 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
         "published_loop_batch_1": _rate(len(prompts), reference),
         "decoding_alone": decoding_alone(model, config, in_drawing_order(prompts)),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        for n in workers:
-            out = Path(folder) / str(n)
-            device = str(model.device) if n == 1 else model.device.type
-            started = time.perf_counter()
-            run(problems, out=out, model=model, execution=Execution(device=device, workers=n))
-            seconds = time.perf_counter() - started
-            same = open_run(out)["token"][...][:, -1].tolist() == tokens
-            result[f"run_{n}_workers"] = {
-                **_rate(len(prompts), seconds),
-                "tokens_identical_to_the_published_loop": same,
-                "over_the_published_loop": round(reference / seconds, 3),
-                **_account(out, len(prompts), reference),
-            }
-    one = result[f"run_{workers[0]}_workers"]["decoding_seconds"]
-    for n in workers[1:]:
-        result[f"run_{n}_workers"]["decoding_over_one_worker"] = round(
-            one / result[f"run_{n}_workers"]["decoding_seconds"], 3
-        )
+    rows = [_run_on(problems, model, n, tokens, reference) for n in workers]
+    for n, row in zip(workers, rows, strict=True):
+        result[f"run_{n}_workers"] = row
+        if n != workers[0]:
+            ratio = rows[0]["decoding_seconds"] / row["decoding_seconds"]
+            row["decoding_over_one_worker"] = round(ratio, 3)
     return result
+
+
+def _machine(model: MaskedDiffusionModel) -> dict[str, Any]:
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(model.device),
+        "load_average_before": os.getloadavg(),
+    }
+
+
+def _run_on(
+    problems: ProblemSet,
+    model: MaskedDiffusionModel,
+    workers: int,
+    tokens: list[list[int]],
+    reference: float,
+) -> dict[str, Any]:
+    """A whole run on so many workers, against the published loop's `tokens` and `reference`
+    seconds."""
+    device = str(model.device) if workers == 1 else model.device.type
+    execution = Execution(device=device, workers=workers)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        started = time.perf_counter()
+        run(problems, out=out, model=model, execution=execution)
+        seconds = time.perf_counter() - started
+        same = open_run(out)["token"][...][:, -1].tolist() == tokens
+        return {
+            **_rate(len(tokens), seconds),
+            "tokens_identical_to_the_published_loop": same,
+            "over_the_published_loop": round(reference / seconds, 3),
+            **_account(out, len(tokens), reference),
+        }
 
 
 def decoding_alone(
@@ -171,15 +188,15 @@ def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
     longest = max(busy.values())
     total = sum(busy.values())
     floor = max(w["flops"] / w["gemm_flops_per_second"] for w in workers.values())
-    phases = {
-        p: sum(w["seconds"][p] for w in workers.values())
-        for p in next(iter(workers.values()))["seconds"]
-    }
+    shares = {}
+    for phase in next(iter(workers.values()))["seconds"]:
+        seconds = sum(w["seconds"][phase] for w in workers.values())
+        shares[phase] = round(seconds / total, 4)
     return {
         "decoding_seconds": round(longest, 3),
         "decoding_problems_per_hour": round(count / longest * 3600, 1),
         "decoding_over_the_published_loop": round(reference / longest, 3),
-        "share_by_phase": {name: round(seconds / total, 4) for name, seconds in phases.items()},
+        "share_by_phase": shares,
         "floor_seconds": round(floor, 3),
         "floor_over_the_published_loop": round(reference / floor, 3),
         "mfu_share_of_gemm": read_sessions(out)[-1]["mfu_share_of_gemm"],
@@ -230,8 +247,8 @@ def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]
     plain = Forward(model.network)
     for budget in (512, 1024, 2048, 4096):
         packed = _full_canvas(model, source, budget=budget)
-        best = min(_seconds(plain, packed) for _ in range(8))
-        cost[budget] = round(best / len(packed.token_ids) * 1e6, 1)
+        seconds = min(_seconds(plain, packed) for _ in range(8))
+        cost[budget] = round(seconds / len(packed.token_ids) * 1e6, 1)
     packed = _full_canvas(model, source)
     activities = [ProfilerActivity.CUDA if model.device.type == "cuda" else ProfilerActivity.CPU]
     with profile(activities=activities) as seen:
@@ -239,9 +256,8 @@ def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]
             _seconds(plain, packed)
     times = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in seen.key_averages()}
     whole = sum(times.values())
-    shares = {
-        name: round(t / whole, 4) for name, t in sorted(times.items(), key=lambda one: -one[1])[:12]
-    }
+    longest = sorted(times, key=lambda name: -times[name])[:12]
+    shares = {name: round(times[name] / whole, 4) for name in longest}
     return {"microseconds_per_token": cost, "share_by_operation": shares}
 
 

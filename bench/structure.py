@@ -104,7 +104,7 @@ def measure_file(text: str) -> FileFigures:
 def measure(paths: Iterable[Path]) -> Figures:
     """The figures of all files at `paths`, of which there must be one at least."""
     files = [measure_file(path.read_text(encoding="utf-8")) for path in paths]
-    code = sum(f.code_lines for f in files)
+    code = max(1, sum(f.code_lines for f in files))
     lengths = [f.lines for f in files]
     functions = [n for f in files for n in f.function_lines]
     parameters = [n for f in files for n in f.parameters]

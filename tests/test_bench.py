@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from diffengine.bench import kernels
+from diffengine.bench import kernels, structure
 from diffengine.bench import parts as everything
 from diffengine.bench import sanitizer as exercise
 from diffengine.bench.kernels import Task, compare, head_cost, kernels_lines
@@ -134,6 +134,60 @@ def test_the_layers_are_exercised_and_an_error_is_seen(monkeypatch: pytest.Monke
     assert not any(row["ok"] for row in exercise.exercise_layers(CPU))
 
 
+STRUCTURE = '''"""A file.
+
+Two more lines.
+"""
+
+# why
+LIMIT = 3
+"""A sentence under a constant."""
+
+
+def first(a: int, *, b: int = 0) -> int:
+    """What it does."""
+    low, high = a, b
+    total = sum(x for x in range(low) if x)
+    return total if high else 0  # or nothing
+
+
+async def second(a, b, c, d, e, f):
+    return a
+'''
+
+
+def test_the_figures_of_a_small_file() -> None:
+    figures = structure.measure_file(STRUCTURE)
+    assert figures == structure.FileFigures(
+        lines=19,
+        code_lines=7,
+        tokens=3 + 18 + 7 + 15 + 6 + 17 + 2,
+        comments=2,
+        docstring_lines=6,
+        function_lines=[5, 2],
+        parameters=[2, 6],
+        packed_assignments=1,
+        comprehensions=1,
+        ternaries=1,
+        long_lines=0,
+    )
+
+
+def test_the_figures_of_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "small.py").write_text(STRUCTURE)
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "long.py").write_text(f"x = {'1' * 100}\n")
+    figures = structure.measure(sorted(tmp_path.glob("*.py")))
+    assert (figures.files, figures.lines, figures.file_longest) == (3, 20, 19)
+    assert (figures.function_longest, figures.functions_over_50) == (5, 0)
+    assert (figures.over_5_parameters, figures.long_lines) == (1, 1)
+    assert figures.tokens_per_line == pytest.approx(71 / 8)
+    assert figures.ternaries == pytest.approx(1000 / 8)
+    assert structure.measure([tmp_path / "empty.py"]).tokens_per_line == 0
+    structure.main([str(tmp_path)])
+    assert capsys.readouterr().out.startswith(f"{tmp_path.name}: files 3, lines 20, ")
+
+
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
@@ -151,6 +205,16 @@ def test_on_a_gpu_the_sanitizer_has_two_tools_and_the_suite_nothing_to_lack(
     assert not any(everything.plan(part).lacks for part in everything.PARTS)
     monkeypatch.setattr(everything.shutil, "which", lambda name: None)
     assert everything.plan("sanitizer").lacks.startswith("compute-sanitizer")
+
+
+def test_the_suite_knows_every_test_that_needs_a_gpu() -> None:
+    tests = everything.ROOT / "tests"
+    marked = []
+    for path in tests.rglob("test_*.py"):
+        outside = "kernels" not in path.relative_to(tests).parts and path.name != "test_bench.py"
+        if outside and "pytest.mark.gpu" in path.read_text(encoding="utf-8"):
+            marked.append(path.relative_to(everything.ROOT).as_posix())
+    assert sorted(marked) == sorted(everything.MARKED_TESTS)
 
 
 SAY = (

@@ -110,7 +110,7 @@ def logit_stats(
         per_part,
         LANES=tiles.lanes,
         LANE_MAXIMA=topk > 0,
-        KEEP=keep and before is not None,
+        KEEP=keep and isinstance(previous, Previous),
         **compiled,
         **_options(tiles.warps),
         **sweep_options(logits.dtype.itemsize, kl=before is not None),

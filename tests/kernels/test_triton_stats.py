@@ -237,6 +237,8 @@ def test_logits_are_left_where_the_previous_were_read(device: torch.device) -> N
     )
     assert torch.equal(kept[place], x)
     assert (kept[[1, 3, 4, 5, 7]] == 9).all()
+    logit_stats(x, previous=y, keep=True, tiles=FEW)
+    assert not torch.equal(x, y)  # only a `Previous` gives its place away
 
 
 def test_offsets_of_rows_do_not_overflow(device: torch.device) -> None:
