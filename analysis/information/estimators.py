@@ -6,7 +6,7 @@ entry points of the group "diffengine.estimators"; `package.module:NAME` names o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...engine.registry import OURS, PluginError, Registry, Row
@@ -92,22 +92,22 @@ def load_estimator(name: str) -> Estimator:
     return estimator
 
 
-def curve_table(more: Iterable[str] = ()) -> CurveTable:
-    """The curves of every estimator in the table and of those named in `more`.
+def curve_table(asked: Sequence[str] = ()) -> CurveTable:
+    """The curves of every estimator in the table and of those `asked` for by name or as
+    `package.module:NAME`.
 
-    An installed package that brings no usable estimator is refused in a sentence. One that is named
-    in `more` raises, as `load_estimator` does; so does a second curve of the same name.
+    An installed package that brings no usable estimator, or a curve whose name is taken, is refused
+    in a sentence. Raises SettingError and PluginError (ValueErrors) for one that was asked for.
     """
     curves: list[EstimatorCurve] = []
     refused: list[str] = []
-    for name in ESTIMATORS:
+    for name in dict.fromkeys([*ESTIMATORS, *asked]):
         try:
             curves += _curves_of(name, curves)
         except PluginError as error:
+            if name in asked:
+                raise
             refused.append(f"{error}; its curves are left out")
-    for name in dict.fromkeys(more):
-        if name not in ESTIMATORS:
-            curves += _curves_of(name, curves)
     curves.sort(key=lambda each: each.curve.order)
     return CurveTable(tuple(curves), tuple(refused))
 

@@ -15,7 +15,7 @@ are kept together in folds, permutations and splits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,7 +59,7 @@ def mutual_information(
     permutations: int = PERMUTATIONS,
     k: int = 3,
     n_bins: int = 10,
-    estimators: Iterable[str] = (),
+    estimators: Sequence[str] = (),
     features: RunFeatures | None = None,
 ) -> MutualInformation:
     """All curves of `run`; those that cannot be estimated say why in their status and hold NaN.

@@ -266,3 +266,14 @@ def test_every_curve_is_drawn_however_many_there_are(cases: dict[str, Analysis])
     assert len(looks) == len(names)
     assert set(names) < set(texts)
     assert any("insufficient: refused" in text for text in texts)
+
+
+def test_a_curve_that_its_estimator_keeps_off_the_dashboard(
+    cases: dict[str, Analysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffengine.analysis.show.plots import mutual_information
+
+    monkeypatch.setattr(mutual_information, "off_dashboard", lambda: {"mi/gcmi"})
+    ax, _ = _draw("mutual_information", cases["healthy"])
+    labels = [line.get_label() for line in ax.lines]
+    assert "binning" in labels and "gcmi" not in labels
