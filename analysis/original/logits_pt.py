@@ -125,7 +125,7 @@ def _stored_logits(run: Run) -> Source:
     _, steps, positions, vocabulary = logits.shape
 
     def of(row: int, step: int) -> np.ndarray:
-        return logits[row, step]
+        return np.asarray(logits[row, step])
 
     def mean(step: int) -> np.ndarray:
         return _mean(of, len(run), step).astype(np.float32)
@@ -139,10 +139,11 @@ def _from_hidden(run: Run, head: np.ndarray) -> Source:
     mean_state = _mean_state(run)
 
     def of(row: int, step: int) -> np.ndarray:
-        return hidden[row, step] @ head.T
+        return np.asarray(hidden[row, step] @ head.T)
 
     def mean(step: int) -> np.ndarray:
-        return mean_state(step).astype(np.float32) @ head.T
+        state = mean_state(step).astype(np.float32)
+        return np.asarray(state @ head.T)
 
     return Source(steps, positions, len(head), of, mean)
 
@@ -156,7 +157,7 @@ def _mean_state(run: Run) -> Callable[[int], np.ndarray]:
     hidden = run["hidden"]
 
     def of(row: int, step: int) -> np.ndarray:
-        return hidden[row, step]
+        return np.asarray(hidden[row, step])
 
     return lambda step: _mean(of, len(run), step)
 

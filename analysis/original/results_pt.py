@@ -152,17 +152,20 @@ def _answer_tokens(analysis: Analysis) -> list[list[int]]:
 
 def _answer_info(analysis: Analysis) -> list[dict[str, Any]]:
     problems = analysis.problems
-    return [
-        {
-            "problem_id": str(problems["id"][row]),
-            "answer_tokens": tokens,
-            "answer_start": int(problems["answer_start"][row]),
-            "answer_end": int(problems["answer_end"][row]),
-            "correct": bool(problems["verdict"][row] == CORRECT),
-            "verdict": int(problems["verdict"][row]),
-        }
-        for row, tokens in enumerate(_answer_tokens(analysis))
-    ]
+    rows = []
+    for row, tokens in enumerate(_answer_tokens(analysis)):
+        verdict = int(problems["verdict"][row])
+        rows.append(
+            {
+                "problem_id": str(problems["id"][row]),
+                "answer_tokens": tokens,
+                "answer_start": int(problems["answer_start"][row]),
+                "answer_end": int(problems["answer_end"][row]),
+                "correct": verdict == CORRECT,
+                "verdict": verdict,
+            }
+        )
+    return rows
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def choose(verdicts: np.ndarray, limit: int) -> list[int]:
 def _spaced(rows: np.ndarray, number: int) -> list[int]:
     """`number` of the rows, evenly spaced."""
     places = np.arange(number) * len(rows) // max(number, 1)
-    return rows[places].tolist()
+    return [int(row) for row in rows[places]]
 
 
 def read_problems(run: Run, rows: list[int]) -> Iterator[dict[str, Any]]:

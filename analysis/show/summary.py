@@ -1,8 +1,7 @@
 """The text summary of an analysis (`analysis_summary.txt`): made from the numbers, each with its
 unit and n.
 
-Reads only an `Analysis`; says "insufficient" where the analysis does. Each group of sections is a
-file of its own.
+Says "insufficient" where the analysis does. Each group of sections is a file of its own.
 """
 
 from __future__ import annotations

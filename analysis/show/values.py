@@ -56,7 +56,7 @@ def half_width(quantity: Quantity) -> np.ndarray:
     n = np.broadcast_to(np.asarray(quantity.n, dtype=float), shape)
     with np.errstate(invalid="ignore"):
         t = np.where(n >= 2, stdtrit(np.maximum(n - 1, 1), 0.975), np.nan)
-        return t * quantity.stderr
+        return np.asarray(t * quantity.stderr)
 
 
 def band_of(quantity: Quantity) -> tuple[np.ndarray, np.ndarray]:

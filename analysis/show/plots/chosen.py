@@ -82,7 +82,8 @@ def _say(ax: Axes, _: Analysis, *, title: str, reason: str) -> None:
 
 def _whose(name: str) -> str:
     row = PANELS.row(name)
-    return f"panel {name!r} ({row.target}, {row.package or 'no package'} {row.version})"
+    source = f"of {row.package} {row.version}" if row.package else f"from {row.target}"
+    return f"panel {name!r} ({source})"
 
 
 def _axes_since(figure: Figure, before: Sequence[object]) -> list[Axes]:

@@ -1,10 +1,10 @@
 """Mutual information panel: I(State; Correct) by estimator over steps, intervals, and where it is
 significant.
 
-Draws every quantity `mi/<estimator>` that the analysis has and that its estimator does not keep off
-the dashboard; significance is `mi_p/<estimator>` (max-T over steps). The filled area is
-`mi_beyond/logistic`, what a step adds to the first. Nothing is clipped: an estimate below zero is
-drawn there.
+Draws every curve `mi/<name>` that the analysis has, and `mi_size/<name>` (about the size of the
+answer, not whether it is right), but those whose estimators keep them off the dashboard.
+Significance is `mi_p/<name>` (max-T over steps). The filled area is `mi_beyond/logistic`, what a
+step adds to the first. Nothing is clipped: an estimate below zero is drawn there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from ...information.estimators import off_dashboard
 from ...results import Analysis
-from ..values import count, finite, usable
+from ..values import count, finite, usable, why_not
 from . import style
-from .frame import heading, steps
+from .frame import explain, heading, steps
 from .lines import line
 from .panel import Panel
 from .style import Look
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLE = "Mutual information I(State; Correct)"
+ABSENT = "Not computed: asked for without it (--no-mi)"
 LEVEL = 0.05
 BEYOND = "mi_beyond/logistic"
 BANDS = 2  # curves with a band; more of them would hide each other
@@ -49,7 +50,10 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     """Lines of the estimators, bands around the first, a rug of dots where each is significant."""
     names = _curves(analysis)
     shown = [name for name in names if usable(analysis, name)]
-    looks = {name: look_of(place, _estimator(name)) for place, name in enumerate(shown)}
+    if not shown:
+        explain(ax, TITLE, why_not(analysis, names[0]) if names else ABSENT)
+        return
+    looks = {name: look_of(place, _label(name)) for place, name in enumerate(shown)}
     for place, name in enumerate(shown):
         line(ax, analysis[name], looks[name], band=place < BANDS)
     if usable(analysis, BEYOND):
@@ -61,7 +65,7 @@ def draw(ax: Axes, analysis: Analysis) -> None:
 
     tested = _significance(ax, analysis, looks)
     dots = f" · dots: p ≤ {LEVEL:g}, max-T over steps" if tested else ""
-    missing = [_estimator(name) for name in names if name not in shown]
+    missing = [_label(name) for name in names if name not in shown]
     without = f" · insufficient: {', '.join(missing)}" if missing else ""
     detail = f"bits · band 95 % · n = {count(analysis[shown[0]])}{dots}{without}"
     heading(ax, finding(analysis, shown[0]), detail, columns=4)
@@ -86,8 +90,8 @@ def finding(analysis: Analysis, name: str) -> str:
         return TITLE
     significant = _significant_steps(analysis, name)
     if not significant.size:
-        return f"I(State; Correct): nowhere significant ({_estimator(name)})"
-    sentence = f"I(State; Correct) significant from step {significant[0]} ({_estimator(name)})"
+        return f"I(State; Correct): nowhere significant ({_label(name)})"
+    sentence = f"I(State; Correct) significant from step {significant[0]} ({_label(name)})"
     if not usable(analysis, _p_of(BEYOND)):
         return sentence
     added = _significant_steps(analysis, BEYOND)
@@ -98,13 +102,16 @@ def finding(analysis: Analysis, name: str) -> str:
 def _curves(analysis: Analysis) -> list[str]:
     """The curves of the analysis that are for this panel, the one shown first in front."""
     hidden = off_dashboard()
-    names = [name for name in analysis.quantities if name.startswith("mi/")]
-    wanted = [name for name in names if name not in hidden]
-    return wanted if any(usable(analysis, name) for name in wanted) else names
+    return [
+        name
+        for name in analysis.quantities
+        if name.startswith(("mi/", "mi_size/")) and name not in hidden
+    ]
 
 
-def _estimator(name: str) -> str:
-    return name.partition("/")[2]
+def _label(name: str) -> str:
+    kind, _, curve = name.partition("/")
+    return f"{curve} (size)" if kind == "mi_size" else curve
 
 
 def _p_of(name: str) -> str:
@@ -145,4 +152,4 @@ def _significance(ax: Axes, analysis: Analysis, looks: dict[str, Look]) -> bool:
     return bool(tested)
 
 
-PANEL = Panel(TITLE, draw, needs=("mi/*",), absent="Not computed: asked for without it (--no-mi)")
+PANEL = Panel(TITLE, draw)

@@ -34,9 +34,9 @@ class Panel:
 
     `width` is in columns of the dashboard's three, `height` in heights of an ordinary panel.
     `needs` names quantities, of which one must have a value, else the frame says why the first has
-    none; `mi/*` stands for all that begin so, `{method}` for the confidence method. `absent` is
-    said instead where none of them is part of the analysis. `by_method`: draw also takes `method=`,
-    the confidence that it shows. Raises ValueError for what cannot be laid out.
+    none; `mi/*` stands for all that begin so, `{method}` for the confidence method. `by_method`:
+    draw also takes `method=`, the confidence that it shows. Raises ValueError for what cannot be
+    laid out.
     """
 
     title: str
@@ -44,7 +44,6 @@ class Panel:
     width: int = 1
     height: float = 1.0
     needs: tuple[str, ...] = ()
-    absent: str = ""
     on_dashboard: bool = True
     by_method: bool = False
 
@@ -79,8 +78,6 @@ class Panel:
         names = self._needed(analysis, method)
         if not names or any(usable(analysis, name) for name in names):
             return ""
-        if self.absent and not any(name in analysis for name in names):
-            return self.absent
         return why_not(analysis, names[0])
 
     def _needed(self, analysis: Analysis, method: str) -> list[str]:

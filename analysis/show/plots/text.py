@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ...results import Quantity
 from ..values import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+    from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.figure import Figure
 
 FONT = "DejaVu Sans"
@@ -63,7 +63,7 @@ def wrap(
 
     font = FontProperties(family=FONT, size=size, weight=weight)
     limit = ax.get_window_extent().width * share  # pixels
-    renderer = renderer_of(ax)
+    renderer: Any = renderer_of(ax)
     lines = []
     current = ""
     for word in text.split(" "):
@@ -87,7 +87,8 @@ def figure_of(ax: Axes) -> Figure:
 
 def renderer_of(ax: Axes) -> RendererAgg:
     """What measures the texts of the figure that the axes stand in."""
-    return cast("FigureCanvasAgg", figure_of(ax).canvas).get_renderer()
+    canvas: Any = figure_of(ax).canvas
+    return cast("RendererAgg", canvas.get_renderer())
 
 
 @cache

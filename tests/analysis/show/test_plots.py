@@ -64,7 +64,9 @@ def test_every_panel_draws_every_case(panel: str, case: str, cases: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "panel", [name for name in PANELS if load_panel(name).needs] + ["tsne", "trajectories"]
+    "panel",
+    [name for name in PANELS if load_panel(name).needs]
+    + ["mutual_information", "tsne", "trajectories"],
 )
 def test_a_panel_without_its_quantities_says_so(panel: str, cases: dict[str, Analysis]) -> None:
     whole = cases["healthy"]
@@ -256,15 +258,17 @@ def test_every_curve_is_drawn_however_many_there_are(cases: dict[str, Analysis])
     whole = cases["healthy"]
     curve = whole["mi/ross"]
     more = {f"mi/more_{i}": curve._replace(values=curve.values / (i + 2)) for i in range(20)}
+    more["mi_size/theirs"] = curve
+    more["mi_size/ksg1"] = curve  # which its estimator keeps off the dashboard
     more["mi/refused"] = curve._replace(status="insufficient: no such thing")
     ax, texts = _draw("mutual_information", replace(whole, quantities=whole.quantities | more))
     names = [name.removeprefix("mi/") for name in whole.quantities if name.startswith("mi/")]
-    names += [f"more_{i}" for i in range(20)]
+    names += [f"more_{i}" for i in range(20)] + ["theirs (size)"]
     lines = {line.get_label(): line for line in ax.lines}
     assert set(names) < set(lines)
     looks = {(lines[name].get_color(), lines[name].get_linestyle()) for name in names}
     assert len(looks) == len(names)
-    assert set(names) < set(texts)
+    assert set(names) < set(texts) and "ksg1 (size)" not in texts
     assert any("insufficient: refused" in text for text in texts)
 
 
@@ -277,3 +281,18 @@ def test_a_curve_that_its_estimator_keeps_off_the_dashboard(
     ax, _ = _draw("mutual_information", cases["healthy"])
     labels = [line.get_label() for line in ax.lines]
     assert "binning" in labels and "gcmi" not in labels
+
+
+def test_a_curve_of_the_answers_size_is_drawn_where_correctness_allows_none(
+    cases: dict[str, Analysis],
+) -> None:
+    whole = cases["all correct"]
+    curve = cases["healthy"]["mi/ross"]
+    _, texts = _draw("mutual_information", whole)
+    assert any("in the smaller class" in text for text in texts)
+    _, texts = _draw(
+        "mutual_information",
+        replace(whole, quantities=whole.quantities | {"mi_size/theirs": curve}),
+    )
+    assert "theirs (size)" in texts
+    assert any("insufficient: ross, binning" in text for text in texts)

@@ -101,7 +101,7 @@ def test_a_panel_that_raises_leaves_a_frame_and_a_warning(
     install(RAISES.replace("{}", line))
     with caplog.at_level(logging.WARNING):
         texts = _texts()
-    sentence = f"panel 'theirs' (their_panels:PANEL, their_panels 1.2) raised {said}"
+    sentence = f"panel 'theirs' (of their_panels 1.2) raised {said}"
     assert sentence in caplog.text
     assert "A stranger's panel" in texts
     assert any(text.startswith(sentence) for text in texts)

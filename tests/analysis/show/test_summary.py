@@ -78,6 +78,21 @@ def test_first_ten_spikes(rising: Any) -> None:
     )
 
 
+def test_code_that_is_not_ours_is_named(rising: Any) -> None:
+    assert "theirs" not in summarise(rising)
+    plugin = {
+        "kind": "metric",
+        "name": "margin/theirs",
+        "target": "theirs:MARGIN",
+        "package": "theirs",
+        "version": "1.2",
+    }
+    rising.info["plugins"] = [plugin, plugin | {"package": "", "version": "sha256:0123"}]
+    section = summarise(rising).split("Grading")[0]
+    assert "metric margin/theirs of theirs 1.2\n" in section
+    assert "metric margin/theirs of theirs:MARGIN sha256:0123\n" in section
+
+
 def test_every_trajectory_has_unit_and_n(rising: Any) -> None:
     section = summarise(rising).split("standard error)")[1].split("Patterns")[0]
     lines = [line for line in section.splitlines() if ": " in line]
