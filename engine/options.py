@@ -81,7 +81,7 @@ def kinds_of(kind: type, name: str) -> tuple[type, ...]:
         hint = typing.get_type_hints(kind)[name]
     except NameError as error:
         raise ConfigError(
-            f"{kind.__module__}.{kind.__qualname__}: the types of its fields cannot be read: {error}"
+            f"{kind.__module__}.{kind.__qualname__}: its fields cannot be read: {error}"
         ) from error
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     strange = [part for part in parts if part not in (*KINDS, types.NoneType)]
