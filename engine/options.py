@@ -68,16 +68,21 @@ def options_of(kind: type) -> dict[str, Option]:
     """The options of a dataclass by name, in its order; a plain field is one without help."""
     options = {}
     for field in dataclasses.fields(kind):
-        known = field.metadata.get("option", Option(""))
-        if known is not None:
-            options[field.name] = known
+        entry = field.metadata.get("option", Option(""))
+        if entry is not None:
+            options[field.name] = entry
     return options
 
 
 @cache
 def kinds_of(kind: type, name: str) -> tuple[type, ...]:
     """The types that an option may have, NoneType among them where it may be None."""
-    hint = typing.get_type_hints(kind)[name]
+    try:
+        hint = typing.get_type_hints(kind)[name]
+    except NameError as error:
+        raise ConfigError(
+            f"{kind.__module__}.{kind.__qualname__}: its fields cannot be read: {error}"
+        ) from error
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     strange = [part for part in parts if part not in (*KINDS, types.NoneType)]
     if strange:
@@ -91,25 +96,25 @@ def kinds_of(kind: type, name: str) -> tuple[type, ...]:
 def check_options(kind: type, values: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first of `values` that is none of the option's type, choices or
     rule."""
-    for name, known in options_of(kind).items():
+    for name, entry in options_of(kind).items():
         if name not in values:
             continue
         value = values[name]
         _check_type(name, value, kinds_of(kind, name))
-        if known.choices and value not in known.choices:
-            raise ConfigError(f"{name} is {value!r}; use one of {', '.join(known.choices)}")
-        if known.rule is not None and value is not None and not known.rule.holds(value):
-            raise ConfigError(f"{name} is {value}; {known.rule.sentence}")
+        if entry.choices and value not in entry.choices:
+            raise ConfigError(f"{name} is {value!r}; use one of {', '.join(entry.choices)}")
+        if entry.rule is not None and value is not None and not entry.rule.holds(value):
+            raise ConfigError(f"{name} is {value}; {entry.rule.sentence}")
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], *, policy: str) -> None:
-    """Raise ConfigError if a name that was given is none of those known with this policy."""
-    names = sorted(known)
-    unknown = sorted(set(given) - set(names))
+def refuse_unknown(given: Iterable[str], names: Iterable[str], *, policy: str) -> None:
+    """Raise ConfigError if a name that was given is none of the `names` that there are."""
+    possible = sorted(names)
+    unknown = sorted(set(given) - set(possible))
     if unknown:
         raise ConfigError(
             f"unknown setting {', '.join(unknown)}; with policy {policy} there are: "
-            f"{', '.join(names)}.{nearest(unknown[0], names)}"
+            f"{', '.join(possible)}.{nearest(unknown[0], possible)}"
         )
 
 

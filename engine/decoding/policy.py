@@ -71,8 +71,8 @@ class PolicyOptions:
         one for each token."""
         own = {
             name: checkpoint[name]
-            for name, known in options_of(cls).items()
-            if known.from_checkpoint and checkpoint.get(name) is not None
+            for name, entry in options_of(cls).items()
+            if entry.from_checkpoint and checkpoint.get(name) is not None
         }
         values = own | dict(given)
         if "gen_length" in given and "steps" not in given:

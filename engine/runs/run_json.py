@@ -209,18 +209,18 @@ def _warn_of_other_plugins(path: Path, info: Mapping[str, Any], fresh: Mapping[s
 
 
 def _named(plugins: list[dict[str, str]]) -> str:
-    named = [
-        f"{row['kind']} {row['name']} ({row['package']} {row['version']}".replace("( ", "(") + ")"
-        for row in plugins
-    ]
-    return ", ".join(named) or "none"
+    names = []
+    for plugin in plugins:
+        source = f"{plugin['package']} {plugin['version']}".strip()
+        names.append(f"{plugin['kind']} {plugin['name']} ({source})")
+    return ", ".join(names) or "none"
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "diffengine": _package("diffengine")}
-    found |= {name: _package(name) for name in PACKAGES}
-    found["git"] = _git()
-    return {k: v for k, v in found.items() if v}
+    versions = {"python": platform.python_version(), "diffengine": _package("diffengine")}
+    versions |= {name: _package(name) for name in PACKAGES}
+    versions["git"] = _git()
+    return {name: version for name, version in versions.items() if version}
 
 
 def _package(name: str) -> str:
@@ -231,11 +231,11 @@ def _package(name: str) -> str:
 
 
 def _git() -> str:
-    here = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
-            cwd=here,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=5,

@@ -2,7 +2,7 @@
 sessions.jsonl afterwards.
 
 Both are small and never locked; a reader sees the old or the new progress whole. Losing them costs
-nothing but the history, so a full disk does not stop a run here. Knows counts, not problems.
+nothing but the history, so a full disk does not stop a run here.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Session:
         if not logger.isEnabledFor(logging.INFO):  # the file has more than a terminal wants
             logger.setLevel(logging.INFO)
         for pattern in ("*.phases.json", "*.given-up"):
-            for left in (self._out / "logs").glob(pattern):
+            for path in (self._out / "logs").glob(pattern):
                 with contextlib.suppress(OSError):
-                    left.unlink()
+                    path.unlink()
         return self
 
     def __exit__(
@@ -61,9 +61,10 @@ class Session:
         logging.getLogger("diffengine").setLevel(self._level)
         logging.getLogger("diffengine").removeHandler(self._handler)
         self._handler.close()
-        state = (
-            "finished" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
-        )
+        if kind is None:
+            state = "finished"
+        else:
+            state = "interrupted" if kind is KeyboardInterrupt else "failed"
         workers = {
             path.name.split(".")[0]: read_record(path)
             for path in (self._out / "logs").glob("*.phases.json")
@@ -98,20 +99,22 @@ class Session:
 def read_status(out: Path) -> dict[str, Any] | None:
     """What progress.json says, with rate and ETA; None if there is none. `state` is "killed" if its
     process is gone."""
-    found = read_record(out / PROGRESS)
-    if not found or "state" not in found or not is_of_run(out, found):
+    status = read_record(out / PROGRESS)
+    if not status or "state" not in status or not is_of_run(out, status):
         return None
-    found.pop("sha256", None)
-    process = parse_process(str(found.get("process", "")))
-    if found["state"] == "running" and process is not None and process.surely_dead:
-        found["state"] = "killed"
-    done = found.get("done", 0)
-    seconds = found.get("seconds", 0)
-    left = found.get("total", 0) - done - found.get("resumed", 0) - found.get("failed", 0)
+    status.pop("sha256", None)
+    process = parse_process(str(status.get("process", "")))
+    if status["state"] == "running" and process is not None and process.surely_dead:
+        status["state"] = "killed"
+    done = status.get("done", 0)
+    seconds = status.get("seconds", 0)
+    waiting = status.get("total", 0) - done - status.get("resumed", 0) - status.get("failed", 0)
     rate = done / seconds if seconds else 0.0
-    found["problems_per_hour"] = round(rate * 3600, 1)
-    found["eta_seconds"] = round(left / rate, 1) if rate and found["state"] == "running" else None
-    return found
+    status["problems_per_hour"] = round(rate * 3600, 1)
+    status["eta_seconds"] = (
+        round(waiting / rate, 1) if rate and status["state"] == "running" else None
+    )
+    return status
 
 
 def read_sessions(out: Path) -> list[dict[str, Any]]:
@@ -122,12 +125,14 @@ def read_sessions(out: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     kept = ("started_at", "state", "done", "failed", "session_seconds", "devices")
-    found = [record for line in dict.fromkeys(lines) if (record := parse_record(line))]
-    sessions = [record for record in found if is_of_run(out, record)]
-    return [
-        {k: s.get(k) for k in kept} | {"mfu_share_of_gemm": _mfu(s.get("workers", {}))}
-        for s in sessions
-    ]
+    sessions = []
+    for line in dict.fromkeys(lines):
+        record = parse_record(line)
+        if record and is_of_run(out, record):
+            session = {name: record.get(name) for name in kept}
+            session["mfu_share_of_gemm"] = _mfu(record.get("workers", {}))
+            sessions.append(session)
+    return sessions
 
 
 def _mfu(workers: Mapping[str, Any]) -> float | None:

@@ -2,7 +2,7 @@
 never touches HDF5.
 
 The queue is bounded: when the disk is slower than the model, the model waits. A full disk is waited
-for a while, then reported once; what was published stays. Knows nothing of how columns come about.
+for a while, then reported once; what was published stays.
 """
 
 from __future__ import annotations
