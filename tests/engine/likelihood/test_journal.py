@@ -267,3 +267,16 @@ def test_a_reason_with_commas_and_lines_survives(tmp_path: Path) -> None:
         3,
         'too "long", much',
     ) and math.isnan(line.nats)
+
+
+def test_a_damaged_line_is_measured_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(tmp_path, "z", {})
+    for number in range(3):
+        journal.add(Line(f"p{number}", number, 2, -1.25, 0.5, 0, math.nan, ""))
+    rows = journal.path.read_text().splitlines()
+    rows[2] = rows[2].replace("-1.25", "-1.35")
+    rows[3] = rows[3].rpartition(",")[0]  # as earlier versions wrote it, without a checksum
+    journal.path.write_text("\n".join(rows) + "\n")
+    lines = Journal(tmp_path, "z", {}).lines
+    assert [line.problem_id for line in lines] == ["p0", "p2"]
+    assert "1 damaged lines are measured again" in caplog.text

@@ -180,6 +180,9 @@ def test_original_names_are_undone_renames() -> None:
     assert not set(originals) & set(names)
     assert "model.transformer.blocks.0.q_proj.weight" in originals
     assert original_name("a.b", {r"x\d+": "a"}) == "a.b"  # cannot be undone
+    chain = {r"^first\.": "second.", r"^second\.x": "third"}
+    assert rename("first.x", chain) == "third"
+    assert original_name("third", chain) == "first.x"
 
 
 def words_of(path: Path) -> set[str]:

@@ -197,6 +197,12 @@ def test_a_run_of_a_plugins_checkpoint_is_the_twins(
     assert done.exit_code == 0, done.output
     run = open_run(out)
     assert run.info["model"]["architecture"] == "ShiftedModel"
+    (used,) = run.info["plugins"]
+    assert (used["name"], used["package"], used["version"]) == (
+        "ShiftedModel",
+        "shifted-family",
+        "1.5",
+    )
     for row, problem_id in enumerate(run.ids):
         problem = next(p for p in run.problems if p.id == problem_id)
         prompt = build_prompt(problem, 0, shifted_model, style="chat", gen_length=8)
