@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from .limits import lacking as lacking
 from .results import Quantity
 from .shares import percent
 

@@ -16,18 +16,6 @@ from ...engine.store.format.verdicts import (
 from ..quantity import Quantity
 from .finding import Finding, Material
 
-__all__ = [
-    "AMBIGUOUS",
-    "CORRECT",
-    "NO_ANSWER_EXTRACTED",
-    "NO_GOLD_ANSWER",
-    "WRONG",
-    "FINDING",
-    "Counts",
-    "accuracy",
-    "count",
-]
-
 
 class Counts(NamedTuple):
     """Problems by verdict."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..findings.accuracy import CORRECT, WRONG
+from ...engine.store.format.verdicts import CORRECT, WRONG
 from ..limits import too_few_in_class, too_few_problems
 
 if TYPE_CHECKING:

@@ -65,9 +65,9 @@ def load_metrics(asked: Sequence[str] = (), *, taken: Iterable[str] = ()) -> Met
 
 
 def whose(row: Row) -> str:
-    """The metric as a message names it: "metric 'depth' (of somebody 1.2)"."""
-    source = f"of {row.package} {row.version}" if row.package else f"from {row.target}"
-    return f"metric {row.name!r} ({source})"
+    """The metric as a message names it: "metric 'depth' of somebody 1.2"."""
+    source = f" of {row.package} {row.version}" if row.package else ""
+    return f"metric {row.name!r}{source}"
 
 
 def _checked(row: Row, thing: object, names: dict[str, str]) -> Metric:

@@ -35,14 +35,12 @@ def continuation(block: Block) -> np.ndarray:
     Summed over the recorded top k, or that of the most probable token alone where no top k was
     recorded: a lower bound. Frozen when the position commits.
     """
-    behind = block.slot.behind
-    position = np.minimum(behind, max(block.n_positions - 1, 0))
+    position = np.minimum(block.slot.behind, max(block.n_positions - 1, 0))
     ids, logprob = _candidates(block, position)
 
     mass = np.where(goes_on(block, ids), np.exp(logprob), 0.0).sum(axis=2)
     rows = np.arange(len(position))
-    kept = frozen(mass[..., None], block.commit_step[rows, position][:, None])[..., 0]
-    return np.where((behind < block.n_positions)[:, None], kept, 0.0)
+    return frozen(mass[..., None], block.commit_step[rows, position][:, None])[..., 0]
 
 
 def _last_gold_token(block: Block) -> np.ndarray:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.store.format.verdicts import CORRECT
 from ...engine.store.write.results import publish
-from ..findings.accuracy import CORRECT
 from ..results import Analysis, Quantity
 
 NOT_ASKED = "not computed: not asked for"

@@ -88,7 +88,7 @@ def trajectory_lines(analysis: Analysis) -> list[str]:
     lines = []
     for name, quantity in analysis.quantities.items():
         fitted = name == "s_curve/fit"
-        if quantity.dims == ("step",) and not fitted and not name.startswith("mi"):
+        if quantity.dims == ("step",) and not fitted and not name.startswith(("mi/", "mi_")):
             lines.append(f"{name}: {_first_to_last(quantity)}")
     return lines
 

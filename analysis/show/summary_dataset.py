@@ -66,8 +66,10 @@ def plugin_lines(info: Info) -> list[str]:
     """Code that is not ours and took part, one line each."""
     lines = []
     for plugin in info.get("plugins", []):
-        source = plugin["package"] or plugin["target"]
-        lines.append(f"{plugin['kind']} {plugin['name']} of {source} {plugin['version']}")
+        source = f"of {plugin['package']} {plugin['version']}"
+        if not plugin["package"]:
+            source = f"from a file of no package, {plugin['version']}"
+        lines.append(f"{plugin['kind']} {plugin['name']} {source}")
     return lines
 
 

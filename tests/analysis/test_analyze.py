@@ -13,7 +13,7 @@ import pytest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.findings.about_run import block_of_step
-from diffengine.analysis.original.results_pt import seed_results
+from diffengine.analysis.original.results_pt import original_results
 from diffengine.analysis.registry import confidence_methods
 from diffengine.analysis.results import load_analysis, save_analysis
 from diffengine.analysis.show.summary import summarise
@@ -123,7 +123,7 @@ def test_edge_cases(case: str, make_run: Callable[..., Any], tmp_path: Path) -> 
         found = analyze_run(run)
         save_analysis(found, tmp_path / "a.h5")
         text = summarise(load_analysis(tmp_path / "a.h5"))
-        seed_results(found)
+        original_results(found)
     assert found["confidence/answer_slot"].status.startswith(status)
     assert found.s_curve.verdict == "insufficient" and "insufficient" in text
     assert all(pattern.verdict.startswith("no verdict") for pattern in found.patterns)
@@ -155,6 +155,9 @@ def test_masked_recording_says_what_it_lacks(make_run: Callable[..., Any]) -> No
     ):
         assert found[name].ok and np.isfinite(found[name].values[-1]), name
     assert any("masked" in warning for warning in found.info["warnings"])
+    assert np.isfinite(found["entropy/all"].values[0])  # every position is masked there
+    assert np.isnan(found.problems["entropy"]).all()
+    assert np.isnan(found["gain/max_prob"].values).all()
 
 
 def test_steps_not_performed_stay_empty(make_run: Callable[..., Any]) -> None:

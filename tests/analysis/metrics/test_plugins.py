@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from diffengine.analysis.analyze import analyze_run
+from diffengine.analysis.metrics import trajectories
 from diffengine.analysis.metrics.loading import load_metrics
 from diffengine.analysis.registry import METRICS
 from diffengine.analysis.results import load_analysis, save_analysis
@@ -54,6 +55,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             "PARTS_FUNCTION", "lambda block: block"
         ),
         "NO_METRIC = 3",
+        "def on_the_second_block(block, calls=[]):",
+        "    calls.append(1)",
+        "    return np.full(block.performed.shape, 0.0 if len(calls) == 1 else 1 // (len(calls) - 2))",
+        "LATE = declared(on_the_second_block)",
         "def overwrite(block):",
         "    for name in block.variables:",
         "        block.variables[name][:] = 0",
@@ -100,7 +105,9 @@ def test_a_metric_by_module_and_object(
     assert (plugin["kind"], plugin["name"], plugin["target"]) == ("metric", name, name)
     assert plugin["package"] == "" and plugin["version"].startswith("sha256:")
     np.testing.assert_array_equal(loaded[name].values, analysis[name].values)
-    assert f"metric {name}" in summarise(loaded)
+    text = summarise(loaded)
+    assert f"metric {name} from a file of no package, sha256:" in text
+    assert f"\n{name}: " in text
 
 
 def test_without_others_nothing_is_said_of_them(make_run: Callable[..., Any]) -> None:
@@ -114,7 +121,7 @@ def test_what_a_metric_does_wrong_is_a_sentence(
     expected = analyze_run(make_run())
     analysis = analyze_run(make_run(), metrics=[f"{module}:{name}", f"{module}:GOOD"])
     failed = analysis[f"{module}:{name}"]
-    assert failed.status.startswith(f"insufficient: metric '{module}:{name}' (from {module}:{name}")
+    assert failed.status.startswith(f"insufficient: metric '{module}:{name}' r")
     with pytest.raises(AssertionError, match=FAULTS[name]):
         raise AssertionError(failed.status)
     assert np.isnan(failed.values).all()
@@ -122,6 +129,15 @@ def test_what_a_metric_does_wrong_is_a_sentence(
     assert analysis[f"{module}:GOOD"].ok
     for other, quantity in expected.quantities.items():
         np.testing.assert_array_equal(analysis[other].values, quantity.values)
+
+
+def test_a_metric_that_fails_half_way_has_no_value_at_all(
+    module: str, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectories, "BLOCK_BYTES", 1)  # one problem a block
+    quantity = analyze_run(make_run(), metrics=[f"{module}:LATE"])[f"{module}:LATE"]
+    assert "raised ZeroDivisionError" in quantity.status
+    assert np.isnan(quantity.values).all() and (np.asarray(quantity.n) == 0).all()
 
 
 def test_a_share_is_of_zeros_and_ones(module: str, make_run: Callable[..., Any]) -> None:
