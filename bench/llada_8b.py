@@ -85,7 +85,8 @@ def decoding_report(shape: Shape, device: torch.device, dtype: torch.dtype) -> d
 
     def forward(some: Tensor, places: Tensor, packed: Any) -> Tensor:
         out = network.model(some[None], position_ids=places[None], packing=packed, use_cache=False)
-        return out.last_hidden_state[0]
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden
 
     place = torch.arange(n * shape.generated, device=device)
     first = torch.zeros(n * shape.generated, dtype=torch.bool, device=device)

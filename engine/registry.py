@@ -1,8 +1,9 @@
 """Tables of things by name: policies, families, metrics, estimators, panels, commands.
 
-A row is `"llada": "diffengine.engine.policies.llada:LLADA"`; nothing is imported until its row is
-asked for. Adding a thing of ours is one file and one row. Strangers need no row: an installed
-package offers its things through Python entry points; `module:attribute` names a thing outright.
+A row is `"llada": "diffengine.engine.policies.llada:LLaDAPolicy"`; nothing is imported until its
+row is asked for. Adding a thing of ours is one file and one row. Strangers need no row: an
+installed package offers its things through Python entry points; `module:attribute` names a thing
+outright.
 """
 
 from __future__ import annotations
@@ -154,5 +155,8 @@ def _version(package: str) -> str:
         return __version__
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+    except (
+        importlib.metadata.PackageNotFoundError,
+        ValueError,
+    ):  # ValueError: a package without name
         return ""

@@ -1,7 +1,7 @@
 """Everything at once: what `analyze` says of a run equals the same quantity computed densely from
 the exported logits.
 
-The run is a real one of the bundled model, exported in the seed's format; nothing here uses our
+The run is a real one of the bundled model, exported in the original suite's format; nothing here uses our
 statistics.
 """
 
@@ -77,7 +77,7 @@ def test_the_export_has_the_seeds_structure(dense: Dense) -> None:
 
 
 def per_problem_confidence(dense: Dense, method: str) -> torch.Tensor:
-    """[problem, step], from the seed's definitions."""
+    """[problem, step], from the original suite's definitions."""
     rows = []
     for logp, gold in zip(dense.logp, dense.gold, strict=True):
         p = logp[:, :, gold].exp()  # [step, position, token]
@@ -176,7 +176,7 @@ def test_the_averaged_forms_are_the_seeds_own(dense: Dense) -> None:
     logp = dense.averaged.log_softmax(-1)
     kl = (
         (logp[:-1].exp() * (logp[:-1] - logp[1:])).sum(-1).mean(-1)
-    )  # nats, KL(p_t || p_t+1): the seed's
+    )  # nats, KL(p_t || p_t+1): the original suite's
     np.testing.assert_allclose(dense.analysis["kl_averaged"].values[1:], kl, atol=1e-3)
     grams = [(x - x.mean(0)) @ (x - x.mean(0)).T for x in dense.averaged.numpy()]
     biased = [

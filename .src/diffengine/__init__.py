@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .engine.runs.run import run
     from .engine.store import open_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load_model", "open_run", "read_problems", "run"]
 
 _HOMES = {

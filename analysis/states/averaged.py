@@ -46,7 +46,7 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
     head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
     kl = consecutive_kl(mean, head)
     cka = consecutive_cka(mean, head)
-    label = "of the averaged logits (seed)"
+    label = "of the averaged logits (the original suite's form)"
     return {
         "kl_averaged": Quantity(kl, ("step",), "nats", n, None, "ok", f"KL(p_t-1 || p_t) {label}"),
         "cka_averaged": Quantity(

@@ -185,13 +185,19 @@ def report(path: Path, out: Path | None, max_problems: int) -> None:
 
 @click.command()
 @RUN
-@click.option("--format", "kind", type=click.Choice(["seed"]), default="seed", show_default=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Directory.  [default: RUN/export-seed]"
+    "--format",
+    "kind",
+    type=click.Choice(["original", "seed"]),
+    default="seed",
+    help="`original`: the original suite's files; `seed`, an older name for it, is the default.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Directory.  [default: RUN/export-FORMAT]"
 )
 def export(path: Path, kind: str, out: Path | None) -> None:
-    """Write a run in another tool's files; `seed`: the original suite's
-    averaged_logit_trajectory.pt and its companions."""
+    """Write a run as the original suite's files: averaged_logit_trajectory.pt and its
+    companions."""
     from ...analysis.original.logits_pt import export_original
     from ..store import open_run
 

@@ -1,4 +1,4 @@
-"""The seed's signs: seen where they are, not seen where they are not, no verdict where numbers do
+"""The original suite's signs: seen where they are, not seen where they are not, no verdict where numbers do
 not carry one."""
 
 from __future__ import annotations

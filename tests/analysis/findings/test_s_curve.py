@@ -1,4 +1,4 @@
-"""The S-curve verdict: right shape, right midpoint, no verdict out of noise; the seed's
+"""The S-curve verdict: right shape, right midpoint, no verdict out of noise; the original suite's
 crossings."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spike rules: false alarms, recall, the seed's fields, and honesty about small samples."""
+"""Spike rules: false alarms, recall, the original suite's fields, and honesty about small samples."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_information_without_end_has_a_ceiling() -> None:
 
 
 def test_confidence_times_labels_is_no_information() -> None:
-    """The seed's first trajectory: mean confidence times log2(labels + 1), for a confidence that
+    """The original suite's first trajectory: mean confidence times log2(labels + 1), for a confidence that
     tells nothing."""
     confidence, y = rng().random(1000), rng(1).integers(0, 2, 1000)
     assert confidence.mean() * np.log2(3) > 0.7

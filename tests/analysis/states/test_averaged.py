@@ -1,4 +1,4 @@
-"""The seed's averaged form against dense logits."""
+"""The original suite's averaged form against dense logits."""
 
 from __future__ import annotations
 
