@@ -116,6 +116,7 @@ TOGETHER = {
     "analysis/test_provenance.py": "provenance",
     "analysis/show/test_report.py": "report",
     "test_dense_parity.py": "dense parity",
+    "test_plugins.py": "plugins",
 }
 """Tests that one process of `pytest -n 2 --dist loadgroup` passes, by the beginning of their path:
 two Rays at once would starve each other, and the others share what is dear to set up."""

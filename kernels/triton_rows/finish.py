@@ -35,8 +35,9 @@ EMPTY = tl.constexpr(2)
 SMALLEST = tl.constexpr(-150.0)
 """log2 of what float32 still rounds to a probability above 0. Not asked of 2^x: ex2.approx.ftz
 gives 0 below 2^-126."""
-NAN = tl.constexpr(float("nan"))
 INFINITY = tl.constexpr(float("inf"))
+"""There is no such name for NaN: Triton compares the globals of a kernel at every launch, and NaN
+is never what it was."""
 
 
 class Swept(NamedTuple):
@@ -100,35 +101,35 @@ def finish(
     d = _distribution(swept, largest, ROWS)
 
     tl.store(FLOATS + row, d.lse, mask=present)
-    entropy = tl.where(d.defined, d.log_s - d.t / d.s, NAN)
+    entropy = tl.where(d.defined, d.log_s - d.t / d.s, float("nan"))
     tl.store(FLOATS + N + row, entropy, mask=present)
 
-    kl = tl.full((ROWS,), NAN, tl.float32)
+    kl = tl.full((ROWS,), float("nan"), tl.float32)
     if KL:
         place = tl.load(PLACE + row, mask=present, other=0)
-        lse_y = tl.load(LSE_Y + place, mask=present, other=NAN)
+        lse_y = tl.load(LSE_Y + place, mask=present, other=float("nan"))
         kl = _kl(swept, d, lse_y, ROWS)
     tl.store(FLOATS + 2 * N + row, kl, mask=present)
 
     # Of a row that has no candidate the logit is -inf, and there is no id.
     none = largest.best <= FLOOR
     top_logit = tl.where(none, -INFINITY, largest.best)
-    top_logit = tl.where(d.defined, top_logit, tl.where(d.empty, -INFINITY, NAN))
+    top_logit = tl.where(d.defined, top_logit, tl.where(d.empty, -INFINITY, float("nan")))
     tl.store(FLOATS + 3 * N + row, top_logit, mask=present)
     probability = tl.exp2(tl.fma(largest.best, LOG2E, -d.top)) / d.s
-    tl.store(FLOATS + 4 * N + row, tl.where(d.defined, probability, NAN), mask=present)
+    tl.store(FLOATS + 4 * N + row, tl.where(d.defined, probability, float("nan")), mask=present)
     top_id = tl.where(none | (d.defined == 0), -1, largest.best_id)
     tl.store(TOP_ID + row, top_id.to(tl.int64), mask=present)
 
     margin = tl.where(largest.second <= FLOOR, INFINITY, largest.peak - largest.second)
-    tl.store(FLOATS + 5 * N + row, tl.where(d.defined, margin, NAN), mask=present)
+    tl.store(FLOATS + 5 * N + row, tl.where(d.defined, margin, float("nan")), mask=present)
 
-    mean = tl.full((ROWS,), NAN, tl.float32)
+    mean = tl.full((ROWS,), float("nan"), tl.float32)
     std = mean
     if MOMENTS:
         mean, std = _moments(swept, ROWS)
-    tl.store(FLOATS + 6 * N + row, tl.where(d.defined, mean, NAN), mask=present)
-    tl.store(FLOATS + 7 * N + row, tl.where(d.defined, std, NAN), mask=present)
+    tl.store(FLOATS + 6 * N + row, tl.where(d.defined, mean, float("nan")), mask=present)
+    tl.store(FLOATS + 7 * N + row, tl.where(d.defined, std, float("nan")), mask=present)
 
     status = tl.where(d.broken, NOT_FINITE, tl.where(d.empty, EMPTY, 0))
     tl.store(STATUS + row, status.to(tl.uint8), mask=present)
@@ -137,7 +138,7 @@ def finish(
         token = tl.load(TARGETS + row * n_targets + k, mask=present, other=-1)
         real = present & (token >= 0)
         x = tl.load(X + row * stride_x + token, mask=real, other=0.0).to(tl.float32)
-        logprob = tl.where((token >= 0) & d.defined, _logprob(x, d), NAN)
+        logprob = tl.where((token >= 0) & d.defined, _logprob(x, d), float("nan"))
         tl.store(TARGET_LOGPROB + row * n_targets + k, logprob, mask=present)
 
 
@@ -181,7 +182,7 @@ def _distribution(swept, largest, ROWS: tl.constexpr):
     log_s = tl.log2(s)
     broken = (s != s) | (largest.peak >= CEILING)
     empty = (largest.peak <= FLOOR) & (s == s)
-    lse = tl.where(empty, -INFINITY, tl.where(broken, NAN, (top + log_s) * LN2))
+    lse = tl.where(empty, -INFINITY, tl.where(broken, float("nan"), (top + log_s) * LN2))
     defined = (broken == 0) & (empty == 0)
     return Distribution(top, s, t, log_s, lse, broken, empty, defined)
 
@@ -206,7 +207,7 @@ def _kl(swept, d, lse_y, ROWS: tl.constexpr):
     nats = sum_xy / d.s - (d.lse - lse_y)
     p_alone = tl.fma(hole, LOG2E, -d.top) - d.log_s > SMALLEST
     comparable = d.defined & (tl.abs(lse_y) < CEILING)
-    return tl.where(comparable, tl.where(p_alone, INFINITY, nats * LOG2E), NAN)
+    return tl.where(comparable, tl.where(p_alone, INFINITY, nats * LOG2E), float("nan"))
 
 
 @triton.jit

@@ -90,7 +90,7 @@ def test_code_that_is_not_ours_is_named(rising: Any) -> None:
     rising.info["plugins"] = [plugin, plugin | {"package": "", "version": "sha256:0123"}]
     section = summarise(rising).split("Grading")[0]
     assert "metric margin/theirs of theirs 1.2\n" in section
-    assert "metric margin/theirs of theirs:MARGIN sha256:0123\n" in section
+    assert "metric margin/theirs from a file of no package, sha256:0123\n" in section
 
 
 def test_every_trajectory_has_unit_and_n(rising: Any) -> None:
