@@ -286,3 +286,15 @@ def test_long_and_hostile_texts_take_linear_time():
 def test_parse_value_is_exact_and_of_the_whole_text(text, value):
     found = parse_value(text)
     assert (None if found is None else found.value.as_integer_ratio()) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("#### 0.3333333333333333", "1/3"),
+        ("#### 100000000000000000001", "100000000000000000000"),
+        ("#### 0.1000000000000000055511151231257827", "0.1"),
+    ],
+)
+def test_numbers_that_floats_cannot_tell_apart_differ(text: str, gold: str) -> None:
+    assert grade(text, gold).verdict == "wrong"
