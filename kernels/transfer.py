@@ -73,7 +73,8 @@ class HostCopies:
         if self._stream is None:
             return at_once
         event = self._stream.record_event()
-        return event.synchronize
+        wait: Callable[[], None] = event.synchronize
+        return wait
 
 
 def at_once() -> None:
