@@ -48,7 +48,8 @@ def _compared(name: str, *, everything: bool = False, logits: str = "bf16") -> C
 
 
 def _sweep_constants(logits: str) -> dict[str, Any]:
-    return {"LANES": 1024 if logits == "bf16" else 512, "LANE_MAXIMA": True}
+    lanes = 1024 if logits == "bf16" else 512
+    return {"LANES": lanes, "LANE_MAXIMA": True}
 
 
 def _norm(name: str, *, add: bool) -> Case:
@@ -57,7 +58,8 @@ def _norm(name: str, *, add: bool) -> Case:
 
 
 def _gumbel(name: str, *, exact: bool) -> Case:
-    return Case(name, "gumbel:gumbel_sweep", {"LANES": 128, "EXACT": exact}, per_lane=4)
+    constants = {"LANES": 128, "EXACT": exact}
+    return Case(name, "gumbel:gumbel_sweep", constants, per_lane=4)
 
 
 FINISH = {"ROWS": 32, "MOMENTS": True, "KL": True}
@@ -108,7 +110,8 @@ ALIGNED = {"stride_x", "stride_y", "per_part", "V", "D", "size", "heads", "numbe
 def kernel_of(case: Case) -> Any:
     """The kernel that a case compiles; needs triton."""
     module, _, function = case.kernel.partition(":")
-    return getattr(importlib.import_module(f"diffengine.kernels.triton_rows.{module}"), function)
+    rows = importlib.import_module(f"diffengine.kernels.triton_rows.{module}")
+    return getattr(rows, function)
 
 
 def compile_case(case: Case, arch: int) -> dict[str, Any]:
@@ -166,14 +169,19 @@ def inspect(cubin: bytes, case: Case) -> dict[str, Any]:
     barriers = sum("BAR." in text for loop in loops for text in loop)
     spills = sum("STL" in text or "LDL" in text for _, text in code)
     body = _fast_loop(loops, case) or [text for _, text in code]
-    elements = case.per_lane * case.constants.get("LANES", 0) / (32 * case.warps)
+
+    lanes = case.constants.get("LANES", 0)
+    elements = case.per_lane * lanes / (32 * case.warps)
+    per_logit = None
+    if elements:
+        per_logit = round(len(body) / elements, 1)
     return {
         "registers": int(used[1]),
         "spilled": int(used[2]) + spills,
         "loops": len(loops),
         "barriers_in_loop": barriers,
         "load_bits": narrowest_load(body),
-        "instructions_per_logit": round(len(body) / elements, 1) if elements else None,
+        "instructions_per_logit": per_logit,
         "instructions": len(code),
     }
 
@@ -191,25 +199,36 @@ def _loops(code: list[tuple[int, str]]) -> list[list[str]]:
     spans = []
     for address, text in code:
         branch = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", text)
-        if branch and int(branch[1], 16) < address:
-            spans.append((int(branch[1], 16), address))
+        if branch is None:
+            continue
+        target = int(branch[1], 16)
+        if target < address:
+            spans.append((target, address))
     loops = []
-    for first, last in spans:
-        inner = [s for s in spans if s != (first, last) and first <= s[0] and s[1] <= last]
-        if not inner:
+    for span in spans:
+        if not any(_is_inside(other, span) for other in spans):
+            first, last = span
             loops.append([text for address, text in code if first <= address <= last])
     return loops
 
 
+def _is_inside(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
+    """Whether one loop lies in another one."""
+    return inner != outer and outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
 def narrowest_load(code: list[str]) -> int:
     """The fewest bits that an instruction of `code` loads from global memory; 0 where none does."""
-    return min((load_bits(text) for text in code if "LDG" in text), default=0)
+    loads = [text for text in code if "LDG" in text]
+    return min(map(load_bits, loads), default=0)
 
 
 def load_bits(text: str) -> int:
     """The width in bits of one global load instruction."""
     width = re.search(r"LDG\.E(?:\.\w+)*?\.(128|64|U16|S16|U8|S8|256)", text)
-    return int(width[1].strip("US")) if width else 32
+    if width is None:
+        return 32
+    return int(width[1].strip("US"))
 
 
 def _tool(flag: str, path: str) -> str:
@@ -217,7 +236,8 @@ def _tool(flag: str, path: str) -> str:
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     command = [str(tool), flag, path]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def main(names: list[str]) -> None:
@@ -225,7 +245,8 @@ def main(names: list[str]) -> None:
     architectures = [int(name.removeprefix("sm_")) for name in names]
     for arch in architectures or ARCHITECTURES:
         for case in CASES:
-            sys.stdout.write(json.dumps(compile_case(case, arch)) + "\n")
+            row = compile_case(case, arch)
+            sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
 
 

@@ -33,6 +33,19 @@ RESULTS = Path(__file__).parent / "results"
 NATS = float(np.log(2))
 SAMPLES = 5
 K = 3
+OURS_OF_NUMBERS = ("ksg1", "ksg2", "gcmi")
+OURS_OF_LABELS = ("ross", "gao", "gcmi", "decoder", "ross_oof")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "faiss-cpu",
+    "faiss-gpu",
+    "scikit-learn",
+    "infomeasure",
+    "threadpoolctl",
+)
+"""What the values and seconds depend on."""
 Pair = tuple[np.ndarray, np.ndarray]
 Estimator = Callable[[np.ndarray, np.ndarray], float]
 
@@ -49,7 +62,9 @@ class Task(NamedTuple):
 def normal(n: int, rng: np.random.Generator) -> Pair:
     """Bivariate normal, correlation .75."""
     x, noise = rng.normal(size=(2, n, 1))
-    return x, 0.75 * x + np.sqrt(1 - 0.75**2) * noise
+    share_of_noise = np.sqrt(1 - 0.75**2)
+    y = 0.75 * x + share_of_noise * noise
+    return x, y
 
 
 def two_pairs(n: int, rng: np.random.Generator) -> Pair:
@@ -67,30 +82,60 @@ def binary(n: int, rng: np.random.Generator, noise: int = 0) -> Pair:
     return x, y
 
 
+def noisy_binary(n: int, rng: np.random.Generator) -> Pair:
+    """`binary` with 49 columns of noise."""
+    return binary(n, rng, noise=49)
+
+
 TASKS = (
-    Task("normal .75", -0.5 * float(np.log(1 - 0.75**2)), False, normal),
-    Task("two pairs in 5 + 5 columns", -float(np.log(1 - 0.8**2)), False, two_pairs),
-    Task("two classes", 0.336831, True, binary),
-    Task("two classes, 49 columns of noise", 0.336831, True, lambda n, rng: binary(n, rng, 49)),
+    Task(
+        name="normal .75",
+        truth=-0.5 * float(np.log(1 - 0.75**2)),
+        labels=False,
+        sample=normal,
+    ),
+    Task(
+        name="two pairs in 5 + 5 columns",
+        truth=-float(np.log(1 - 0.8**2)),
+        labels=False,
+        sample=two_pairs,
+    ),
+    Task(
+        name="two classes",
+        truth=0.336831,
+        labels=True,
+        sample=binary,
+    ),
+    Task(
+        name="two classes, 49 columns of noise",
+        truth=0.336831,
+        labels=True,
+        sample=noisy_binary,
+    ),
 )
 
 
 def main(folder: Path = RESULTS, sizes: Sequence[int] = (1000, 10000)) -> Path:
     """Run everything and write `folder`/information.json; returns its path."""
-    found = {
-        "machine": {
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "versions": _versions(),
-        },
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+    }
+    comparison: list[dict[str, Any]] = []
+    for size in sizes:
+        comparison.extend(compare(size))
+    result = {
+        "machine": machine,
         "unit": "nats, mean and standard deviation over samples; seconds for one estimate",
-        "comparison": [row for size in sizes for row in compare(size)],
+        "comparison": comparison,
         "many_steps": many_steps(steps=128, problems=10000),
         "whole_analysis": whole_analysis(problems=1000, steps=48),
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "information.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
     log.info("written to %s", path)
     return path
 
@@ -99,29 +144,34 @@ def compare(n: int) -> Iterator[dict[str, Any]]:
     """One row for each task and estimator at samples of `n`."""
     for task in TASKS:
         for name, function in _estimators(task, n).items():
-            values = []
-            seconds = 0.0
-            function(
-                *task.sample(200, np.random.default_rng(SAMPLES))
-            )  # what only the first call pays for
-            for seed in range(SAMPLES):
-                x, y = task.sample(n, np.random.default_rng(seed))
-                begun = time.perf_counter()
-                values.append(function(x, y))
-                seconds += time.perf_counter() - begun
-            mean = float(np.mean(values))
-            row = {
-                "task": task.name,
-                "n": n,
-                "estimator": name,
-                "truth": task.truth,
-                "mean": mean,
-                "sd": float(np.std(values)),
-                "error": mean - task.truth,
-                "seconds": seconds / SAMPLES,
-            }
+            row = {"task": task.name, "n": n, "estimator": name}
+            row |= _measured(function, task, n)
             log.info("%s", row)
             yield row
+
+
+def _measured(function: Estimator, task: Task, n: int) -> dict[str, float]:
+    """Value, error and seconds of one estimator over all samples of `n`."""
+    # What only the first call pays for.
+    x, y = task.sample(200, np.random.default_rng(SAMPLES))
+    function(x, y)
+
+    values = []
+    seconds = 0.0
+    for seed in range(SAMPLES):
+        x, y = task.sample(n, np.random.default_rng(seed))
+        begun = time.perf_counter()
+        value = function(x, y)
+        seconds += time.perf_counter() - begun
+        values.append(value)
+    mean = float(np.mean(values))
+    return {
+        "truth": task.truth,
+        "mean": mean,
+        "sd": float(np.std(values)),
+        "error": mean - task.truth,
+        "seconds": seconds / SAMPLES,
+    }
 
 
 def many_steps(*, steps: int, problems: int) -> dict[str, float]:
@@ -130,8 +180,11 @@ def many_steps(*, steps: int, problems: int) -> dict[str, float]:
     y = rng.normal(size=problems)
     begun = time.perf_counter()
     for step in range(steps):
-        estimate("ksg1", step / steps * y + rng.normal(size=problems), y, k=K)
-    return {"steps": steps, "problems": problems, "seconds": time.perf_counter() - begun}
+        noise = rng.normal(size=problems)
+        x = step / steps * y + noise
+        estimate("ksg1", x, y, k=K)
+    seconds = time.perf_counter() - begun
+    return {"steps": steps, "problems": problems, "seconds": seconds}
 
 
 def whole_analysis(*, problems: int, steps: int, width: int = 128) -> dict[str, float]:
@@ -140,11 +193,13 @@ def whole_analysis(*, problems: int, steps: int, width: int = 128) -> dict[str, 
     begun = time.perf_counter()
     cpu = time.process_time()
     mutual_information(run)
+    seconds = time.perf_counter() - begun
+    cpu_seconds = time.process_time() - cpu
     return {
         "problems": problems,
         "steps": steps,
-        "seconds": time.perf_counter() - begun,
-        "cpu_seconds": time.process_time() - cpu,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
     }
 
 
@@ -152,62 +207,83 @@ def made_up_run(problems: int, steps: int, width: int) -> Any:
     """What the analysis reads of a run, in memory: an answer of two positions that commits at the
     end."""
     rng = np.random.default_rng(0)
-    y = (rng.random(problems) < 0.6).astype(np.uint8)
-    signal = np.linspace(0, 1, steps) * (2.0 * y[:, None] - 1) + rng.normal(size=(problems, steps))
-    at = signal[:, :, None] + 0.5 * rng.normal(size=(problems, steps, 8))
+    correct = (rng.random(problems) < 0.6).astype(np.uint8)
+    columns = _made_up_columns(correct, steps, width, rng)
+    answers = rng.lognormal(3, 1, problems)
+    return MadeUpRun(columns, answers, steps)
+
+
+def _made_up_columns(
+    correct: np.ndarray, steps: int, width: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Columns in which whether a problem is answered `correct` [problems] shows more with every
+    step."""
+    problems = len(correct)
+    side = 2.0 * correct[:, None] - 1
+    growth = np.linspace(0, 1, steps)
+    signal = growth * side + rng.normal(size=(problems, steps))
+
+    canvas = (problems, steps, 8)
+    logit = signal[:, :, None] + 0.5 * rng.normal(size=canvas)
     state = rng.normal(size=(problems, steps, width)).astype(np.float32)
     state[:, :, 0] += signal
-    committed = np.zeros((problems, steps, 8), np.uint8)
+    committed = np.zeros(canvas, np.uint8)
     committed[:, -1] = 1
-    columns = {
-        "logprob": -np.exp(-at),
-        "margin": at + rng.normal(size=at.shape),
-        "logsumexp": at + 9,
-        "entropy": np.exp(-at + 0.3 * rng.normal(size=at.shape)),
-        "logit_mean": at,
-        "logit_std": np.exp(0.1 * at),
+    margin = logit + rng.normal(size=canvas)
+    log_entropy = -logit + 0.3 * rng.normal(size=canvas)
+    return {
+        "logprob": -np.exp(-logit),
+        "margin": margin,
+        "logsumexp": logit + 9,
+        "entropy": np.exp(log_entropy),
+        "logit_mean": logit,
+        "logit_std": np.exp(0.1 * logit),
         "state_answer": state,
         "performed": np.ones((problems, steps), np.uint8),
         "committed": committed,
         "answer_start": np.full(problems, 6),
         "answer_end": np.full(problems, 8),
-        "verdict": y,
+        "verdict": correct,
     }
-    ids = [str(row) for row in range(problems)]
-    answers = rng.lognormal(3, 1, problems)
 
-    class Made(dict[str, np.ndarray]):
-        """The columns by name, and blocks of them."""
 
-        def blocks(
-            self, names: Sequence[str], *, max_problems: int = 64
-        ) -> Iterator[dict[str, np.ndarray]]:
-            """All problems, `max_problems` at a time."""
-            for first in range(0, problems, max_problems):
-                rows = np.arange(first, min(first + max_problems, problems))
-                yield {name: self[name][rows] for name in names} | {"row": rows}
+class MadeUpRun(dict[str, np.ndarray]):
+    """The columns by name, and blocks of them; `answers` [problems] are the problems' numbers."""
 
-    made: Any = Made(columns)
-    made.ids = ids
-    made.info = {"config": {"steps": steps, "record": "all"}}
-    made.problems = [
-        SimpleNamespace(id=one, question=one, answer=f"{answers[int(one)]:.2f}") for one in ids
-    ]
-    return made
+    def __init__(self, columns: dict[str, np.ndarray], answers: np.ndarray, steps: int) -> None:
+        super().__init__(columns)
+        self.ids = [str(row) for row in range(len(answers))]
+        self.info = {"config": {"steps": steps, "record": "all"}}
+        self.problems = []
+        for name, answer in zip(self.ids, answers, strict=True):
+            problem = SimpleNamespace(id=name, question=name, answer=f"{answer:.2f}")
+            self.problems.append(problem)
+
+    def blocks(
+        self, names: Sequence[str], *, max_problems: int = 64
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """All problems, `max_problems` at a time."""
+        problems = len(self.ids)
+        for first in range(0, problems, max_problems):
+            end = min(first + max_problems, problems)
+            rows = np.arange(first, end)
+            block = {name: self[name][rows] for name in names}
+            block["row"] = rows
+            yield block
 
 
 def _estimators(task: Task, n: int) -> dict[str, Estimator]:
-    ours = (
-        ("ross", "gao", "gcmi", "decoder", "ross_oof") if task.labels else ("ksg1", "ksg2", "gcmi")
-    )
-    found: dict[str, Estimator] = {name: _ours(name) for name in ours}
-    columns = task.sample(8, np.random.default_rng(0))[0].shape[1]
+    names = OURS_OF_LABELS if task.labels else OURS_OF_NUMBERS
+    estimators: dict[str, Estimator] = {name: _ours(name) for name in names}
+
+    x, _ = task.sample(8, np.random.default_rng(0))
+    columns = x.shape[1]
     if columns == 1:
-        found |= _sklearn(task.labels)
+        estimators |= _sklearn(task.labels)
     if not task.labels:
-        found["NPEET's way"] = npeet_way
-        found |= _infomeasure()
-    return found
+        estimators["NPEET's way"] = npeet_way
+        estimators |= _infomeasure()
+    return estimators
 
 
 def _ours(name: str) -> Estimator:
@@ -221,13 +297,18 @@ def npeet_way(x: np.ndarray, y: np.ndarray) -> float:
     from scipy.special import digamma
 
     rng = np.random.default_rng(0)
-    x, y = (part + 1e-10 * rng.random(part.shape) for part in (x, y))
+    x = x + 1e-10 * rng.random(x.shape)
+    y = y + 1e-10 * rng.random(y.shape)
     joint = np.concatenate([x, y], axis=1)
-    eps = cKDTree(joint).query(joint, K + 1, p=np.inf)[0][:, -1] - 1e-15
-    counts = [
-        cKDTree(part).query_ball_point(part, eps, p=np.inf, return_length=True) for part in (x, y)
-    ]
-    return float(digamma(K) + digamma(len(x)) - np.mean(digamma(counts[0]) + digamma(counts[1])))
+    distances, _ = cKDTree(joint).query(joint, K + 1, p=np.inf)
+    radius = distances[:, -1] - 1e-15
+
+    def neighbours(side: np.ndarray) -> Any:
+        return cKDTree(side).query_ball_point(side, radius, p=np.inf, return_length=True)
+
+    of_counts = digamma(neighbours(x)) + digamma(neighbours(y))
+    nats = digamma(K) + digamma(len(x)) - np.mean(of_counts)
+    return float(nats)
 
 
 def _sklearn(labels: bool) -> dict[str, Estimator]:
@@ -236,9 +317,12 @@ def _sklearn(labels: bool) -> dict[str, Estimator]:
     except ImportError:
         return {}
     function = mutual_info_classif if labels else mutual_info_regression
-    return {
-        "scikit-learn": lambda x, y: float(function(x, y.ravel(), n_neighbors=K, random_state=0)[0])
-    }
+
+    def estimator(x: np.ndarray, y: np.ndarray) -> float:
+        of_columns = function(x, y.ravel(), n_neighbors=K, random_state=0)
+        return float(of_columns[0])
+
+    return {"scikit-learn": estimator}
 
 
 def _infomeasure() -> dict[str, Estimator]:
@@ -248,30 +332,23 @@ def _infomeasure() -> dict[str, Estimator]:
         return {}
 
     def of_type(kind: int) -> Estimator:
-        return lambda x, y: float(
-            infomeasure.mutual_information(x, y, approach="ksg", k=K, ksg_id=kind, base="e")
-        )
+        def estimator(x: np.ndarray, y: np.ndarray) -> float:
+            nats = infomeasure.mutual_information(x, y, approach="ksg", k=K, ksg_id=kind, base="e")
+            return float(nats)
+
+        return estimator
 
     return {f"infomeasure type {kind}": of_type(kind) for kind in (1, 2)}
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in (
-        "numpy",
-        "scipy",
-        "torch",
-        "faiss-cpu",
-        "faiss-gpu",
-        "scikit-learn",
-        "infomeasure",
-        "threadpoolctl",
-    ):
+    versions = {}
+    for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 if __name__ == "__main__":

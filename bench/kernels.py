@@ -47,13 +47,7 @@ class Task(NamedTuple):
 
 def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict[str, Any]]:
     """One row per provider for one task, eager torch first."""
-    sets = 3 if task.rows * task.vocabulary < 1 << 30 else 2
-    logits = []
-    for seed in range(sets):
-        logits.append(
-            like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed)
-        )
-    questions = [question(x, logits[i - 1]) for i, x in enumerate(logits)]
+    questions = _questions(task, device)
     eager_ms = None
     for name, provide in providers(task.name).items():
         row: dict[str, Any] = {
@@ -67,7 +61,7 @@ def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict
         except Unavailable as why:
             row["not_run"] = str(why)
         except Exception as error:  # a peer that fails says so in its row, and the others go on
-            first_line = (str(error).splitlines() or [""])[0]
+            first_line, *_ = str(error).splitlines() or [""]
             row["failed"] = f"{type(error).__name__}: {first_line[:200]}"
         speed_up = None
         if row.get("parity"):
@@ -76,6 +70,20 @@ def compare(task: Task, copy_gb_s: float, device: torch.device) -> Iterator[dict
             elif eager_ms:
                 speed_up = eager_ms / row["ms"]
         yield row | {"speed_up": speed_up}
+
+
+def _questions(task: Task, device: torch.device) -> list[Question]:
+    """Several, so that no cache holds the logits of the next; each one's previous logits are those
+    of another."""
+    sets = 3 if task.rows * task.vocabulary < 1 << 30 else 2
+    logits = []
+    for seed in range(sets):
+        x = like_llada(task.rows, task.vocabulary, dtype=task.dtype, device=device, seed=seed)
+        logits.append(x)
+    questions = []
+    for i, x in enumerate(logits):
+        questions.append(question(x, logits[i - 1]))
+    return questions
 
 
 def _measured(
@@ -110,7 +118,8 @@ def _first_answer(
     torch.cuda.reset_peak_memory_stats(device)
     held = torch.cuda.memory_allocated(device)
     error = errors(provide(asked), asked)
-    return error, {"peak_extra_bytes": torch.cuda.max_memory_allocated(device) - held}
+    peak = torch.cuda.max_memory_allocated(device)
+    return error, {"peak_extra_bytes": peak - held}
 
 
 def head_cost(
@@ -179,7 +188,8 @@ def passes(vocabulary: int, features: int, *, logits: int = 1 << 19) -> dict[str
     }
     nanoseconds = {}
     for name, call in bricks.items():
-        nanoseconds[name] = 1e6 * median_ms(call, cpu, repeats=15) / x.numel()
+        ms = median_ms(call, cpu, repeats=15)
+        nanoseconds[name] = 1e6 * ms / x.numel()
     return {
         "task": "passes",
         "vocabulary": vocabulary,

@@ -54,15 +54,22 @@ def run_parts(parts: tuple[str, ...], out: Path) -> list[dict[str, Any]]:
     for part in parts:
         began = time.time()
         result = run_part(plan(part))
-        result = {
+        seconds = time.time() - began
+        record = {
             "part": part,
             "began": int(began),
-            "seconds": round(time.time() - began, 1),
-        } | result
-        (out / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        done.append(result)
-    (out / "report.json").write_text(json.dumps(report(out), indent=1) + "\n", encoding="utf-8")
+            "seconds": round(seconds, 1),
+            **result,
+        }
+        _write_json(out / f"{part}.json", record)
+        done.append(record)
+    _write_json(out / "report.json", report(out))
     return done
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def report(out: Path) -> dict[str, Any]:
@@ -83,11 +90,11 @@ def run_part(asked: Plan) -> dict[str, Any]:
     """Run one part's commands; the rows are all lines of JSON that they wrote, also if they failed
     or were stopped."""
     result: dict[str, Any] = {"state": NOT_RUN, "lacks": asked.lacks}
-    left = float(LIMIT_SECONDS)
+    seconds = float(LIMIT_SECONDS)
     for command in asked.commands:
         began = time.monotonic()
-        text, error = _output(command, asked.environment, left)
-        left -= time.monotonic() - began
+        text, error = _output(command, asked.environment, seconds)
+        seconds -= time.monotonic() - began
         rows, other = _rows(text)
         wrong = error or _off(rows)
         result["state"] = FAILED if wrong or result["state"] == FAILED else DONE
@@ -122,9 +129,14 @@ def _output(command: list[str], environment: dict[str, str], seconds: float) -> 
 
 def _rows(text: str) -> tuple[list[dict[str, Any]], str]:
     lines = text.splitlines()
-    said = [line for line in lines if line.startswith("{") and line.endswith("}")]
-    other = [line for line in lines if line not in said]
-    return [json.loads(line) for line in said], "\n".join(other)
+    rows = []
+    other = []
+    for line in lines:
+        if line.startswith("{") and line.endswith("}"):
+            rows.append(json.loads(line))
+        else:
+            other.append(line)
+    return rows, "\n".join(other)
 
 
 def _off(rows: list[dict[str, Any]]) -> str:
@@ -133,7 +145,8 @@ def _off(rows: list[dict[str, Any]]) -> str:
     wrong = [row for row in ours if row.get("parity") is False or row.get("failed")]
     if not wrong:
         return ""
-    return f"{len(wrong)} of our rows are off, the first {json.dumps(wrong[0])[:300]}"
+    first = json.dumps(wrong[0])
+    return f"{len(wrong)} of our rows are off, the first {first[:300]}"
 
 
 def plan(part: str) -> Plan:

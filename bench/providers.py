@@ -54,7 +54,10 @@ def question(logits: Tensor, previous: Tensor) -> Question:
 def eager_logprob(q: Question) -> Answer:
     """The literal definition, one torch operation after another, as all that is eager here."""
     logp = q.logits.float().log_softmax(-1)
-    return {"lse": q.logits.float().logsumexp(-1), "logprob": logp.gather(1, q.targets)[:, 0]}
+    return {
+        "lse": q.logits.float().logsumexp(-1),
+        "logprob": logp.gather(1, q.targets)[:, 0],
+    }
 
 
 def eager_stats(q: Question) -> Answer:
@@ -71,8 +74,11 @@ def eager_stats(q: Question) -> Answer:
 
 def eager_kl(q: Question) -> Answer:
     """The same and KL(this || previous)."""
-    logp, logq = (x.float().log_softmax(-1) for x in (q.logits, q.previous))
-    return eager_stats(q) | {"kl": (logp.exp() * (logp - logq)).sum(-1) * BITS}
+    logp = q.logits.float().log_softmax(-1)
+    logq = q.previous.float().log_softmax(-1)
+    stats = eager_stats(q)
+    kl = (logp.exp() * (logp - logq)).sum(-1) * BITS
+    return stats | {"kl": kl}
 
 
 def published_draw(q: Question) -> Answer:
@@ -110,7 +116,12 @@ def ours_kl(q: Question) -> Answer:
     """Nothing is known of the previous rows, so their logsumexp is taken as well; a run has it from
     the step before."""
     stats = logit_stats(q.logits, previous=q.previous, moments=False)
-    return {"lse": stats.lse, "entropy": stats.entropy, "top1_id": stats.top1_id, "kl": stats.kl}
+    return {
+        "lse": stats.lse,
+        "entropy": stats.entropy,
+        "top1_id": stats.top1_id,
+        "kl": stats.kl,
+    }
 
 
 def ours_draw(q: Question, *, exact: bool = False) -> Answer:
@@ -121,7 +132,8 @@ def ours_draw(q: Question, *, exact: bool = False) -> Answer:
 
 def ours_topk(q: Question) -> Answer:
     """With all statistics."""
-    return {"topk": logit_stats(q.logits, topk=K, moments=False).topk_logit}
+    stats = logit_stats(q.logits, topk=K, moments=False)
+    return {"topk": stats.topk_logit}
 
 
 def liger(q: Question) -> Answer:
@@ -141,9 +153,8 @@ def liger(q: Question) -> Answer:
         "softcap": None,
         "return_z_loss": False,
     }
-    return {
-        "logprob": -cross_entropy_forward(q.logits.clone(), q.targets[:, 0], **options)[0].float()
-    }
+    loss, *_ = cross_entropy_forward(q.logits.clone(), q.targets[:, 0], **options)
+    return {"logprob": -loss.float()}
 
 
 def compiled(provide: Provider) -> Provider:
@@ -189,7 +200,8 @@ def errors(answer: Answer, q: Question) -> dict[str, float]:
             apart = answer[name][:ROWS_CHECKED].double() - truth
             measured[name] = apart.abs().max().item()
     if "top1_id" in answer:
-        chosen = x.gather(1, answer["top1_id"][:ROWS_CHECKED, None])[:, 0]
+        ids = answer["top1_id"][:ROWS_CHECKED, None]
+        chosen = x.gather(1, ids)[:, 0]
         measured["not_a_maximum"] = _count(chosen != x.amax(-1))
     if "drawn" in answer:
         measured |= _draw_errors(answer, x, q.counter[:ROWS_CHECKED])
@@ -215,10 +227,12 @@ def _draw_errors(answer: Answer, x: Tensor, counter: Tensor) -> dict[str, float]
         # Noise of its own: no more can be said than that the token is a possible one.
         logp = x.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
         return {"impossible": _count(logp < -30)}
-    keys = x - token_noise(counter, vocabulary=x.shape[1], seed=SEED).log()
+    noise = token_noise(counter, vocabulary=x.shape[1], seed=SEED)
+    keys = x - noise.log()
     best = keys.topk(2, -1).values
     apart = best[:, 0] - best[:, 1]
-    return {"not_the_draw": _count((drawn != keys.argmax(-1)) & (apart > 1e-5))}
+    differs = drawn != keys.argmax(-1)
+    return {"not_the_draw": _count(differs & (apart > 1e-5))}
 
 
 def _count(wrong: Tensor) -> float:

@@ -51,19 +51,22 @@ def published_loop(model: MaskedDiffusionModel, config: RunConfig, prompt: Promp
     assert isinstance(options, LLaDAOptions)
     mask = model.token_ids.mask
     start = len(prompt.token_ids)
-    x = torch.tensor([*prompt.token_ids, *[mask] * config.gen_length], device=model.device)
+    canvas = [*prompt.token_ids, *[mask] * config.gen_length]
+    x = torch.tensor(canvas, device=model.device)
     positions = torch.arange(len(x), device=model.device)
     packing = packing_of([len(x)], model.device)
     for block in range(options.n_blocks):
         end = start + (block + 1) * options.block_length
         for count in transfer_counts(options.block_length, options.steps_per_block):
-            logits = (model.hidden(x, positions, packing) @ model.head_weight.T).float()
+            hidden = model.hidden(x, positions, packing)
+            logits = (hidden @ model.head_weight.T).float()
             logits[:, mask] = -torch.inf
             proposed = logits.argmax(-1)
             confidence = logits.softmax(-1).gather(1, proposed[:, None]).squeeze(1)
             confidence[end:] = -torch.inf
             confidence = torch.where(x == mask, confidence, -torch.inf)
-            chosen = confidence.argsort(descending=True, stable=True)[:count]
+            surest_first = confidence.argsort(descending=True, stable=True)
+            chosen = surest_first[:count]
             x[chosen] = proposed[chosen]
     return [int(i) for i in x[start:]]
 
@@ -99,7 +102,9 @@ def measure(source: str, *, model_path: Path, workers: list[int]) -> dict[str, A
         "published_loop_batch_1": _rate(len(prompts), reference),
         "decoding_alone": decoding_alone(model, config, in_drawing_order(prompts)),
     }
-    rows = [_run_on(problems, model, n, tokens, reference) for n in workers]
+    rows = []
+    for n in workers:
+        rows.append(_run_on(problems, model, n, tokens, reference))
     for n, row in zip(workers, rows, strict=True):
         result[f"run_{n}_workers"] = row
         if n != workers[0]:
@@ -134,10 +139,11 @@ def _run_on(
         started = time.perf_counter()
         run(problems, out=out, model=model, execution=execution)
         seconds = time.perf_counter() - started
-        same = open_run(out)["token"][...][:, -1].tolist() == tokens
+        last_tokens = open_run(out)["token"][...][:, -1]
+        identical = last_tokens.tolist() == tokens
         return {
             **_rate(len(tokens), seconds),
-            "tokens_identical_to_the_published_loop": same,
+            "tokens_identical_to_the_published_loop": identical,
             "over_the_published_loop": round(reference / seconds, 3),
             **_account(out, len(tokens), reference),
         }
@@ -155,42 +161,55 @@ def decoding_alone(
     loop = []
     ours = []
     load = []
-    same = True
+    identical = True
     for _ in range(rounds):
         load.append(round(os.getloadavg()[0], 2))
         started = time.perf_counter()
-        tokens = {prompt.problem.id: published_loop(model, config, prompt) for prompt in prompts}
+        expected = {}
+        for prompt in prompts:
+            expected[prompt.problem.id] = published_loop(model, config, prompt)
         loop.append(time.perf_counter() - started)
+
         started = time.perf_counter()
-        budget = token_budget(model.device.type, config, Execution())
-        decoder = Setup(model, config).decoder(prompts, budget=budget)
-        done = {
-            finished.problem.id: finished.columns["token"][-1].tolist()
-            for finished in decoder.decode(iter(prompts))
-        }
+        tokens = _decoded(model, config, prompts)
         ours.append(time.perf_counter() - started)
-        same = same and done == tokens
+        identical = identical and tokens == expected
+    ratio = statistics.median(loop) / statistics.median(ours)
     return {
-        "published_loop_seconds": [round(s, 3) for s in loop],
-        "decoding_seconds": [round(s, 3) for s in ours],
+        "published_loop_seconds": [round(seconds, 3) for seconds in loop],
+        "decoding_seconds": [round(seconds, 3) for seconds in ours],
         "load_average_before": load,
-        "tokens_identical": same,
-        "median_over_median": round(statistics.median(loop) / statistics.median(ours), 3),
+        "tokens_identical": identical,
+        "median_over_median": round(ratio, 3),
     }
+
+
+def _decoded(
+    model: MaskedDiffusionModel, config: RunConfig, prompts: list[Prompt]
+) -> dict[str, list[int]]:
+    """The last tokens of every problem, by its id."""
+    budget = token_budget(model.device.type, config, Execution())
+    decoder = Setup(model, config).decoder(prompts, budget=budget)
+    tokens = {}
+    for finished in decoder.decode(iter(prompts)):
+        tokens[finished.problem.id] = finished.columns["token"][-1].tolist()
+    return tokens
 
 
 def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
     """What the run's own record says: decoding apart from start and end, its share by phase, MFU,
     and the floor: the seconds that its matrix products would take at the measured rate of a large
     one."""
-    workers = json.loads((out / "sessions.jsonl").read_text().splitlines()[-1])["workers"]
-    busy = {name: sum(w["seconds"].values()) for name, w in workers.items()}
-    longest = max(busy.values())
-    total = sum(busy.values())
-    floor = max(w["flops"] / w["gemm_flops_per_second"] for w in workers.values())
+    sessions = (out / "sessions.jsonl").read_text().splitlines()
+    workers = json.loads(sessions[-1])["workers"]
+    records = list(workers.values())
+    busy = [sum(record["seconds"].values()) for record in records]
+    longest = max(busy)
+    total = sum(busy)
+    floor = max(record["flops"] / record["gemm_flops_per_second"] for record in records)
     shares = {}
-    for phase in next(iter(workers.values()))["seconds"]:
-        seconds = sum(w["seconds"][phase] for w in workers.values())
+    for phase in records[0]["seconds"]:
+        seconds = sum(record["seconds"][phase] for record in records)
         shares[phase] = round(seconds / total, 4)
     return {
         "decoding_seconds": round(longest, 3),
@@ -207,11 +226,12 @@ def _account(out: Path, count: int, reference: float) -> dict[str, Any]:
 def _full_canvas(model: MaskedDiffusionModel, source: str, *, budget: int | None = None) -> Packed:
     dtype = str(model.dtype).removeprefix("torch.")
     config = resolve({}, checkpoint=model.sampler_defaults, model="", dtype=dtype)
-    prompts = by_length(
-        prompts_of(list(enumerate(read_problems(source).problems)), model, config)[0]
-    )
+    problems = list(enumerate(read_problems(source).problems))
+    prompts, *_ = prompts_of(problems, model, config)
+    prompts = by_length(prompts)
     budget = budget or token_budget(model.device.type, config, Execution())
-    canvas = Setup(model, config).decoder(prompts, budget=budget).canvas
+    decoder = Setup(model, config).decoder(prompts, budget=budget)
+    canvas = decoder.canvas
     canvas.fill(iter(prompts))
     return canvas.pack()
 
@@ -230,10 +250,14 @@ def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, A
     plain = Forward(model.network)
     layers = compiled(model, most_tokens=TOKEN_BUDGET[model.device.type]).forward
     first = _seconds(layers, packed)
-    pairs = [(_seconds(plain, packed), _seconds(layers, packed)) for _ in range(8)]
-    best = [min(taken) for taken in zip(*pairs, strict=True)]
+    plain_seconds = []
+    compiled_seconds = []
+    for _ in range(8):
+        plain_seconds.append(_seconds(plain, packed))
+        compiled_seconds.append(_seconds(layers, packed))
+    ratio = min(plain_seconds) / min(compiled_seconds)
     return {
-        "plain_over_compiled": round(best[0] / best[1], 3),
+        "plain_over_compiled": round(ratio, 3),
         "first_pass_seconds": round(first, 1),
     }
 
@@ -241,28 +265,46 @@ def compiled_over_plain(model: MaskedDiffusionModel, source: str) -> dict[str, A
 def forward_in_parts(model: MaskedDiffusionModel, source: str) -> dict[str, Any]:
     """Microseconds a token at several budgets, and each operation's share of a forward pass over a
     full canvas."""
-    from torch.profiler import ProfilerActivity, profile
+    return {
+        "microseconds_per_token": _token_costs(model, source),
+        "share_by_operation": _operation_shares(model, source),
+    }
 
+
+def _token_costs(model: MaskedDiffusionModel, source: str) -> dict[int, float]:
     cost = {}
     plain = Forward(model.network)
     for budget in (512, 1024, 2048, 4096):
         packed = _full_canvas(model, source, budget=budget)
         seconds = min(_seconds(plain, packed) for _ in range(8))
-        cost[budget] = round(seconds / len(packed.token_ids) * 1e6, 1)
+        per_token = seconds / len(packed.token_ids)
+        cost[budget] = round(per_token * 1e6, 1)
+    return cost
+
+
+def _operation_shares(model: MaskedDiffusionModel, source: str) -> dict[str, float]:
+    """Of the twelve longest operations."""
+    from torch.profiler import ProfilerActivity, profile
+
+    plain = Forward(model.network)
     packed = _full_canvas(model, source)
-    activities = [ProfilerActivity.CUDA if model.device.type == "cuda" else ProfilerActivity.CPU]
-    with profile(activities=activities) as seen:
+    activity = ProfilerActivity.CPU
+    if model.device.type == "cuda":
+        activity = ProfilerActivity.CUDA
+    with profile(activities=[activity]) as profiler:
         for _ in range(5):
             _seconds(plain, packed)
-    times = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in seen.key_averages()}
+    times = {}
+    for event in profiler.key_averages():
+        times[event.key] = event.self_device_time_total or event.self_cpu_time_total
     whole = sum(times.values())
     longest = sorted(times, key=lambda name: -times[name])[:12]
-    shares = {name: round(times[name] / whole, 4) for name in longest}
-    return {"microseconds_per_token": cost, "share_by_operation": shares}
+    return {name: round(times[name] / whole, 4) for name in longest}
 
 
 def _rate(count: int, seconds: float) -> dict[str, float]:
-    return {"seconds": round(seconds, 2), "problems_per_hour": round(count / seconds * 3600, 1)}
+    per_hour = count / seconds * 3600
+    return {"seconds": round(seconds, 2), "problems_per_hour": round(per_hour, 1)}
 
 
 def main() -> None:
@@ -284,11 +326,11 @@ def main() -> None:
     if options.profile:
         result["forward"] = forward_in_parts(load_model(options.model), options.problems)
     device = result["machine"]["device"].split(":")[0]
+    text = json.dumps(result, indent=2) + "\n"
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"decode-{device}.json").write_text(
-        json.dumps(result, indent=2) + "\n", encoding="utf-8"
-    )
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    path = RESULTS / f"decode-{device}.json"
+    path.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def _statistics_errors(x: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
     place = torch.arange(rows, device=x.device).flip(0)
     before = Previous(kept, lse.flip(0), place)
     stats = launch.logit_stats(x, gold, previous=before, keep=True, **options)
-    error = {name: _apart(getattr(stats, name), getattr(truth, name)) for name in TOLERANCE}
+    error = {}
+    for name in TOLERANCE:
+        error[name] = _apart(getattr(stats, name), getattr(truth, name))
     error["ids"] = _differing(stats.top1_id, truth.top1_id)
     error["left"] = _differing(kept.flip(0), x)
     return error
@@ -86,7 +88,8 @@ def _draw_errors(x: torch.Tensor) -> dict[str, float]:
 
     counter = torch.ones(len(x), 3, dtype=torch.int64, device=x.device)
     drawn = gumbel.gumbel_argmax(x, counter, temperature=0.7, seed=1, exact=True)
-    return {"draws": _differing(drawn, gumbel_argmax(x, counter, temperature=0.7, seed=1))}
+    truth = gumbel_argmax(x, counter, temperature=0.7, seed=1)
+    return {"draws": _differing(drawn, truth)}
 
 
 def exercise_layers(device: torch.device) -> Iterator[dict[str, Any]]:

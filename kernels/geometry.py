@@ -27,8 +27,12 @@ class LogitGeometry:
     """Inner products of logits for one head weight [V, D]; G = W^T W is built once, in float64."""
 
     def __init__(self, weight: Tensor) -> None:
-        wide = torch.float64 if weight.device.type != "mps" else torch.float32
-        gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=wide, device=weight.device)
+        device = weight.device
+        wide = torch.float64
+        if device.type == "mps":
+            wide = torch.float32
+        features = weight.shape[1]
+        gram = torch.zeros(features, features, dtype=wide, device=device)
         for rows in weight.split(8192):  # never a float64 copy of the whole head
             part = rows.to(wide)
             gram += part.T @ part
@@ -38,7 +42,8 @@ class LogitGeometry:
         """Gram matrices [..., P, P] of the logits at hidden states [..., P, D], centred over the P
         rows (float32)."""
         rows = hidden.float()
-        rows = rows - rows.mean(-2, keepdim=True)
+        mean = rows.mean(-2, keepdim=True)
+        rows = rows - mean
         with _full_float32():
             return rows @ self.gram @ rows.transpose(-1, -2)
 
@@ -64,15 +69,24 @@ def debiased_hsic(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
     n = torch.full(k.shape[:-2], float(k.shape[-1]), dtype=k.dtype, device=k.device)
     if rows is not None:
         keep = rows.to(k.dtype)
-        k = k * keep[..., :, None] * keep[..., None, :]
-        l = l * keep[..., :, None] * keep[..., None, :]
+        k = _restricted(k, keep)
+        l = _restricted(l, keep)
         n = keep.sum(-1)
+
     trace = (k * l).sum((-1, -2))
     k_rows = k.sum(-1)
     l_rows = l.sum(-1)
     product = k_rows.sum(-1) * l_rows.sum(-1) / ((n - 1) * (n - 2))
-    hsic = (trace + product - 2.0 / (n - 2) * (k_rows * l_rows).sum(-1)) / (n * (n - 3))
+    crossed = 2.0 / (n - 2) * (k_rows * l_rows).sum(-1)
+    hsic = (trace + product - crossed) / (n * (n - 3))
     return torch.where(n >= MIN_ROWS, hsic, math.nan)
+
+
+def _restricted(gram: Tensor, keep: Tensor) -> Tensor:
+    """Gram matrices [..., n, n] with zeros in the rows and columns where `keep` [..., n] is 0."""
+    rows = keep[..., :, None]
+    columns = keep[..., None, :]
+    return gram * rows * columns
 
 
 def debiased_cka(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -87,7 +101,8 @@ def debiased_cka(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
     own_k = debiased_hsic(k, k, rows)
     own_l = debiased_hsic(l, l, rows)
     valid = (own_k > 0) & (own_l > 0)
-    cka = debiased_hsic(k, l, rows) / (own_k * own_l).sqrt()
+    hsic = debiased_hsic(k, l, rows)
+    cka = hsic / (own_k * own_l).sqrt()
     return torch.where(valid, cka, math.nan).float()
 
 
@@ -108,10 +123,15 @@ def cka_matrix(grams: Tensor) -> Tensor:
     totals = rows.sum(-1)
     trace = flat @ flat.T
     product = torch.outer(totals, totals) / ((n - 1) * (n - 2))
-    hsic = trace + product - 2.0 / (n - 2) * (rows @ rows.T)
+    crossed = 2.0 / (n - 2) * (rows @ rows.T)
+    hsic = trace + product - crossed
+
     own = hsic.diagonal()
-    valid = (own > 0)[:, None] & (own > 0)[None, :]
-    return torch.where(valid, hsic / torch.outer(own, own).sqrt(), math.nan).float()
+    varies = own > 0
+    valid = varies[:, None] & varies[None, :]
+    scale = torch.outer(own, own).sqrt()
+    cka = torch.where(valid, hsic / scale, math.nan)
+    return cka.float()
 
 
 def _hollow(gram: Tensor, dtype: torch.dtype | None = None) -> Tensor:

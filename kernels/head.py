@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from .dispatch import gumbel_argmax, logit_stats, token_probability
 from .distribution import widen
 from .matrix_product import safe_rows
+from .previous import Previous
 from .reference import LogitStats
 from .ring import LogitRing
 
@@ -95,9 +96,11 @@ class Head:
     def logits(self, hidden: Tensor) -> Tensor:
         """Rows [N, V] of logits in `logits_dtype`; N is padded inside, so that a row's bits do not
         depend on it."""
-        short = (self.chunk_rows if hidden.is_cuda else safe_rows()) - len(hidden)
-        padded = F.pad(hidden, (0, 0, 0, short)) if short > 0 else hidden
-        return self._project(padded)[: len(hidden)]
+        n = len(hidden)
+        least = self.chunk_rows if hidden.is_cuda else safe_rows()
+        if n < least:
+            hidden = F.pad(hidden, (0, 0, 0, least - n))
+        return self._project(hidden)[:n]
 
     def _project(self, hidden: Tensor) -> Tensor:
         if self.logits_dtype.itemsize <= self.weight.dtype.itemsize:
@@ -105,9 +108,10 @@ class Head:
         if hidden.is_cuda:
             return torch.mm(hidden, self.weight.T, out_dtype=self.logits_dtype)
         wide = hidden.to(self.logits_dtype)
-        return torch.cat(
-            [F.linear(wide, part.to(self.logits_dtype)) for part in self.weight.split(8192)], dim=-1
-        )
+        parts = []
+        for weight in self.weight.split(8192):  # never a wide copy of the whole head
+            parts.append(F.linear(wide, weight.to(self.logits_dtype)))
+        return torch.cat(parts, dim=-1)
 
     def guide(self, conditional: Tensor, unconditional: Tensor | None) -> Tensor:
         """Classifier-free guidance un + (s + 1)(l - un); linear, so it serves hidden states and
@@ -128,10 +132,9 @@ class Head:
             stats.append(self._chunk_stats(logits, chunk, topk))
             proposals.append(self._propose(logits, chunk, stats[-1]))
             del logits  # or two chunks of them would be held
-        return (
-            LogitStats(*(torch.cat(column) for column in zip(*stats, strict=True))),
-            Proposal(*(torch.cat(column) for column in zip(*proposals, strict=True))),
-        )
+        all_stats = LogitStats(*map(torch.cat, zip(*stats, strict=True)))
+        all_proposals = Proposal(*map(torch.cat, zip(*proposals, strict=True)))
+        return all_stats, all_proposals
 
     def _chunk_logits(self, rows: Rows) -> Tensor:
         logits = self.logits(rows.hidden)
@@ -141,17 +144,23 @@ class Head:
 
     def _chunk_stats(self, logits: Tensor, rows: Rows, topk: int) -> LogitStats:
         ring = self.ring
+        previous: Tensor | Previous | None
+        if ring is None:
+            previous = self._previous(rows)
+        else:
+            previous = ring.before(*_placed(rows))
         stats = logit_stats(
             logits,
             rows.targets,
-            previous=self._previous(rows) if ring is None else ring.before(*_placed(rows)),
+            previous=previous,
             topk=topk,
             exclude_id=self.sampling.exclude_id,
             n_candidates=self.sampling.n_candidates,
             keep=ring is not None,
         )
         if ring is not None:
-            ring.wrote(_placed(rows)[0], stats)
+            place, _ = _placed(rows)
+            ring.wrote(place, stats)
         return stats
 
     def _previous(self, rows: Rows) -> Tensor | None:
@@ -163,16 +172,20 @@ class Head:
         sampling = self.sampling
         token = self._token(logits, rows, stats)
         if sampling.literal or sampling.confidence_suppress:
-            judged = logits
-            if sampling.confidence_suppress:
-                judged = without(logits.clone(), sampling.confidence_suppress)
-            if not sampling.literal:
-                judged = widen(judged)
-            probability = judged.softmax(-1).gather(-1, token[:, None]).squeeze(-1)
-            return Proposal(token, probability)
+            return Proposal(token, self._judged(logits, token))
         if sampling.temperature > 0:
             return Proposal(token, token_probability(logits, token, stats.lse))
         return Proposal(token, stats.top1_prob)
+
+    def _judged(self, logits: Tensor, token: Tensor) -> Tensor:
+        """p [N] of `token` [N] by a softmax of its own, without the tokens suppressed for it."""
+        sampling = self.sampling
+        if sampling.confidence_suppress:
+            logits = without(logits.clone(), sampling.confidence_suppress)
+        if not sampling.literal:
+            logits = widen(logits)
+        column = token[:, None]
+        return logits.softmax(-1).gather(-1, column).squeeze(-1)
 
     def _token(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Tensor:
         sampling = self.sampling

@@ -21,10 +21,14 @@ def add_rms_norm(
     The norm is taken in float32 of the rounded sum (Zhang and Sennrich 2019, eq. 4). Without
     `update` the sum is `states` itself.
     """
-    total = states if update is None else states + update
+    total = states
+    if update is not None:
+        total = states + update
     wide = total.float()
-    scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return total, weight * scaled.to(total.dtype)
+    mean_square = wide.pow(2).mean(-1, keepdim=True)
+    scaled = wide * torch.rsqrt(mean_square + eps)
+    normed = weight * scaled.to(total.dtype)
+    return total, normed
 
 
 def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -35,7 +39,10 @@ def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     first, second = heads.chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
-    return (heads * cos[:, None] + turned * sin[:, None]).to(heads.dtype)
+    cos = cos[:, None]
+    sin = sin[:, None]
+    wide = heads * cos + turned * sin
+    return wide.to(heads.dtype)
 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ def _multiply(word: Tensor, by: int) -> tuple[Tensor, Tensor]:
     low = word * (by & 0xFFFF)
     high = word * (by >> 16)
     middle = (low >> 16) + (high & 0xFFFF)
-    return (high >> 16) + (middle >> 16), ((middle & 0xFFFF) << 16) | (low & 0xFFFF)
+    upper_word = (high >> 16) + (middle >> 16)
+    lower_word = ((middle & 0xFFFF) << 16) | (low & 0xFFFF)
+    return upper_word, lower_word
 
 
 def exponential(words: Tensor) -> Tensor:
@@ -63,7 +65,7 @@ def exponential(words: Tensor) -> Tensor:
 
     u -> 0 is the end that wins an argmax of x - T log E, and log1p keeps every digit there.
     """
-    u = (words.double() + 0.5) * 2.0**-32
+    u = uniform(words)
     return -torch.log1p(-u)
 
 
@@ -74,15 +76,17 @@ def uniform(words: Tensor) -> Tensor:
 
 def token_noise(counter: Tensor, *, vocabulary: int, seed: int) -> Tensor:
     """Exp(1) noise [N, V] (float64) for rows with counters [N, 3] (problem key, position, step)."""
-    problem, position, step = (counter[:, i, None] for i in range(3))
+    problem, position, step = counter[:, :, None].unbind(1)
     parts: list[Tensor] = []
     for first in range(0, vocabulary, 4 * LANE):
         tokens = vocabulary - first
-        lane = torch.arange(min(tokens, LANE), device=counter.device)[None, :] + first // 4
+        lane = torch.arange(min(tokens, LANE), device=counter.device)
+        lane = lane[None, :] + first // 4
         for word in philox((lane, position, step, problem), key=seed):
             parts.append(word[:, : max(0, tokens)])
             tokens -= LANE
-    return exponential(torch.cat(parts, dim=1))
+    words = torch.cat(parts, dim=1)
+    return exponential(words)
 
 
 def gumbel_argmax(
@@ -105,9 +109,10 @@ def gumbel_argmax(
     rows = max(1, BLOCK // vocabulary)
     drawn = []
     for start in range(0, max(len(logits), 1), rows):
-        x = widen(logits[start : start + rows])
+        block = slice(start, start + rows)
+        x = widen(logits[block])
         allowed = candidates_only(x, exclude_id=exclude_id, n_candidates=n_candidates)
-        noise = token_noise(counter[start : start + rows], vocabulary=vocabulary, seed=seed)
+        noise = token_noise(counter[block], vocabulary=vocabulary, seed=seed)
         drawn.append((allowed.double() - temperature * noise.log()).argmax(-1))
     return torch.cat(drawn)
 
@@ -115,5 +120,6 @@ def gumbel_argmax(
 def position_noise(counter: Tensor, *, seed: int) -> Tensor:
     """Uniform (0, 1) noise [N], the confidence of `random` remasking."""
     problem, position, step = counter.unbind(1)
-    words = philox((torch.full_like(problem, SCORE_DOMAIN), position, step, problem), key=seed)
+    domain = torch.full_like(problem, SCORE_DOMAIN)
+    words = philox((domain, position, step, problem), key=seed)
     return uniform(words[0])

@@ -59,7 +59,8 @@ class Candidates(NamedTuple):
 def candidates_only(logits: Tensor, *, exclude_id: int | None, n_candidates: int | None) -> Tensor:
     """Logits in which tokens that may never be predicted (mask token, padding rows of the head) are
     -inf."""
-    if exclude_id is None and (n_candidates is None or n_candidates >= logits.shape[-1]):
+    all_below = n_candidates is None or n_candidates >= logits.shape[-1]
+    if exclude_id is None and all_below:
         return logits
     allowed = logits.clone()
     if exclude_id is not None:
@@ -101,7 +102,10 @@ def logit_stats(
         block = slice(start, start + rows)
         raw = logits[block]
         x = widen(raw)
-        ids = largest(x, min(max(k, 2), vocabulary))
+
+        # The margin needs two.
+        n_largest = min(max(k, 2), vocabulary)
+        ids = largest(x, n_largest)
         of_x = distribution(x)
         stats = _row_stats(of_x, ids, candidates)
         if moments:
@@ -116,9 +120,11 @@ def logit_stats(
             stats = _with_kl(stats, of_x, y, lse_y)
             if keep and isinstance(previous, Previous):
                 previous.leave(block, raw)
+
         ids = ids[:, :k]
-        parts.append(stats._replace(topk_id=ids, topk_logit=raw.gather(-1, ids)))
-    return LogitStats(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        topk_logit = raw.gather(-1, ids)
+        parts.append(stats._replace(topk_id=ids, topk_logit=topk_logit))
+    return LogitStats(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _row_stats(of_x: Distribution, ids: Tensor, candidates: Candidates) -> LogitStats:
@@ -128,8 +134,10 @@ def _row_stats(of_x: Distribution, ids: Tensor, candidates: Candidates) -> Logit
     best = x.gather(-1, ids[:, :2])
     peak = best[:, :1]
     # sum e^z: p is e^z / S, and e^z = 1 at the peak.
-    total = of_x.mass / of_x.p.gather(-1, ids[:, :1]).squeeze(-1)
-    entropy = (total.log() - of_x.mean(x - peak)) * BITS_PER_NAT
+    p_at_peak = of_x.p.gather(-1, ids[:, :1]).squeeze(-1)
+    total = of_x.mass / p_at_peak
+    nats = total.log() - of_x.mean(x - peak)
+    entropy = nats * BITS_PER_NAT
     peak = peak.squeeze(-1)
     lse = peak + total.log()
     undefined = torch.full_like(lse, math.nan)
@@ -138,14 +146,16 @@ def _row_stats(of_x: Distribution, ids: Tensor, candidates: Candidates) -> Logit
         margin = best[:, 0] - best[:, 1]
 
     top1_logit, top1_id = _first_candidate(x, ids[:, 0], peak, candidates)
-    top1_prob = of_x.p.gather(-1, top1_id.clamp_min(0)[:, None]).squeeze(-1)
+    column = top1_id.clamp_min(0)[:, None]
+    top1_prob = of_x.p.gather(-1, column).squeeze(-1)
+    top1_prob = torch.where(top1_id < 0, 0.0, top1_prob)
     return LogitStats(
         lse=lse,
         entropy=entropy,
         kl=undefined,
         top1_id=top1_id,
         top1_logit=top1_logit,
-        top1_prob=torch.where(top1_id < 0, 0.0, top1_prob),
+        top1_prob=top1_prob,
         margin=margin,
         mean=undefined,
         std=undefined,
@@ -178,14 +188,16 @@ def _with_moments(stats: LogitStats, of_x: Distribution) -> LogitStats:
 
 def target_logprobs(x: Tensor, lse: Tensor, targets: Tensor) -> Tensor:
     """log p of `targets` [N, A] in nats; NaN where the target is negative (padding)."""
-    picked = x.gather(-1, targets.clamp_min(0)) - lse[:, None]
-    return torch.where(targets >= 0, picked, math.nan)
+    columns = targets.clamp_min(0)
+    logprob = x.gather(-1, columns) - lse[:, None]
+    return torch.where(targets >= 0, logprob, math.nan)
 
 
 def token_probability(logits: Tensor, token: Tensor, lse: Tensor) -> Tensor:
     """p [N] of one token per row, by torch's softmax: bit for bit what the published samplers
     compare."""
-    return widen(logits).softmax(-1).gather(-1, token[:, None]).squeeze(-1)
+    p = widen(logits).softmax(-1)
+    return p.gather(-1, token[:, None]).squeeze(-1)
 
 
 def _first_candidate(
@@ -194,7 +206,10 @@ def _first_candidate(
     """Logit and id [N] of the largest candidate: the row's `first` and its `value` where that may
     be predicted."""
     exclude_id, n_candidates = candidates
-    allowed = first < (x.shape[-1] if n_candidates is None else n_candidates)
+    limit = x.shape[-1]
+    if n_candidates is not None:
+        limit = n_candidates
+    allowed = first < limit
     if exclude_id is not None:
         allowed &= first != exclude_id
     if not allowed.all():
@@ -202,14 +217,17 @@ def _first_candidate(
         rest = candidates_only(x[others], exclude_id=exclude_id, n_candidates=n_candidates)
         first = first.index_copy(0, others, rest.argmax(-1))
         value = value.index_copy(0, others, rest.amax(-1))
-    return value, torch.where(value <= FLOOR, -1, first)
+    ids = torch.where(value <= FLOOR, -1, first)
+    return value, ids
 
 
 def _status(peak: Tensor) -> Tensor:
     # A NaN counts as the largest of its row.
     broken = peak.isnan() | (peak >= CEILING)
     empty = peak <= FLOOR
-    return broken.to(torch.uint8) * STATUS_NOT_FINITE + empty.to(torch.uint8) * STATUS_EMPTY
+    status_broken = broken.to(torch.uint8) * STATUS_NOT_FINITE
+    status_empty = empty.to(torch.uint8) * STATUS_EMPTY
+    return status_broken + status_empty
 
 
 def _undefined_where_broken(stats: LogitStats) -> LogitStats:
@@ -218,7 +236,8 @@ def _undefined_where_broken(stats: LogitStats) -> LogitStats:
     broken = stats.status == STATUS_NOT_FINITE
     empty = stats.status == STATUS_EMPTY
     unsure = broken | empty
-    lse = torch.where(broken, math.nan, torch.where(empty, -math.inf, stats.lse))
+    lse = torch.where(empty, -math.inf, stats.lse)
+    lse = torch.where(broken, math.nan, lse)
     return stats._replace(
         lse=lse,
         entropy=torch.where(unsure, math.nan, stats.entropy),

@@ -41,9 +41,11 @@ class LogitRing:
         """A ring for the head `weight` [V, D], or None where it would be larger than
         LIMIT_BYTES."""
         dtype = dtype or weight.dtype
-        if places * weight.shape[0] * dtype.itemsize > LIMIT_BYTES:
+        vocabulary = weight.shape[0]
+        size = places * vocabulary * dtype.itemsize
+        if size > LIMIT_BYTES:
             return None
-        return cls(places, weight.shape[0], dtype=dtype, device=weight.device)
+        return cls(places, vocabulary, dtype=dtype, device=weight.device)
 
     def advance(self) -> None:
         """A new step begins; every row in flight takes part in every step."""
@@ -53,7 +55,9 @@ class LogitRing:
         """The step before of rows at `place` [N]; those that are at their `first` step [N] have
         none."""
         written = self._written[place] == self._tick - 1
-        self._lse[place] = torch.where(written & ~first, self._lse[place], math.nan)
+        has_previous = written & ~first
+        lse = self._lse[place]
+        self._lse[place] = torch.where(has_previous, lse, math.nan)
         return Previous(self.logits, self._lse, place)
 
     def wrote(self, place: Tensor, stats: LogitStats) -> None:

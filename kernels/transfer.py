@@ -17,23 +17,31 @@ def current(device: torch.device) -> AbstractContextManager[object]:
 
     Events, pinned memory and some kernels go by the current device, not by where their tensors lie.
     """
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    if device.type == "cuda":
+        return torch.cuda.device(device)
+    return contextlib.nullcontext()
 
 
 def on_device(values: list[int], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
     """A host list as a tensor on `device`; on CUDA the call returns before the copy is done."""
     host = torch.tensor(values, dtype=dtype)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    if device.type != "cuda":
+        return host
+    pinned = host.pin_memory()
+    return pinned.to(device, non_blocking=True)
 
 
 def host_array(tensor: Tensor) -> np.ndarray:
     """A copy on the host as the store takes it: numpy, bfloat16 as its uint16 bits. Waits for the
     device."""
-    return _array_of(tensor.detach().cpu()).copy()
+    host = tensor.detach().cpu()
+    return _array_of(host).copy()
 
 
 def _array_of(host: Tensor) -> np.ndarray:
-    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
+    if host.dtype == torch.bfloat16:
+        host = host.view(torch.uint16)
+    return host.numpy()
 
 
 class HostCopies:
@@ -44,7 +52,9 @@ class HostCopies:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
 
     def array(self, tensor: Tensor) -> np.ndarray:
         """`host_array(tensor)`, whose values are there once `ready()()` has returned; `tensor` may
@@ -60,7 +70,11 @@ class HostCopies:
 
     def ready(self) -> Callable[[], None]:
         """A function that waits for all copies asked for until now."""
-        return at_once if self._stream is None else self._stream.record_event().synchronize
+        if self._stream is None:
+            return at_once
+        event = self._stream.record_event()
+        wait: Callable[[], None] = event.synchronize
+        return wait
 
 
 def at_once() -> None:
