@@ -27,8 +27,8 @@ def sample(name: str, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return normal(n, rng()) if name in ("ksg1", "ksg2") else binary(n, rng())
 
 
-def test_the_table() -> None:
-    assert set(ESTIMATORS) == {
+def test_the_names_that_calls_of_others_rely_on() -> None:
+    assert set(ESTIMATORS) >= {
         "ksg1",
         "ksg2",
         "ross",
