@@ -4,6 +4,7 @@ quantities that are named."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,15 @@ def test_metric(name: str, make_columns: Callable[..., dict[str, np.ndarray]]) -
     needed = {*metric.variables, "performed", "committed"}
     columns = {key: value for key, value in make_columns(3, 5, 6).items() if key in needed}
     assert metric.function(read_block(columns)).shape == (3, 5)
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "analysis.md"
+
+
+@pytest.mark.parametrize("name", registry.METRICS)
+def test_a_metric_has_its_line_in_the_docs(name: str) -> None:
+    rows = [line for line in DOCS.read_text("utf-8").splitlines() if line.startswith("| `")]
+    assert any(f"`{name}`" in row.split(" | ")[0] for row in rows)
 
 
 @pytest.mark.parametrize("name", registry.FINDINGS)

@@ -179,16 +179,16 @@ def test_a_name_that_nobody_knows_is_refused() -> None:
 def test_an_installed_package_adds_its_metrics(
     module: str, make_run: Callable[..., Any], install: Callable[..., None]
 ) -> None:
-    install({"margin/masked": f"{module}:GOOD", "confidence/mine": f"{module}:GOOD"})
+    install({"somebody/margin": f"{module}:GOOD", "confidence/mine": f"{module}:GOOD"})
     analysis = analyze_run(make_run(12), confidence_method="mine")
-    assert analysis["margin/masked"].ok
+    assert analysis["somebody/margin"].ok
     np.testing.assert_array_equal(
-        analysis.problems["confidence"].mean(axis=0), analysis["margin/masked"].values
+        analysis.problems["confidence"].mean(axis=0), analysis["somebody/margin"].values
     )
     names = [plugin["name"] for plugin in analysis.info["plugins"]]
-    assert names == ["margin/masked", "confidence/mine"]
+    assert names == ["somebody/margin", "confidence/mine"]
     assert {plugin["version"] for plugin in analysis.info["plugins"]} == {"1.2"}
-    assert "metric margin/masked of somebody 1.2" in summarise(analysis)
+    assert "metric somebody/margin of somebody 1.2" in summarise(analysis)
 
 
 @pytest.mark.parametrize(

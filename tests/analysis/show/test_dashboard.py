@@ -150,7 +150,9 @@ def test_a_row_is_as_high_as_its_highest_panel() -> None:
 def test_the_picture_is_large_enough_to_read_and_grows_with_its_panels(tmp_path: Path) -> None:
     analysis = synthetic.analysis()
     out = draw_dashboard(analysis, tmp_path / "comprehensive_dashboard.png")
-    higher = draw_dashboard(analysis, tmp_path / "more.png", more=["pvi"])
+    # as many narrow panels as there are columns: one row more, however full the last one was
+    outright = [f"diffengine.analysis.show.plots.{name}:PANEL" for name in ("pvi", "kl")]
+    higher = draw_dashboard(analysis, tmp_path / "more.png", more=["pvi", *outright])
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, higher.name]
     sizes = []
     for path in (out, higher):

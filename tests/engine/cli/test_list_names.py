@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from diffengine.engine.models import FAMILIES
+from diffengine.engine.policies import POLICIES
+
 ENTRY_POINTS = """
 [diffengine.policies]
-entropy = their_module:Entropy
+theirs = their_module:Entropy
 [diffengine.panels]
 theirs = their_module:PANEL
 """
@@ -46,11 +49,9 @@ def printed(*arguments: str, path: Path | None = None) -> str:
 
 def test_every_table_has_a_line() -> None:
     lines = dict(line.split(": ", 1) for line in printed().splitlines())
-    assert {
-        "architectures": lines["architectures"],
-        "policies": lines["policies"],
-        "spike rules": lines["spike rules"],
-    } == {"architectures": "LLaDAModelLM", "policies": "llada", "spike rules": "z, 2std, basic"}
+    assert lines["architectures"] == ", ".join(FAMILIES)
+    assert lines["policies"] == ", ".join(POLICIES)
+    assert lines["spike rules"] == "z, 2std, basic"
     for title in ("metrics", "information estimators", "analyses", "curve models", "plots"):
         assert len(lines[title].split(", ")) > 3, title
     assert lines["problems"].startswith("samples, generated:N")
@@ -58,19 +59,19 @@ def test_every_table_has_a_line() -> None:
 
 def test_what_is_not_ours_says_whose_it_is(installed: Path) -> None:
     lines = dict(line.split(": ", 1) for line in printed(path=installed).splitlines())
-    assert lines["policies"] == "llada, entropy (their-package 1.2)"
+    assert lines["policies"] == ", ".join([*POLICIES, "theirs (their-package 1.2)"])
     assert lines["plots"].endswith(", theirs (their-package 1.2)")
 
 
 def test_as_json_the_tables_are_names_and_the_plugins_stand_apart(installed: Path) -> None:
     assert json.loads(printed("--json"))["plugins"] == []
     tables = json.loads(printed("--json", path=installed))
-    assert tables["policies"] == ["llada", "entropy"]
+    assert tables["policies"] == [*POLICIES, "theirs"]
     assert tables["plugins"][0] == {
         "table": "policies",
-        "name": "entropy",
+        "name": "theirs",
         "target": "their_module:Entropy",
         "package": "their-package",
         "version": "1.2",
     }
-    assert [plugin["name"] for plugin in tables["plugins"]] == ["entropy", "theirs"]
+    assert [plugin["name"] for plugin in tables["plugins"]] == ["theirs", "theirs"]

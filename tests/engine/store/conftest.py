@@ -104,7 +104,8 @@ def _unmade(values: dict[str, Any], rng: np.random.Generator, shape: Shape) -> d
     }
     made = {}
     for name, row in VARIABLES.items():
-        if name not in values and not (row.optional or row.per_shard or row.is_vector):
+        always_stored = row.stored_if is None
+        if name not in values and always_stored and not (row.per_shard or row.is_vector):
             numbers = rng.integers(0, 2, [sizes[dim] for dim in row.dims])
             made[name] = numbers.astype(row.dtype)
     return made

@@ -13,8 +13,27 @@ import torch
 from diffengine.engine.store.format.columns import dims_of
 from diffengine.engine.store.format.image import COORDINATES
 from diffengine.engine.store.format.schema import SCHEMA_VERSION, VARIABLES, missing
+from diffengine.engine.store.format.variable import BASE_VERSION
 
 FORMAT = (Path(__file__).parents[4] / "docs" / "format.md").read_text("utf-8")
+
+OF_1_0 = """
+    problem_id index generated_text extracted_answer grade_rule verdict answer_start answer_end
+    prompt_length n_forwards seconds answer_token_id performed n_masked cka_masked cka_committed
+    cka state_masked state_answer token prediction committed logprob margin logsumexp entropy kl
+    logit_mean logit_std answer_logprob topk_id topk_logit hidden logits hidden_sum block
+"""
+"""What the first schema had; it never changes, for runs of that version lie on disks."""
+
+
+def version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def test_what_came_later_says_so_for_runs_of_before_lack_it() -> None:
+    of_first = [name for name, row in VARIABLES.items() if row.since == BASE_VERSION]
+    assert set(of_first) == set(OF_1_0.split()), "give a new variable since=, a version of its own"
+    assert all(version(row.since) <= version(SCHEMA_VERSION) for row in VARIABLES.values())
 
 
 def table_row(name: str) -> str:
@@ -24,7 +43,9 @@ def table_row(name: str) -> str:
         if row.flags
         else ""
     )
-    optional = " (optional)" if row.optional else ""
+    marks = ["optional"] if row.stored_if else []
+    marks += [f"since {row.since}"] if row.since != BASE_VERSION else []
+    optional = f" ({', '.join(marks)})" if marks else ""
     return (
         f"| `{name}`{optional} | {', '.join(dims_of(name))} | {row.dtype} | {row.units} | "
         f"{row.long_name}{flags} |"
