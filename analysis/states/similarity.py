@@ -67,12 +67,12 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
     rows = np.sort(rng.choice(len(run), count, replace=False))
     states = np.asarray(array[rows.tolist()], np.float32)
 
-    has_state = np.isfinite(states).all(axis=2)
+    has_state = np.asarray(np.isfinite(states).all(axis=2))
     is_common = has_state.mean(axis=0) >= 0.5
     if not is_common.any():
         return states[:0]
-    is_kept = has_state[:, is_common].all(axis=1)
-    return states[np.asarray(is_kept)]
+    is_kept = np.asarray(has_state[:, is_common].all(axis=1))
+    return states[is_kept]
 
 
 def cka_states(states: np.ndarray) -> np.ndarray:
