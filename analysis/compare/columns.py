@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """One line a row; the columns two spaces apart."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -48,15 +48,19 @@ def paired_shares(first: np.ndarray, second: np.ndarray) -> Paired:
     in_second = second[both] == 1
     n = len(in_first)
     if not n:
-        return Paired(NAN, NAN, NAN, NAN, 0, 0, 0)
+        return Paired(NAN, NAN, NAN, NAN, n, only_first=0, only_second=0)
+
     table = Table(
         both=int((in_first & in_second).sum()),
         only_first=int((in_first & ~in_second).sum()),
         only_second=int((~in_first & in_second).sum()),
         neither=int((~in_first & ~in_second).sum()),
     )
+    p = 1.0
     discordant = table.only_first + table.only_second
-    p = float(binomtest(table.only_first, discordant).pvalue) if discordant else 1.0
+    if discordant:
+        test = binomtest(table.only_first, discordant)
+        p = float(test.pvalue)
     low, high = newcombe(table)
     return Paired(
         difference=(table.only_second - table.only_first) / n,
@@ -89,15 +93,17 @@ def newcombe(table: Table) -> tuple[float, float]:
     first = wilson(hits_first, n)
     second = wilson(hits_second, n)
 
-    below = _combined(share_second - second.low, first.high - share_first, _phi(table))
-    above = _combined(second.high - share_second, share_first - first.low, _phi(table))
+    phi = _phi(table)
+    below = _combined(share_second - second.low, first.high - share_first, phi)
+    above = _combined(second.high - share_second, share_first - first.low, phi)
     difference = share_second - share_first
     return float(difference - below), float(difference + above)
 
 
 def _combined(x: float, y: float, phi: float) -> float:
     """Length of the difference of two errors with correlation `phi`."""
-    return float(np.sqrt(max(0.0, x**2 - 2 * phi * x * y + y**2)))
+    square = x**2 - 2 * phi * x * y + y**2
+    return float(np.sqrt(max(0.0, square)))
 
 
 def _phi(table: Table) -> float:
@@ -107,9 +113,10 @@ def _phi(table: Table) -> float:
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     if not margins:
         return 0.0
-    excess = a * d - b * c
-    corrected = max(excess - sum(table) / 2, 0.0) if excess > 0 else float(excess)
-    return float(corrected / np.sqrt(float(margins)))
+    excess = float(a * d - b * c)
+    if excess > 0:
+        excess = max(excess - sum(table) / 2, 0.0)
+    return float(excess / np.sqrt(float(margins)))
 
 
 def paired_means(first: np.ndarray, second: np.ndarray) -> Paired:
@@ -130,7 +137,9 @@ def paired_means(first: np.ndarray, second: np.ndarray) -> Paired:
         return Paired(mean, NAN, NAN, NAN, n)
     error = float(changes.std(ddof=1) / np.sqrt(n))
     if error == 0:
-        return Paired(mean, mean, mean, 1.0 if mean == 0 else 0.0, n)
+        p = 1.0 if mean == 0 else 0.0
+        return Paired(mean, mean, mean, p, n)
+
     half = float(stdtrit(n - 1, 0.975)) * error
     p = float(2 * stdtr(n - 1, -abs(mean) / error))
     return Paired(mean, mean - half, mean + half, p, n)

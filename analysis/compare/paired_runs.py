@@ -72,16 +72,20 @@ def outcomes(analysis: Analysis) -> dict[str, Outcome]:
     columns = analysis.problems
     steps = int(analysis.info["steps"])
     verdict = columns["verdict"]
-    correct = np.where(verdict == NO_GOLD_ANSWER, np.nan, (verdict == CORRECT).astype(np.float64))
-    table = {"accuracy": Outcome(correct, "1", True)}
+    is_correct = (verdict == CORRECT).astype(np.float64)
+    correct = np.where(verdict == NO_GOLD_ANSWER, np.nan, is_correct)
+    table = {"accuracy": Outcome(correct, "1", is_share=True)}
+
     for name, row in emergence_values(columns, steps).items():
         values = np.asarray(row.values, np.float64)
         table[f"emergence/{name}"] = Outcome(values, row.units, row.is_share)
+
     for rule in EXIT_RULES:
         for part, units in (("accuracy", "1"), ("steps", "steps")):
             name = f"early_exit/{rule}/{part}"
             if name in columns:
-                table[name] = Outcome(columns[name], units, part == "accuracy")
+                is_share = part == "accuracy"
+                table[name] = Outcome(columns[name], units, is_share)
     return table
 
 
@@ -102,8 +106,10 @@ def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
         if name in first_outcomes and name in second_outcomes:
             before = first_outcomes[name]
             after = second_outcomes[name]
+            values_before = before.values[rows[:, 0]]
+            values_after = after.values[rows[:, 1]]
             test = paired_shares if before.is_share else paired_means
-            results[name] = test(before.values[rows[:, 0]], after.values[rows[:, 1]])
+            results[name] = test(values_before, values_after)
             units[name] = before.units
     return Pairs(
         first=str(first.info["run"]),
@@ -120,9 +126,14 @@ def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
 def _rows(analysis: Analysis) -> dict[tuple[str, str], int]:
     """Row of each problem by its id and the digest of its content."""
     columns = analysis.problems
-    contents = columns.get("content", np.full(len(columns["id"]), "", object))
-    keys = zip(columns["id"], contents, strict=True)
-    return {(str(name), str(content)): row for row, (name, content) in enumerate(keys)}
+    ids = columns["id"]
+    no_contents = np.full(len(ids), "", object)
+    contents = columns.get("content", no_contents)
+    rows = {}
+    for row, name in enumerate(ids):
+        key = (str(name), str(contents[row]))
+        rows[key] = row
+    return rows
 
 
 def pairs_text(pairs: Pairs, labels: dict[str, str]) -> str:
@@ -138,15 +149,17 @@ def pairs_text(pairs: Pairs, labels: dict[str, str]) -> str:
 
 
 def _shared_line(pairs: Pairs) -> str:
-    alone = (
-        f"{pairs.first_alone} only in {pairs.first}, {pairs.second_alone} only in {pairs.second}"
-    )
-    other = f", {pairs.other_content} with one id but another text" if pairs.other_content else ""
-    if not len(pairs.rows):
-        return f"no problem in common ({alone}{other}): nothing can be paired"
-    return (
-        f"over the {len(pairs.rows)} problems that both runs have ({alone}{other}: left out here)"
-    )
+    parts = [
+        f"{pairs.first_alone} only in {pairs.first}",
+        f"{pairs.second_alone} only in {pairs.second}",
+    ]
+    if pairs.other_content:
+        parts.append(f"{pairs.other_content} with one id but another text")
+    others = ", ".join(parts)
+    shared = len(pairs.rows)
+    if not shared:
+        return f"no problem in common ({others}): nothing can be paired"
+    return f"over the {shared} problems that both runs have ({others}: left out here)"
 
 
 def _row(label: str, result: Paired, units: str) -> list[str]:
@@ -154,13 +167,22 @@ def _row(label: str, result: Paired, units: str) -> list[str]:
     if not result.n:
         return [label, status_of("no problem with a value in both"), "", "", "0", ""]
     is_count = result.only_first is not None
-    scale = 100.0 if is_count else 1.0
-    difference = f"{scale * result.difference:+.3g}{_unit_text(units, is_count=is_count)}"
-    alone = f"{result.only_first} first, {result.only_second} second" if is_count else ""
+    alone = ""
+    scale = 1.0
+    if is_count:
+        alone = f"{result.only_first} first, {result.only_second} second"
+        scale = 100.0
+    unit = _unit_text(units, is_count=is_count)
+    difference = f"{scale * result.difference:+.3g}{unit}"
+    n = str(result.n)
     if not math.isfinite(result.low):
-        return [label, difference, "none (n < 2)", "", str(result.n), alone]
-    interval = f"{scale * result.low:+.3g} to {scale * result.high:+.3g}"
-    return [label, difference, interval, f"{result.p:.2g}", str(result.n), alone]
+        return [label, difference, "none (n < 2)", "", n, alone]
+
+    low = scale * result.low
+    high = scale * result.high
+    interval = f"{low:+.3g} to {high:+.3g}"
+    p = f"{result.p:.2g}"
+    return [label, difference, interval, p, n, alone]
 
 
 def _unit_text(units: str, *, is_count: bool) -> str:

@@ -27,7 +27,9 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
     held = coverage(run)
     rules = grade_rules(run)
     status = trajectories.columns["slot_status"]
-    slots = {name: int((status == code).sum()) for code, name in enumerate(SLOT_STATUS)}
+    slots = {}
+    for code, name in enumerate(SLOT_STATUS):
+        slots[name] = int((status == code).sum())
     return {
         "run": Path(run.path).name,
         "run_id": str(run.info.get("run_id", "")),
@@ -67,7 +69,8 @@ def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | No
     to_grade = 0
     for problem in run.problems:
         to_grade += problem.id in pending and problem.answer is not None
-    return list(wilson(counts.correct, counts.graded, whole=counts.graded + to_grade))
+    whole = counts.graded + to_grade
+    return list(wilson(counts.correct, counts.graded, whole=whole))
 
 
 def block_of_step(run: Run) -> np.ndarray:
@@ -108,6 +111,10 @@ def grade_rules(run: Run) -> dict[str, int]:
     recorded."""
     if "grade_rule" not in run:
         return {}
-    rules, counts = np.unique(np.asarray(run["grade_rule"][...]).astype(str), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {str(rules[place]) or "none found": int(counts[place]) for place in order}
+    recorded = np.asarray(run["grade_rule"][...]).astype(str)
+    rules, counts = np.unique(recorded, return_counts=True)
+    by_rule = {}
+    for place in np.argsort(-counts, kind="stable"):
+        rule = str(rules[place]) or "none found"
+        by_rule[rule] = int(counts[place])
+    return by_rule

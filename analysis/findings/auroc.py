@@ -68,7 +68,8 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> Auroc:
     below = 1 - (rank[m:] - rankdata(negatives)) / m
     stderr = float("nan")
     if min(m, n) > 1:
-        stderr = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+        variance = above.var(ddof=1) / m + below.var(ddof=1) / n
+        stderr = float(np.sqrt(variance))
     return Auroc(float(above.mean()), stderr, m + n)
 
 
@@ -89,15 +90,24 @@ def auroc_trajectories(
 
 
 def _trajectory(score: np.ndarray, positive: np.ndarray, metric: str) -> Quantity:
-    steps = [auroc(score[:, step], positive) for step in range(score.shape[1])]
-    area = np.array([step.area for step in steps], np.float64)
+    areas = []
+    errors = []
+    counts = []
+    for step in range(score.shape[1]):
+        of_step = auroc(score[:, step], positive)
+        areas.append(of_step.area)
+        errors.append(of_step.stderr)
+        counts.append(of_step.n)
+
+    area = np.array(areas, np.float64)
+    reason = _shortage(positive) or _no_value(area, metric)
     return Quantity(
         area,
         ("step",),
         "1",
-        n=np.array([step.n for step in steps], np.int64),
-        stderr=np.array([step.stderr for step in steps], np.float64),
-        status=status_of(_shortage(positive) or _no_value(area, metric)),
+        n=np.array(counts, np.int64),
+        stderr=np.array(errors, np.float64),
+        status=status_of(reason),
         label=f"AUROC of {metric} against correctness (DeLong error)",
     )
 
@@ -109,7 +119,8 @@ def _shortage(positive: np.ndarray) -> str:
     if n >= MIN_PROBLEMS and minority >= MIN_CLASS:
         return ""
     problems = lacking(n, MIN_PROBLEMS, "graded problems")
-    return f"{problems}, {lacking(minority, MIN_CLASS, 'in the smaller class')}"
+    members = lacking(minority, MIN_CLASS, "in the smaller class")
+    return f"{problems}, {members}"
 
 
 def _no_value(area: np.ndarray, metric: str) -> str:

@@ -31,7 +31,11 @@ class Fit(NamedTuple):
 
 def fit_all(x: np.ndarray, y: np.ndarray) -> dict[str, Fit]:
     """Every registered model fitted to `y` at `x` (both [point], x increasing from 0 to 1)."""
-    return {name: CURVE_MODELS.load(name)(x, y) for name in CURVE_MODELS}
+    fits = {}
+    for name in CURVE_MODELS:
+        model = CURVE_MODELS.load(name)
+        fits[name] = model(x, y)
+    return fits
 
 
 def aicc(fit: Fit, y: np.ndarray) -> float:
@@ -43,14 +47,18 @@ def aicc(fit: Fit, y: np.ndarray) -> float:
     """
     n = len(y)
     k = fit.free + 1
-    smallest_change = np.finfo(np.float32).eps * np.abs(y).max(initial=0.0)
+    largest = np.abs(y).max(initial=0.0)
+    smallest_change = np.finfo(np.float32).eps * largest
     rounding = n * smallest_change**2 + np.finfo(float).tiny
-    return float(n * np.log((fit.rss + rounding) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
+    deviance = n * np.log((fit.rss + rounding) / n)
+    small_sample = 2 * k * (k + 1) / (n - k - 1)
+    return float(deviance + 2 * k + small_sample)
 
 
 def constant(x: np.ndarray, y: np.ndarray) -> Fit:
     """y = level."""
-    return _fit("constant", np.empty((len(x), 0)), y, {})
+    no_shapes = np.empty((len(x), 0))
+    return _fit("constant", no_shapes, y, {})
 
 
 def line(x: np.ndarray, y: np.ndarray) -> Fit:
@@ -60,7 +68,8 @@ def line(x: np.ndarray, y: np.ndarray) -> Fit:
 
 def quadratic(x: np.ndarray, y: np.ndarray) -> Fit:
     """y = level + rise * x + bend * x^2."""
-    return _fit("quadratic", np.stack([x, x**2], axis=1), y, {})
+    shapes = np.stack([x, x**2], axis=1)
+    return _fit("quadratic", shapes, y, {})
 
 
 def step(x: np.ndarray, y: np.ndarray) -> Fit:
@@ -69,20 +78,34 @@ def step(x: np.ndarray, y: np.ndarray) -> Fit:
     sum_before = np.cumsum(y)[:-1]
     sum_after = y.sum() - sum_before
     explained = sum_before**2 / before + sum_after**2 / (len(y) - before)
-    first = int(before[explained.argmax()])
-    risen = (np.arange(len(x)) >= first)[:, None].astype(float)
-    return _fit("step", risen, y, {"place": float(x[first])})
+    best = explained.argmax()
+    first = int(before[best])
+
+    has_risen = np.arange(len(x)) >= first
+    shape = has_risen[:, None].astype(float)
+    searched = {"place": float(x[first])}
+    return _fit("step", shape, y, searched)
 
 
 def saturating(x: np.ndarray, y: np.ndarray) -> Fit:
     """y = level + rise * (1 - exp(-x / scale))."""
 
     def rise(parameters: np.ndarray) -> np.ndarray:
-        return np.asarray(-np.expm1(-x / np.exp(parameters[0])))
+        scale = np.exp(parameters[0])
+        return np.asarray(-np.expm1(-x / scale))
 
-    starts = np.log(np.geomspace(0.5 / len(x), 10, 24))[:, None]
-    best = _search(rise, y, starts, lowest=[starts[0, 0]], highest=[starts[-1, 0]])
-    return _fit("saturating", rise(best)[:, None], y, {"scale": float(np.exp(best[0]))})
+    scales = np.geomspace(0.5 / len(x), 10, 24)
+    log_scales = np.log(scales)
+    best = _search(
+        rise,
+        y,
+        log_scales[:, None],
+        lowest=[log_scales[0]],
+        highest=[log_scales[-1]],
+    )
+    shape = rise(best)[:, None]
+    searched = {"scale": float(np.exp(best[0]))}
+    return _fit("saturating", shape, y, searched)
 
 
 def logistic(x: np.ndarray, y: np.ndarray, *, start: Fit | None = None) -> Fit:
@@ -92,7 +115,8 @@ def logistic(x: np.ndarray, y: np.ndarray, *, start: Fit | None = None) -> Fit:
 
     def rise(parameters: np.ndarray) -> np.ndarray:
         midpoint, log_width = parameters
-        return np.asarray(expit((x - midpoint) / np.exp(log_width)))
+        width = np.exp(log_width)
+        return np.asarray(expit((x - midpoint) / width))
 
     narrowest = np.log(0.25 / len(x))
     if start is None:
@@ -101,25 +125,45 @@ def logistic(x: np.ndarray, y: np.ndarray, *, start: Fit | None = None) -> Fit:
         places, widths = np.meshgrid(midpoints, log_widths)
         starts = np.stack([places.ravel(), widths.ravel()], axis=1)
     else:
-        starts = np.array([[start.parameters["midpoint"], np.log(start.parameters["width"])]])
-    best = _search(rise, y, starts, lowest=[-0.5, narrowest], highest=[1.5, 0.0])
-    searched = {"midpoint": float(best[0]), "width": float(np.exp(best[1]))}
-    return _fit("logistic", rise(best)[:, None], y, searched)
+        midpoint = start.parameters["midpoint"]
+        log_width = np.log(start.parameters["width"])
+        starts = np.array([[midpoint, log_width]])
+
+    best = _search(
+        rise,
+        y,
+        starts,
+        lowest=[-0.5, narrowest],
+        highest=[1.5, 0.0],
+    )
+    shape = rise(best)[:, None]
+    searched = {
+        "midpoint": float(best[0]),
+        "width": float(np.exp(best[1])),
+    }
+    return _fit("logistic", shape, y, searched)
 
 
 def _fit(model: str, shapes: np.ndarray, y: np.ndarray, searched: dict[str, float]) -> Fit:
     """Least squares over the levels: a constant and the columns of `shapes` [point, at most 2].
     `searched`: the parameters that were found before."""
-    design = np.concatenate([np.ones((len(y), 1)), shapes], axis=1)
+    ones = np.ones((len(y), 1))
+    design = np.concatenate([ones, shapes], axis=1)
     levels, *_ = np.linalg.lstsq(design, y, rcond=None)
-    names = ("level", "rise", "bend")[: len(levels)]
     curve = design @ levels
+    residual = y - curve
+
+    parameters = {}
+    names = ("level", "rise", "bend")[: len(levels)]
+    for name, level in zip(names, levels, strict=True):
+        parameters[name] = float(level)
+    parameters |= searched
     return Fit(
         model,
-        parameters=dict(zip(names, map(float, levels), strict=True)) | searched,
-        curve=curve,
-        rss=float(((y - curve) ** 2).sum()),
-        free=len(levels) + len(searched),
+        parameters,
+        curve,
+        rss=float((residual**2).sum()),
+        free=len(parameters),
     )
 
 
@@ -137,12 +181,19 @@ def _search(
 
     def unexplained(parameters: np.ndarray) -> float:
         values = shape(parameters)
-        values = values - values.mean()
-        norm = values @ values
-        return -float((values @ y) ** 2 / norm) if norm > 0 else 0.0
+        centred = values - values.mean()
+        norm = centred @ centred
+        if not norm > 0:
+            return 0.0
+        return -float((centred @ y) ** 2 / norm)
 
-    best = min(np.clip(starts, lowest, highest), key=unexplained)
-    bounds = list(zip(lowest, highest, strict=True))
-    options = {"maxfev": 200, "xatol": 1e-7, "fatol": 1e-14}
-    result = minimize(unexplained, best, method="Nelder-Mead", bounds=bounds, options=options)
+    inside = np.clip(starts, lowest, highest)
+    best = min(inside, key=unexplained)
+    result = minimize(
+        unexplained,
+        best,
+        method="Nelder-Mead",
+        bounds=list(zip(lowest, highest, strict=True)),
+        options={"maxfev": 200, "xatol": 1e-7, "fatol": 1e-14},
+    )
     return np.asarray(result.x)

@@ -37,8 +37,10 @@ def prophet_slot(signals: Signals) -> np.ndarray:
     """[problem, step] bool: mean logit gap at the answer's place above the threshold of this third
     of the steps."""
     margin = signals["answer/margin"]
-    third = np.arange(margin.shape[1]) * len(GAPS) // max(margin.shape[1], 1)
-    return np.asarray(margin > np.array(GAPS)[third])
+    steps = margin.shape[1]
+    third = np.arange(steps) * len(GAPS) // max(steps, 1)
+    threshold = np.array(GAPS)[third]
+    return np.asarray(margin > threshold)
 
 
 def confidence_slot(signals: Signals) -> np.ndarray:
@@ -83,12 +85,13 @@ def replay_problems(signals: Signals, verdict: np.ndarray) -> dict[str, np.ndarr
     performed = np.isfinite(signals["emergence/hit"])
     columns: dict[str, np.ndarray] = {}
     for rule in EXIT_RULES:
-        stops = EXIT_RULES.load(rule)(signals)
-        step, forwards = exits(stops, performed)
+        stops_at = EXIT_RULES.load(rule)
+        step, forwards = exits(stops_at(signals), performed)
         right_there = _right_at(signals, np.maximum(step, 0), correct)
         right = np.where(step >= 0, right_there, correct).astype(np.float64)
+        passes = forwards.astype(np.float64)
         columns[f"early_exit/{rule}/accuracy"] = np.where(graded, right, np.nan)
-        columns[f"early_exit/{rule}/steps"] = np.where(graded, forwards.astype(np.float64), np.nan)
+        columns[f"early_exit/{rule}/steps"] = np.where(graded, passes, np.nan)
     return columns
 
 
@@ -126,9 +129,11 @@ def exits(stops: np.ndarray, performed: np.ndarray) -> tuple[np.ndarray, np.ndar
     if not steps:
         return np.full(problems, -1), np.zeros(problems)
     allowed = stops & performed
-    step = np.where(allowed.any(axis=1), allowed.argmax(axis=1), -1)
+    first = allowed.argmax(axis=1)
+    step = np.where(allowed.any(axis=1), first, -1)
     forwards = np.cumsum(performed, axis=1)
-    return step, forwards[np.arange(problems), step]
+    rows = np.arange(problems)
+    return step, forwards[rows, step]
 
 
 def _right_at(signals: Signals, step: np.ndarray, correct: np.ndarray) -> np.ndarray:

@@ -47,9 +47,13 @@ def value_before(values: np.ndarray) -> np.ndarray:
     """[problem, step] each problem's value at its latest earlier step that has one, NaN where there
     is none."""
     problems, steps = values.shape
-    latest = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(steps), -1), axis=1)
-    source = np.concatenate([np.full((problems, 1), -1), latest], axis=1)[:, :steps]
-    filled = np.take_along_axis(values, np.maximum(source, 0), axis=1) if steps else values
+    if not steps:
+        return np.array(values)
+    own_step = np.where(np.isfinite(values), np.arange(steps), -1)
+    latest = np.maximum.accumulate(own_step, axis=1)
+    none = np.full((problems, 1), -1)
+    source = np.concatenate([none, latest[:, :-1]], axis=1)
+    filled = np.take_along_axis(values, np.maximum(source, 0), axis=1)
     return np.where(source >= 0, filled, np.nan)
 
 
@@ -68,17 +72,20 @@ def _change(row: np.ndarray, share: float) -> float:
     if len(row) < 2:
         return float("nan")
     count = max(1, int(len(row) * share))
-    return float(row[-count:].mean() - row[:count].mean())
+    first = row[:count].mean()
+    last = row[-count:].mean()
+    return float(last - first)
 
 
 def gains(material: Material) -> dict[str, Quantity]:
     """`gain/<method>` [step] of every confidence."""
     prefix = "confidence/"
-    return {
-        name.replace(prefix, "gain/", 1): _quantity(material, name)
-        for name in material.metrics
-        if name.startswith(prefix)
-    }
+    quantities = {}
+    for name in material.metrics:
+        if name.startswith(prefix):
+            method = name.removeprefix(prefix)
+            quantities[f"gain/{method}"] = _quantity(material, name)
+    return quantities
 
 
 def _quantity(material: Material, name: str) -> Quantity:

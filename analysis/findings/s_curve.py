@@ -46,7 +46,8 @@ def s_curve(
 ) -> SCurveResult:
     """Threshold crossings and model comparison of `values` [problem, step]; steps without a value
     are left out."""
-    values = values[np.isfinite(values).any(axis=1)]
+    has_value = np.isfinite(values).any(axis=1)
+    values = values[has_value]
     mean = mean_over_problems(values).mean
     bare = _thresholds(mean, threshold_low, threshold_high)
     used = np.flatnonzero(np.isfinite(mean))
@@ -79,31 +80,42 @@ def flatness_p(values: np.ndarray, *, seed: int = 0, draws: int = SIGN_FLIPS) ->
     that steps may depend on each other in any way); sum of z^2 over steps against its values under
     random signs; p = (1 + #>=) / (1 + draws).
     """
+    own_mean = mean_over_problems(values.T).mean
     with np.errstate(invalid="ignore"):
-        deviation = values - mean_over_problems(values.T).mean[:, None]
+        deviation = values - own_mean[:, None]
     deviation = np.where(np.isfinite(deviation), deviation, 0.0)
     scale = np.sqrt((deviation**2).sum(axis=0))
-    rounding = (
-        len(values) ** 0.5
-        * np.finfo(np.float32).eps
-        * np.abs(values[np.isfinite(values)]).max(initial=0.0)
-    )
-    moving = scale > rounding
+    moving = scale > _rounding(values)
     if not moving.any():
         return 1.0
+
     standard = deviation[:, moving] / scale[moving]
     observed = (standard.sum(axis=0) ** 2).sum()
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(values)))
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1.0, 1.0], size=(draws, len(values)))
     null = ((signs @ standard) ** 2).sum(axis=1)
-    return float((1 + (null >= observed * (1 - 1e-12)).sum()) / (1 + draws))
+    as_large = null >= observed * (1 - 1e-12)
+    return float((1 + as_large.sum()) / (1 + draws))
+
+
+def _rounding(values: np.ndarray) -> float:
+    """Root of the sum of squares that a step's deviations may have by rounding to float32 alone."""
+    finite = values[np.isfinite(values)]
+    largest = np.abs(finite).max(initial=0.0)
+    return float(len(values) ** 0.5 * np.finfo(np.float32).eps * largest)
 
 
 def _thresholds(mean: np.ndarray, low: float, high: float) -> SCurve:
     """The original suite's crossings: first step above `low`; first step from there on above
     `high`. Step 0 is a valid start."""
     start = _first(mean > low)
-    end = None if start is None else _first(mean > high, since=start)
-    length = None if start is None or end is None else end - start
+    end = None
+    length = None
+    if start is not None:
+        end = _first(mean > high, since=start)
+        if end is not None:
+            length = end - start
+
     finite = mean[np.isfinite(mean)]
     nan = float("nan")
     return SCurve(
@@ -148,11 +160,14 @@ def _spread(values: np.ndarray, x: np.ndarray, fit: Fit, seed: int) -> Spread:
     """
     rng = np.random.default_rng(seed)
     estimates = []
+    n = len(values)
     for _ in range(REFITS):
-        half = rng.permutation(len(values))[: len(values) // 2]
-        mean = mean_over_problems(values[half]).mean
-        known = np.isfinite(mean)
-        parameters = logistic(x[known], mean[known], start=fit).parameters
+        order = rng.permutation(n)
+        half = values[order[: n // 2]]
+        mean = mean_over_problems(half).mean
+        has_mean = np.isfinite(mean)
+        refit = logistic(x[has_mean], mean[has_mean], start=fit)
+        parameters = refit.parameters
         estimates.append((parameters["midpoint"], parameters["rise"]))
     midpoint, amplitude = np.std(estimates, axis=0, ddof=1)
     return Spread(float(midpoint), float(amplitude))
@@ -163,11 +178,14 @@ def _describe(
 ) -> SCurve:
     steps = float(used[-1] - used[0])
     others = [value for name, value in criteria.items() if name != "logistic"]
+    parameters = fit.parameters
+    midpoint = used[0] + parameters["midpoint"] * steps
+    length = LOGISTIC_10_90 * parameters["width"] * steps
     return bare._replace(
-        midpoint=float(used[0] + fit.parameters["midpoint"] * steps),
+        midpoint=float(midpoint),
         midpoint_stderr=spread.midpoint * steps,
-        length_10_90=float(LOGISTIC_10_90 * fit.parameters["width"] * steps),
-        amplitude=fit.parameters["rise"],
+        length_10_90=float(length),
+        amplitude=parameters["rise"],
         amplitude_stderr=spread.amplitude,
         delta_aicc=min(others) - criteria["logistic"],
     )
@@ -181,7 +199,8 @@ def _judge(
         return curve._replace(verdict="no transition", reason=reason)
     if objections := _objections(curve, fit, criteria):
         return curve._replace(verdict="no s-curve", reason="; ".join(objections))
-    farthest = float(np.abs(y - fit.curve).max())
+    residual = y - fit.curve
+    farthest = float(np.abs(residual).max())
     reason = (
         f"logistic is the best of {len(criteria)} shapes, delta AICc {curve.delta_aicc:.1f}, "
         f"gate p = {gate:.3f}; the mean strays from it by at most {farthest:.3f}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import load_named
-from ..limits import MIN_GAINS, lacking, status_of
+from ..limits import MIN_GAINS, OK, lacking, status_of
 from ..registry import SPIKE_RULES
 from ..results import Spike
 from .gain import Gain
@@ -43,8 +43,11 @@ def find_spikes(
 
     Raises ValueError for an unknown rule.
     """
-    marked: Marked = load_named(SPIKE_RULES, rule)(gain, threshold=threshold)
-    spikes = [_spike(gain, marked, int(step), block) for step in np.flatnonzero(marked.spike)]
+    mark = load_named(SPIKE_RULES, rule)
+    marked: Marked = mark(gain, threshold=threshold)
+    spikes = []
+    for step in np.flatnonzero(marked.spike):
+        spikes.append(_spike(gain, marked, int(step), block))
     return Spikes(spikes, marked.status)
 
 
@@ -68,9 +71,12 @@ def critical_z(gain: Gain) -> np.ndarray:
     """[step] the t quantile that `significant` compares with, NaN where n is too small."""
     from scipy import stats
 
-    tested = gain.n >= MIN_GAINS
-    level = FAMILY_WISE_ALPHA / max(int(tested.sum()), 1)
-    return np.where(tested, stats.t.isf(level, np.where(tested, gain.n - 1, 1)), np.nan)
+    is_tested = gain.n >= MIN_GAINS
+    tests = max(int(is_tested.sum()), 1)
+    level = FAMILY_WISE_ALPHA / tests
+    degrees = np.where(is_tested, gain.n - 1, 1)
+    quantile = stats.t.isf(level, degrees)
+    return np.where(is_tested, quantile, np.nan)
 
 
 def two_std(gain: Gain, *, threshold: float) -> Marked:
@@ -79,14 +85,15 @@ def two_std(gain: Gain, *, threshold: float) -> Marked:
     finite = gain.gain[np.isfinite(gain.gain)]
     if len(finite) < 2:
         return _none(gain, "fewer than 3 steps with a value")
-    return Marked(gain.gain > 2 * finite.std(), np.full(gain.gain.shape, np.nan), "ok")
+    adaptive = 2 * float(finite.std())
+    return _above(gain, adaptive)
 
 
 def above_threshold(gain: Gain, *, threshold: float) -> Marked:
     """`basic`: gain above `threshold` (the original suite's `spike_threshold`)."""
     if not np.isfinite(gain.gain).any():
         return _none(gain, "fewer than 2 steps with a value")
-    return Marked(gain.gain > threshold, np.full(gain.gain.shape, np.nan), "ok")
+    return _above(gain, threshold)
 
 
 def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | list[int] | None]:
@@ -98,17 +105,21 @@ def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | lis
     """
     gains = [spike.gain for spike in spikes]
     finite = gain.gain[np.isfinite(gain.gain)]
+    total = float(finite.sum()) if len(finite) else None
+    mean = float(np.mean(gains)) if gains else None
     return {
-        "total_gain": float(finite.sum()) if len(finite) else None,
+        "total_gain": total,
         "largest_spike": max(gains, default=None),
         "num_spikes": len(gains),
-        "avg_spike_gain": float(np.mean(gains)) if gains else None,
+        "avg_spike_gain": mean,
         "spike_steps": [spike.step for spike in spikes],
     }
 
 
 def _spike(gain: Gain, marked: Marked, step: int, block: np.ndarray | None) -> Spike:
-    new_block = block is not None and step > 0 and block[step] != block[step - 1]
+    is_new_block = False
+    if block is not None and step > 0:
+        is_new_block = bool(block[step] != block[step - 1])
     return Spike(
         step=step,
         gain=float(gain.gain[step]),
@@ -116,12 +127,24 @@ def _spike(gain: Gain, marked: Marked, step: int, block: np.ndarray | None) -> S
         z=float(marked.z[step]),
         confidence_before=float(gain.before[step]),
         confidence_after=float(gain.after[step]),
-        at_block_boundary=bool(new_block),
+        at_block_boundary=is_new_block,
     )
 
 
 def _none(gain: Gain, reason: str) -> Marked:
     """No spike at any step, because of `reason`."""
+    shape = gain.gain.shape
     return Marked(
-        np.zeros(gain.gain.shape, bool), np.full(gain.gain.shape, np.nan), status_of(reason)
+        spike=np.zeros(shape, bool),
+        z=np.full(shape, np.nan),
+        status=status_of(reason),
+    )
+
+
+def _above(gain: Gain, threshold: float) -> Marked:
+    """A spike wherever the gain is above `threshold`."""
+    return Marked(
+        spike=gain.gain > threshold,
+        z=np.full(gain.gain.shape, np.nan),
+        status=OK,
     )

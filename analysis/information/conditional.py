@@ -90,8 +90,9 @@ class Baseline:
         residual = np.empty_like(x)
         for fold in self._folds:
             for column in range(x.shape[1]):
-                predicted = fold.predicted(x[:, column])
-                residual[fold.held, column] = x[fold.held, column] - predicted
+                values = x[:, column]
+                predicted = fold.predicted(values)
+                residual[fold.held, column] = values[fold.held] - predicted
         return residual
 
 
@@ -114,14 +115,20 @@ class _Fold(NamedTuple):
 
 
 def _fold(w: np.ndarray, held: np.ndarray) -> _Fold:
-    axes = axes_of(w[~held])
-    return _Fold(held, axes, axes.of(w[~held]), axes.of(w[held]))
+    kept = ~held
+    axes = axes_of(w[kept])
+    train = axes.of(w[kept])
+    test = axes.of(w[held])
+    return _Fold(held, axes, train, test)
 
 
 def _log_likelihood(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] log q(label | x) in nats of a logistic regression on the columns of x [n, d]."""
     axes = axes_of(x)
     z = axes.of(x)
-    weights = logistic(z, labels, 2, axes.variance, np.array([WEAK]))
-    of_labels: np.ndarray = log_probabilities(z, weights)[0, np.arange(len(labels)), labels]
+    penalties = np.array([WEAK])
+    weights = logistic(z, labels, 2, axes.variance, penalties)
+    log_q = log_probabilities(z, weights)[0]
+    rows = np.arange(len(labels))
+    of_labels: np.ndarray = log_q[rows, labels]
     return of_labels

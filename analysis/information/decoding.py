@@ -67,7 +67,8 @@ def decode(
         inside = None if groups is None else groups[kept]
         train = _Training(x[kept], codes[kept], labels)
         penalty = train.best_penalty(inside, rng)
-        log_q[held] = train.log_q(x[held], np.array([penalty]))[0]
+        of_penalties = train.log_q(x[held], np.array([penalty]))
+        log_q[held] = of_penalties[0]
         log_null[held] = np.log(frequencies(codes[kept], labels))
     return Decoded(log_q, log_null)
 
@@ -103,6 +104,8 @@ class _Training(NamedTuple):
             kept = ~held
             train = _Training(self.x[kept], self.codes[kept], self.labels)
             log_q = train.log_q(self.x[held], PENALTIES)
-            rows = np.arange(int(held.sum()))
-            loss -= log_q[:, rows, self.codes[held]].sum(axis=1)
-        return float(PENALTIES[int(np.argmin(loss))])
+            codes = self.codes[held]
+            rows = np.arange(len(codes))
+            loss -= log_q[:, rows, codes].sum(axis=1)
+        best = int(np.argmin(loss))
+        return float(PENALTIES[best])

@@ -94,7 +94,8 @@ def narrow_features(run: Run) -> dict[str, np.ndarray]:
         of_part = {"belief": belief(block), "summary": summary(block)}
         for name, values in of_part.items():
             if name not in whole:
-                whole[name] = np.full((len(run.ids), *values.shape[1:]), np.nan)
+                shape = (len(run.ids), *values.shape[1:])
+                whole[name] = np.full(shape, np.nan)
             whole[name][part["row"]] = values
     return whole
 
@@ -104,11 +105,14 @@ def states(run: Run, steps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     allows."""
     problems = len(run.ids)
     width = int(run["state_answer"].shape[2])
-    at_a_time = max(1, STATE_BYTES // (4 * problems * width))
+    bytes_of_step = 4 * problems * width
+    at_a_time = max(1, STATE_BYTES // bytes_of_step)
+    names = ["state_answer", *_COMMON]
     for start in range(0, len(steps), at_a_time):
         chosen = steps[start : start + at_a_time]
-        held = np.full((len(chosen), problems, width), np.nan, np.float32)
-        for part in run.blocks(["state_answer", *_COMMON], max_problems=BLOCK_PROBLEMS):
+        shape = (len(chosen), problems, width)
+        held = np.full(shape, np.nan, np.float32)
+        for part in run.blocks(names, max_problems=BLOCK_PROBLEMS):
             values = state(read_block(part), chosen)
             held[:, part["row"]] = values.transpose(1, 0, 2)
         for step, values in zip(chosen, held, strict=True):
@@ -124,17 +128,24 @@ def belief(block: Block) -> np.ndarray:
     commit = np.take_along_axis(block.commit_step, position, axis=1)
 
     def at_slot(name: str) -> np.ndarray:
-        values = _wide(block.variables[name])[rows, steps, position[:, None, :]]
-        return frozen(values, commit)
+        values = _wide(block.variables[name])
+        of_slot = values[rows, steps, position[:, None, :]]
+        return frozen(of_slot, commit)
 
     used = inside[:, None, :]
-    logprob = np.where(used, at_slot("logprob"), 0.0).sum(axis=2)
-    entropy = mean_where(at_slot("entropy"), used)
-    margin = np.where(used, at_slot("margin"), np.inf).min(axis=2, initial=np.inf)
-    is_defined = inside.any(axis=1, keepdims=True)
+    logprobs = np.where(used, at_slot("logprob"), 0.0)
+    margins = np.where(used, at_slot("margin"), np.inf)
+    reduced = [
+        logprobs.sum(axis=2),
+        mean_where(at_slot("entropy"), used),
+        margins.min(axis=2, initial=np.inf),
+    ]
+
+    has_slot = inside.any(axis=1, keepdims=True)
     columns = []
-    for values in (logprob, entropy, margin):
-        columns.append(block.at_performed(np.where(is_defined, values, np.nan)))
+    for values in reduced:
+        defined = np.where(has_slot, values, np.nan)
+        columns.append(block.at_performed(defined))
     return np.stack(columns, axis=2)
 
 
@@ -145,11 +156,17 @@ def summary(block: Block) -> np.ndarray:
     std = _wide(block.variables["logit_std"])
     logprob = _wide(block.variables["logprob"])
     entropy = _wide(block.variables["entropy"])
-    variance = (std**2).mean(axis=2) + mean.var(axis=2)
-    largest = (logprob + block.variables["logsumexp"]).max(axis=2)
-    columns = []
-    for values in (mean.mean(axis=2), np.sqrt(variance), largest, entropy.mean(axis=2)):
-        columns.append(block.at_performed(values))
+    within = (std**2).mean(axis=2)
+    between = mean.var(axis=2)
+    variance = within + between
+    largest_logits = logprob + block.variables["logsumexp"]
+    reduced = [
+        mean.mean(axis=2),
+        np.sqrt(variance),
+        largest_logits.max(axis=2),
+        entropy.mean(axis=2),
+    ]
+    columns = [block.at_performed(values) for values in reduced]
     return np.stack(columns, axis=2)
 
 
@@ -159,11 +176,16 @@ def state(block: Block, steps: np.ndarray) -> np.ndarray:
     position, inside = _slot(block)
     commit = np.take_along_axis(block.commit_step, position, axis=1)
     last_commit = np.where(inside, commit, -1).max(axis=1, initial=-1)
-    source = np.minimum(steps[None, :], np.maximum(last_commit, 0)[:, None])
+    last_source = np.maximum(last_commit, 0)
+    source = np.minimum(steps[None, :], last_source[:, None])
+
+    recorded = np.asarray(block.variables["state_answer"], np.float32)
     rows = np.arange(len(source))[:, None]
-    values = np.asarray(block.variables["state_answer"], np.float32)[rows, source]
-    is_known = inside.any(axis=1, keepdims=True) & block.performed[:, steps]
-    return np.where(is_known[:, :, None], values, np.float32("nan"))
+    values = recorded[rows, source]
+
+    has_slot = inside.any(axis=1, keepdims=True)
+    is_defined = has_slot & block.performed[:, steps]
+    return np.where(is_defined[:, :, None], values, np.float32("nan"))
 
 
 def _slot(block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +197,8 @@ def _slot(block: Block) -> tuple[np.ndarray, np.ndarray]:
     longest = max(1, int(length.max(initial=1)))
     offset = np.arange(longest)
     inside = offset < length
-    return np.where(inside, start + offset, 0), inside
+    position = np.where(inside, start + offset, 0)
+    return position, inside
 
 
 def _wide(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ def folds_of(
     """[n] fold 0 to number - 1 of each row, whole groups, with `target` [n] spread evenly over the
     folds."""
     count, group = _numbered(groups, len(target))
-    mean = np.bincount(group, weights=target) / np.bincount(group)
+    total = np.bincount(group, weights=target)
+    mean = total / np.bincount(group)
     order = np.lexsort((rng.random(count), mean))
     fold = np.empty(count, np.int64)
     # Each run of `number` groups with like targets is dealt in an order of its own, so that no fold
@@ -39,7 +40,8 @@ def permutations(n: int, number: int, seed: int, groups: np.ndarray | None = Non
     _, group = _numbered(groups, n)
     rows = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    ends = np.cumsum(sizes)
+    starts = np.concatenate([[0], ends[:-1]])
     permuted = np.empty((number, n), np.int64)
     for size in np.unique(sizes):
         first = starts[sizes == size]

@@ -34,7 +34,8 @@ def gaussian_entropy(values: np.ndarray) -> float:
     centred = values - values.mean(axis=0)
     covariance = centred.T @ centred / (n - 1)
     log_det = np.linalg.slogdet(covariance)[1]
-    return float(log_det / 2 - covariance_bias(np.asarray(n), d))
+    bias = covariance_bias(np.asarray(n), d)
+    return float(log_det / 2 - bias)
 
 
 def covariance_bias(n: np.ndarray, d: int) -> np.ndarray:
@@ -61,7 +62,8 @@ def labelled_nats(scores: np.ndarray, codes: np.ndarray) -> float:
     members = np.bincount(codes)
     within = []
     for code in range(len(members)):
-        within.append(gaussian_entropy(scores[codes == code]))
+        of_label = scores[codes == code]
+        within.append(gaussian_entropy(of_label))
     share = members / len(codes)
     return gaussian_entropy(scores) - float(share @ np.array(within))
 
@@ -84,7 +86,10 @@ def labelled_many(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
         of_mean = members[:, None, None] * mean[:, :, None] * mean[:, None, :]
         spread = second - of_mean
 
-        degrees = (members - 1)[:, None, None]
-        log_det = np.linalg.slogdet(spread / degrees)[1]
-        value -= members / n * (log_det / 2 - covariance_bias(members, d))
+        degrees = members - 1
+        covariance = spread / degrees[:, None, None]
+        log_det = np.linalg.slogdet(covariance)[1]
+        entropy = log_det / 2 - covariance_bias(members, d)
+        share = members / n
+        value -= share * entropy
     return value

@@ -81,14 +81,16 @@ def logistic(
     penalty[:, 0] = 0.0
     bound = 0.25 if labels == 2 else 0.5
     squares = np.concatenate([[n], variance])
-    curvature = (bound * squares[None, :] + penalty)[:, :, None]  # [penalty, 1 + r, 1]
+    curvature = bound * squares[None, :] + penalty
+    curvature = curvature[:, :, None]  # [penalty, 1 + r, 1]
     penalty = penalty[:, :, None]
 
     weights = np.zeros((len(penalties), rows.shape[1], target.shape[1]))
     ahead = weights
     speed = 1.0
     for _ in range(rounds):
-        residual = _probabilities(_scores(rows, ahead)) - target
+        scores = _scores(rows, ahead)
+        residual = _probabilities(scores) - target
         gradient = _back(rows, residual) + penalty * ahead
         moved: np.ndarray = ahead - gradient / curvature
         possible = (gradient**2 / curvature).sum(axis=(1, 2))
@@ -101,7 +103,8 @@ def logistic(
             ahead = moved
         else:
             faster = (1 + np.sqrt(1 + 4 * speed**2)) / 2
-            ahead = moved + (speed - 1) / faster * step
+            momentum = (speed - 1) / faster
+            ahead = moved + momentum * step
         weights = moved
         speed = faster
     return weights
@@ -116,8 +119,9 @@ def log_probabilities(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
         second = -np.logaddexp(0, -scores)
         return np.concatenate([first, second], axis=-1)
     largest = scores.max(axis=-1, keepdims=True)
-    total = np.exp(scores - largest).sum(axis=-1, keepdims=True)
-    log_q: np.ndarray = scores - largest - np.log(total)
+    below_largest = scores - largest
+    total = np.exp(below_largest).sum(axis=-1, keepdims=True)
+    log_q: np.ndarray = below_largest - np.log(total)
     return log_q
 
 
@@ -146,7 +150,8 @@ def gcv(axes: Axes, train: np.ndarray, target: np.ndarray, penalties: np.ndarray
     errors = []
     for penalty in penalties:
         kept = axes.variance / (axes.variance + penalty)
-        explained = onto**2 / axes.variance * (1 - (1 - kept) ** 2)
+        share = 1 - (1 - kept) ** 2
+        explained = onto**2 / axes.variance * share
         rest = total - float(explained.sum())
         degrees = 1 + kept.sum()
         errors.append(rest / (1 - degrees / n) ** 2)
@@ -155,7 +160,8 @@ def gcv(axes: Axes, train: np.ndarray, target: np.ndarray, penalties: np.ndarray
 
 def _with_constant(z: np.ndarray) -> np.ndarray:
     """[n, 1 + r] rows z [n, r] behind a column of ones for the intercept."""
-    return np.concatenate([np.ones((len(z), 1)), z], axis=1)
+    ones = np.ones((len(z), 1))
+    return np.concatenate([ones, z], axis=1)
 
 
 def _target(codes: np.ndarray, labels: int) -> np.ndarray:
@@ -190,6 +196,7 @@ def _probabilities(scores: np.ndarray) -> np.ndarray:
     if scores.shape[-1] == 1:
         of_second: np.ndarray = expit(scores)
         return of_second
-    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    largest = scores.max(axis=-1, keepdims=True)
+    raised = np.exp(scores - largest)
     share: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
     return share

@@ -64,7 +64,8 @@ def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto
     if rarest < 2:
         raise ValueError("a label occurs once; leave such rows out")
     near = nearest(x, min(NEAR, n - 1), backend=backend)
-    expected = (k + 6 * np.sqrt(k)) / (rarest / n)
+    rarest_share = rarest / n
+    expected = (k + 6 * np.sqrt(k)) / rarest_share
     depth = int(min(n - 1, expected))
     tables = [near]
     if depth > near.shape[1]:
@@ -72,7 +73,8 @@ def ross_many(x: np.ndarray, codes: np.ndarray, k: int = 3, backend: str = "auto
     values = np.empty(len(codes))
     for number, labels in enumerate(codes):
         members = np.bincount(labels)
-        k_of = np.minimum(k, members - 1)[labels]
+        k_of_label = np.minimum(k, members - 1)
+        k_of = k_of_label[labels]
         rank = _rank_of_kth(x, labels, k_of, tables)
         terms = digamma(k_of) - digamma(members[labels]) - digamma(rank)
         values[number] = digamma(n) + terms.mean()
@@ -90,19 +92,24 @@ def _rank_of_kth(
     rank = np.zeros(len(x), np.int64)
     rows = np.arange(len(x))
     for table in tables:
-        is_same = labels[table[rows]] == labels[rows, None]
-        is_enough = np.cumsum(is_same, axis=1, dtype=np.int16) >= k_of[rows, None]
+        neighbours = table[rows]
+        is_same = labels[neighbours] == labels[rows, None]
+        count = np.cumsum(is_same, axis=1, dtype=np.int16)
+        is_enough = count >= k_of[rows, None]
         is_settled = is_enough[:, -1]
-        rank[rows[is_settled]] = is_enough[is_settled].argmax(axis=1) + 1
+        first = is_enough[is_settled].argmax(axis=1)
+        rank[rows[is_settled]] = first + 1
         rows = rows[~is_settled]
         if not len(rows):
             return rank
     for row in rows:
-        distance = np.abs(x - x[row]).max(axis=1)
+        difference = np.abs(x - x[row])
+        distance = difference.max(axis=1)
         distance[row] = np.inf
         order = np.argsort(distance, kind="stable")
-        count = np.cumsum(labels[order] == labels[row])
-        rank[row] = int(np.argmax(count >= k_of[row])) + 1
+        is_same = labels[order] == labels[row]
+        is_enough = np.cumsum(is_same) >= k_of[row]
+        rank[row] = int(np.argmax(is_enough)) + 1
     return rank
 
 
@@ -120,11 +127,15 @@ def linear_many(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> np.ndar
     for number in range(int(fold.max()) + 1):
         held = fold == number
         kept = ~held
+        y_held = y[held]
+        y_kept = y[kept]
         axes = axes_of(x[kept])
         train = axes.of(x[kept])
         test = axes.of(x[held])
-        predictions = linear(axes, train, y[kept], test, PENALTIES * len(train))
-        errors += ((predictions - y[held]) ** 2).sum(axis=1)
-        null_errors += ((y[held] - y[kept].mean(axis=0)) ** 2).sum(axis=0)
+        penalties = PENALTIES * len(train)
+        predictions = linear(axes, train, y_kept, test, penalties)
+        errors += ((predictions - y_held) ** 2).sum(axis=1)
+        null_errors += ((y_held - y_kept.mean(axis=0)) ** 2).sum(axis=0)
+
     explained: np.ndarray = 1 - errors.min(axis=0) / null_errors
     return explained

@@ -25,7 +25,8 @@ def strata_of(score: np.ndarray, groups: np.ndarray) -> np.ndarray:
     count = len(mean)
     order = np.argsort(mean, kind="stable")
     rank = np.argsort(order)
-    stratum = rank * max(2, count // STRATUM) // count
+    number = max(2, count // STRATUM)
+    stratum = rank * number // count
     of_rows: np.ndarray = stratum[group]
     return of_rows
 
@@ -38,7 +39,8 @@ def within(strata: np.ndarray, number: int, seed: int, groups: np.ndarray) -> np
         rows = np.flatnonzero(strata == stratum)
         # A stream for each stratum: equal ones would permute all strata alike.
         stream = seed * 1_000_003 + int(stratum)
-        permuted[:, rows] = rows[permutations(len(rows), number, stream, groups[rows])]
+        order = permutations(len(rows), number, stream, groups[rows])
+        permuted[:, rows] = rows[order]
     return permuted
 
 
@@ -53,14 +55,18 @@ def score_statistics(x: np.ndarray, strata: np.ndarray, labels: np.ndarray) -> n
     share = np.bincount(strata, weights=labels[0]) / members
     means = []
     for column in x.T:
-        means.append(np.bincount(strata, weights=column) / members)
-    inside = x - np.stack(means, axis=1)[strata]
+        total = np.bincount(strata, weights=column)
+        means.append(total / members)
+    mean = np.stack(means, axis=1)
+    inside = x - mean[strata]
 
     # Of members drawn without replacement: share (1 - share) n_s / (n_s - 1); a stratum of one does
     # not vary.
     variance = share * (1 - share) * members / np.maximum(members - 1, 1)
     weighted = inside * variance[strata][:, None]
-    u = inside.T @ (labels - share[strata]).T
+    surprise = labels - share[strata]
+    u = inside.T @ surprise.T
     v = weighted.T @ inside
-    statistics: np.ndarray = (u * (np.linalg.pinv(v) @ u)).sum(axis=0) / (2 * len(x))
+    solution = np.linalg.pinv(v) @ u
+    statistics: np.ndarray = (u * solution).sum(axis=0) / (2 * len(x))
     return statistics

@@ -73,21 +73,28 @@ def _correct(run: Run) -> Target:
     verdict = np.zeros(0, np.uint8)
     if len(run.ids):
         verdict = np.asarray(run["verdict"][...])
-    graded = np.flatnonzero((verdict == CORRECT) | (verdict == WRONG))
-    correct = (verdict[graded] == CORRECT).astype(np.int64)
-    rest = without(len(graded), len(run.ids), "a gold answer")
-    return Target(graded, correct, True, shortage(len(graded), correct, rest=rest))
+    is_graded = (verdict == CORRECT) | (verdict == WRONG)
+    graded = np.flatnonzero(is_graded)
+    is_correct = verdict[graded] == CORRECT
+    correct = is_correct.astype(np.int64)
+    n = len(graded)
+    rest = without(n, len(run.ids), "a gold answer")
+    missing = shortage(n, correct, rest=rest)
+    return Target(graded, correct, True, missing)
 
 
 def _size(run: Run) -> Target:
     gold = {problem.id: problem.answer for problem in run.problems}
     size = np.array([log_size(gold.get(name)) for name in run.ids])
     sized = np.flatnonzero(np.isfinite(size))
-    rest = without(len(sized), len(run.ids), "a gold answer that is a number")
-    missing = shortage(len(sized), rest=rest)
-    if not missing and len(np.unique(size[sized])) < MIN_DISTINCT:
+    values = size[sized]
+    n = len(sized)
+    rest = without(n, len(run.ids), "a gold answer that is a number")
+    missing = shortage(n, rest=rest)
+    distinct = len(np.unique(values))
+    if not missing and distinct < MIN_DISTINCT:
         missing = f"gold answers have fewer than {MIN_DISTINCT} different sizes"
-    return Target(sized, size[sized], False, missing)
+    return Target(sized, values, False, missing)
 
 
 def log_size(answer: str | None) -> float:

@@ -65,10 +65,11 @@ def _count_on(device: str, points: np.ndarray, radius: np.ndarray, closed: bool)
     counts = np.empty(len(points), np.int64)
     for rows, distance in _blocks(points, device):
         reach = torch.as_tensor(radius[rows, None], device=distance.device)
-        near = distance <= reach if closed else distance < reach
+        is_near = distance <= reach if closed else distance < reach
         own = torch.arange(rows.start, rows.stop, device=distance.device)
-        near[own - rows.start, own] = False
-        counts[rows] = near.sum(1).cpu().numpy()
+        is_near[own - rows.start, own] = False
+        number = is_near.sum(1)
+        counts[rows] = number.cpu().numpy()
     return counts
 
 
@@ -80,5 +81,7 @@ def _blocks(points: np.ndarray, device: str) -> Iterator[tuple[slice, torch.Tens
     n = len(points)
     size = max(1, BLOCK_ENTRIES // n)
     for start in range(0, n, size):
-        rows = slice(start, min(start + size, n))
-        yield rows, torch.cdist(everyone[rows], everyone, p=torch.inf)
+        end = min(start + size, n)
+        rows = slice(start, end)
+        distances = torch.cdist(everyone[rows], everyone, p=torch.inf)
+        yield rows, distances

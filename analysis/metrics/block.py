@@ -93,7 +93,8 @@ class Block:
         positions = np.arange(self.n_positions)
         start = self.variable("answer_start")[:, None]
         end = self.variable("answer_end")[:, None]
-        return (positions >= start) & (positions < end) & (start >= 0)
+        is_inside = (positions >= start) & (positions < end)
+        return is_inside & (start >= 0)
 
     @cached_property
     def has_answer(self) -> np.ndarray:
@@ -103,28 +104,34 @@ class Block:
     @cached_property
     def gold_length(self) -> np.ndarray:
         """[N] number of gold answer tokens."""
-        return np.asarray((self.variable("answer_token_id") >= 0).sum(axis=1))
+        is_token = self.variable("answer_token_id") >= 0
+        return np.asarray(is_token.sum(axis=1))
 
     @cached_property
     def slot_status(self) -> np.ndarray:
         """[N] uint8 index into `SLOT_STATUS`."""
         start = self.variable("answer_start")
-        fits = start + self.gold_length <= self.n_positions
-        cases = [self.gold_length == 0, start < 0, ~fits]
-        return np.select(cases, [1, 2, 3], 0).astype(np.uint8)
+        has_no_gold = self.gold_length == 0
+        has_no_answer = start < 0
+        does_not_fit = start + self.gold_length > self.n_positions
+        cases = [has_no_gold, has_no_answer, does_not_fit]
+        status = np.select(cases, [1, 2, 3], 0)
+        return status.astype(np.uint8)
 
     @cached_property
     def slot(self) -> Slot:
         """The positions of the gold tokens, from `answer_start` on."""
-        tokens = self.variable("answer_token_id") >= 0
+        is_token = self.variable("answer_token_id") >= 0
         start = self.variable("answer_start")
-        defined = self.slot_status == 0
-        used = tokens & defined[:, None]
-        place = start[:, None] + np.arange(tokens.shape[1])
+        is_defined = self.slot_status == 0
+        used = is_token & is_defined[:, None]
+        offset = np.arange(is_token.shape[1])
+        position = start[:, None] + offset
+        end = start + self.gold_length
         return Slot(
             used,
-            position=np.where(used, place, 0),
-            behind=np.where(defined, start + self.gold_length, self.n_positions),
+            position=np.where(used, position, 0),
+            behind=np.where(is_defined, end, self.n_positions),
         )
 
 
@@ -144,8 +151,10 @@ def read_block(columns: Mapping[str, np.ndarray], digits: np.ndarray | None = No
 def digit_ids(path: Path) -> np.ndarray:
     """Ids of the tokens of a run directory whose text begins with a digit; empty where it has no
     tokens.json."""
-    texts = run_tokens(path)
-    ids = [int(token) for token, text in texts.items() if text[:1] in _DIGITS]
+    ids = []
+    for token, text in run_tokens(path).items():
+        if text[:1] in _DIGITS:
+            ids.append(int(token))
     return np.array(sorted(ids), np.int64)
 
 
@@ -153,8 +162,9 @@ def mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Mean over the last axis of `values` [..., P] where `chosen`; NaN if none is, or if a chosen
     value is NaN."""
     total = np.where(chosen, values, 0.0).sum(axis=-1, dtype=np.float64)
+    number = chosen.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(total / chosen.sum(axis=-1))
+        return np.asarray(total / number)
 
 
 def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
@@ -171,6 +181,8 @@ def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
 def previous_performed(performed: np.ndarray) -> np.ndarray:
     """[N, T] the latest performed step before each step, -1 where there is none."""
     problems, steps = performed.shape
-    latest = np.maximum.accumulate(np.where(performed, np.arange(steps), -1), axis=1)
+    own_step = np.where(performed, np.arange(steps), -1)
+    latest = np.maximum.accumulate(own_step, axis=1)
     none = np.full((problems, 1), -1)
-    return np.concatenate([none, latest], axis=1)[:, :-1]
+    with_none = np.concatenate([none, latest], axis=1)
+    return with_none[:, :-1]

@@ -42,30 +42,40 @@ def events(block: Block, *, block_length: int) -> Events:
 
 def _first(values: np.ndarray) -> np.ndarray:
     """[N] the first step at which `values` [N, T] is 1."""
-    seen = values == 1
-    step = seen.argmax(axis=1) if seen.shape[1] else 0
-    return np.where(seen.any(axis=1), step, NEVER).astype(np.int32)
+    happens = values == 1
+    if not happens.shape[1]:
+        return np.full(len(happens), NEVER, np.int32)
+    first = happens.argmax(axis=1)
+    step = np.where(happens.any(axis=1), first, NEVER)
+    return step.astype(np.int32)
 
 
 def _hits_lost(block: Block) -> np.ndarray:
     hits = np.nan_to_num(_carried(hit(block)))
-    lost = (hits[:, :-1] == 1) & (hits[:, 1:] == 0)
-    return np.where(block.gold_length > 0, lost.sum(axis=1), np.nan)
+    before = hits[:, :-1]
+    after = hits[:, 1:]
+    is_lost = (before == 1) & (after == 0)
+    count = is_lost.sum(axis=1)
+    return np.where(block.gold_length > 0, count, np.nan)
 
 
 def _carried(values: np.ndarray) -> np.ndarray:
     """Values with NaN replaced by the latest one before, so that a step that was not performed
     changes nothing."""
     steps = np.arange(values.shape[1])
-    source = np.maximum.accumulate(np.where(np.isnan(values), 0, steps), axis=1)
+    own_step = np.where(np.isnan(values), 0, steps)
+    source = np.maximum.accumulate(own_step, axis=1)
     return np.take_along_axis(values, source, axis=1)
 
 
 def _guess_changes(block: Block) -> np.ndarray:
     """[N] steps at which a guess at the extracted answer's positions is another than before."""
-    changes = block.guess[:, 1:] != block.guess[:, :-1]
-    count = (changes & block.extracted[:, None, :]).any(axis=2).sum(axis=1)
-    return np.where(block.has_answer, count.astype(np.float64), np.nan)
+    before = block.guess[:, :-1]
+    after = block.guess[:, 1:]
+    in_answer = (after != before) & block.extracted[:, None, :]
+    changes = in_answer.any(axis=2)
+    count = changes.sum(axis=1).astype(np.float64)
+    return np.where(block.has_answer, count, np.nan)
 
 
 def _order_in_blocks(commit_step: np.ndarray, block_length: int) -> np.ndarray:
@@ -88,5 +98,7 @@ def _spearman(commit_step: np.ndarray) -> np.ndarray:
         rank = rankdata(commit_step, axis=1)
         rank = rank - rank.mean(axis=1, keepdims=True)
     place = np.arange(length) - (length - 1) / 2
+    covariance = rank @ place
+    squares = (rank**2).sum(axis=1) * (place**2).sum()
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((rank @ place) / np.sqrt((rank**2).sum(axis=1) * (place**2).sum()))
+        return np.asarray(covariance / np.sqrt(squares))

@@ -18,14 +18,16 @@ def goes_on(block: Block, token: np.ndarray) -> np.ndarray:
     A token does if its text begins with a digit and the gold answer ends in one, or if it is the
     very token with which the extracted answer goes on there.
     """
-    behind = block.slot.behind
-    shape = (-1, *([1] * (token.ndim - 1)))
-    numeric = np.isin(_last_gold_token(block), block.digits).reshape(shape)
-    follows = _follower(block).reshape(shape)
-    inside = (behind < block.n_positions).reshape(shape)
+    other_axes = [1] * (token.ndim - 1)
+    shape = (-1, *other_axes)
+    gold_is_number = np.isin(_last_gold_token(block), block.digits).reshape(shape)
+    follower = _follower(block).reshape(shape)
+    is_inside = (block.slot.behind < block.n_positions).reshape(shape)
 
-    longer = (np.isin(token, block.digits) & numeric) | (token == follows)
-    return np.asarray(longer & inside & (token >= 0))
+    is_digit = np.isin(token, block.digits)
+    is_longer = (is_digit & gold_is_number) | (token == follower)
+    is_token = token >= 0
+    return np.asarray(is_longer & is_inside & is_token)
 
 
 def continuation(block: Block) -> np.ndarray:
@@ -35,12 +37,18 @@ def continuation(block: Block) -> np.ndarray:
     Summed over the recorded top k, or that of the most probable token alone where no top k was
     recorded: a lower bound. Frozen when the position commits.
     """
-    position = np.minimum(block.slot.behind, max(block.n_positions - 1, 0))
+    last = max(block.n_positions - 1, 0)
+    position = np.minimum(block.slot.behind, last)
     ids, logprob = _candidates(block, position)
 
-    mass = np.where(goes_on(block, ids), np.exp(logprob), 0.0).sum(axis=2)
+    is_longer = goes_on(block, ids)
+    probability = np.where(is_longer, np.exp(logprob), 0.0)
+    mass = probability.sum(axis=2)
+
     rows = np.arange(len(position))
-    return frozen(mass[..., None], block.commit_step[rows, position][:, None])[..., 0]
+    commit_step = block.commit_step[rows, position]
+    kept = frozen(mass[..., None], commit_step[:, None])
+    return kept[..., 0]
 
 
 def _last_gold_token(block: Block) -> np.ndarray:
@@ -48,7 +56,9 @@ def _last_gold_token(block: Block) -> np.ndarray:
     gold = block.variable("answer_token_id")
     if not gold.shape[1]:
         return np.full(len(gold), -1)
-    return np.asarray(gold[np.arange(len(gold)), np.maximum(block.gold_length - 1, 0)])
+    rows = np.arange(len(gold))
+    last = np.maximum(block.gold_length - 1, 0)
+    return np.asarray(gold[rows, last])
 
 
 def _follower(block: Block) -> np.ndarray:
@@ -59,19 +69,27 @@ def _follower(block: Block) -> np.ndarray:
     places = block.n_positions
     if not canvas.shape[1] or not places:
         return np.full(len(canvas), -1)
-    inside = (behind < block.variable("answer_end")) & (behind < places)
-    final = canvas[np.arange(len(canvas)), -1, np.minimum(behind, places - 1)]
-    return np.where(inside, final, -1)
+    end = np.minimum(block.variable("answer_end"), places)
+    is_inside = behind < end
+    rows = np.arange(len(canvas))
+    position = np.minimum(behind, places - 1)
+    final = canvas[rows, -1, position]
+    return np.where(is_inside, final, -1)
 
 
 def _candidates(block: Block, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Recorded ids and their log-probabilities, nats, at one `position` [N] a problem, both [N, T,
     k]."""
     rows = np.arange(len(position))
+
+    def at_position(name: str) -> np.ndarray:
+        return np.asarray(block.variable(name)[rows, :, position])
+
     if "topk_id" not in block.variables:
-        ids = block.variable("prediction")[rows, :, position][..., None]
-        logprob = block.variable("logprob")[rows, :, position][..., None]
-        return ids, logprob.astype(np.float64)
-    ids = block.variable("topk_id")[rows, :, position]
-    logit = block.variable("topk_logit")[rows, :, position].astype(np.float64)
-    return ids, logit - block.variable("logsumexp")[rows, :, position][..., None]
+        prediction = at_position("prediction")
+        logprob = at_position("logprob").astype(np.float64)
+        return prediction[..., None], logprob[..., None]
+
+    logit = at_position("topk_logit").astype(np.float64)
+    logsumexp = at_position("logsumexp")
+    return at_position("topk_id"), logit - logsumexp[..., None]

@@ -82,9 +82,11 @@ def read_trajectories(
             columns.add(rows, block)
             matrix.add(block.variable("cka").astype(np.float64))
             values.add(rows, block)
-    incomplete = [
-        name for name, metric in metrics.by_name.items() if positions_missing(run, metric)
-    ]
+
+    incomplete = []
+    for name, metric in metrics.by_name.items():
+        if positions_missing(run, metric):
+            incomplete.append(name)
     return Trajectories(
         values.by_name,
         columns.by_name,
@@ -103,7 +105,9 @@ def block_length_of(run: Run) -> int:
 
 def steps_of(run: Run) -> int:
     """Number of steps of the run, from its configuration while no problem is stored."""
-    return _length(run, "performed", 1) if run.ids else int(run.info["config"]["steps"])
+    if run.ids:
+        return _length(run, "performed", 1)
+    return int(run.info["config"]["steps"])
 
 
 def unrecorded(run: Run, metric: Metric) -> str:
@@ -126,9 +130,10 @@ class _MetricValues:
         self.by_name = {name: np.full(shape, np.nan) for name in metrics.by_name}
         self.failures: dict[str, str] = {}
         self._plugins = metrics.plugins
-        self._computed = {
-            name: metric for name, metric in metrics.by_name.items() if not unrecorded(run, metric)
-        }
+        self._computed: dict[str, Metric] = {}
+        for name, metric in metrics.by_name.items():
+            if not unrecorded(run, metric):
+                self._computed[name] = metric
 
     def add(self, rows: np.ndarray, block: Block) -> None:
         """Reduce one block, whose problems are the `rows` of the run; ours come first, so that no
@@ -165,7 +170,8 @@ def _fault_of(values: object, shape: tuple[int, ...], metric: Metric) -> str:
         return f"returned an array of shape {list(values.shape)}, {expected}"
     if values.dtype.kind != "f":
         return f"returned {values.dtype}, {expected}, NaN where there is no value"
-    if metric.share and not np.isin(values[np.isfinite(values)], (0.0, 1.0)).all():
+    finite = values[np.isfinite(values)]
+    if metric.share and not np.isin(finite, (0.0, 1.0)).all():
         return "is declared a share and returned values other than 0 and 1"
     return ""
 
@@ -175,9 +181,8 @@ class _Columns:
 
     def __init__(self, run: Run) -> None:
         names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step", *Events._fields)
-        self.by_name = {
-            name: np.zeros((0, 0) if name == "answer_token_id" else 0, np.int32) for name in names
-        }
+        self.by_name = {name: np.zeros(0, np.int32) for name in names}
+        self.by_name["answer_token_id"] = np.zeros((0, 0), np.int32)
         self.mismatched_masks = 0
         self._problems = len(run.ids)
         self._block_length = block_length_of(run)
@@ -188,13 +193,17 @@ class _Columns:
         columns = self._columns(block)
         if not self._begun:
             self._begun = True
-            self.by_name = {
-                name: np.empty((self._problems, *column.shape[1:]), column.dtype)
-                for name, column in columns.items()
-            }
+            self._allocate(columns)
         for name, column in columns.items():
             self.by_name[name][rows] = column
         self.mismatched_masks += _mismatched_masks(block)
+
+    def _allocate(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Room for all problems of the run, in the order of these `columns` of one block."""
+        self.by_name = {}
+        for name, column in columns.items():
+            shape = (self._problems, *column.shape[1:])
+            self.by_name[name] = np.empty(shape, column.dtype)
 
     def _columns(self, block: Block) -> dict[str, np.ndarray]:
         columns = {name: block.variable(name) for name in COLUMNS}
@@ -202,13 +211,16 @@ class _Columns:
         columns["slot_status"] = block.slot_status
         inside = np.where(block.extracted, block.commit_step, -1)
         columns["answer_commit_step"] = inside.max(axis=1, initial=-1)
-        return columns | events(block, block_length=self._block_length)._asdict()
+        happened = events(block, block_length=self._block_length)
+        return columns | happened._asdict()
 
 
 def _mismatched_masks(block: Block) -> int:
     """Problems where the masks counted by the decoder are not those of the commits."""
-    differs = block.masked.sum(axis=2) != block.variable("n_masked")
-    return int((differs & block.performed).any(axis=1).sum())
+    counted = block.masked.sum(axis=2)
+    differs = counted != block.variable("n_masked")
+    is_mismatched = (differs & block.performed).any(axis=1)
+    return int(is_mismatched.sum())
 
 
 def _needed(run: Run, metrics: Metrics) -> list[str]:
@@ -225,12 +237,15 @@ def _needed(run: Run, metrics: Metrics) -> list[str]:
 def _with_fixed_slot(part: Mapping[str, np.ndarray], start: int) -> dict[str, np.ndarray]:
     """The block with the answer slot at `start` in every problem that has a gold answer, as long as
     that."""
-    length = (np.asarray(part["answer_token_id"]) >= 0).sum(axis=1)
+    is_token = np.asarray(part["answer_token_id"]) >= 0
+    length = is_token.sum(axis=1)
     has_gold = length > 0
+    first = np.where(has_gold, start, -1)
+    end = np.where(has_gold, start + length, -1)
     return {
         **part,
-        "answer_start": np.where(has_gold, start, -1).astype(np.int32),
-        "answer_end": np.where(has_gold, start + length, -1).astype(np.int32),
+        "answer_start": first.astype(np.int32),
+        "answer_end": end.astype(np.int32),
     }
 
 
@@ -243,7 +258,8 @@ def _block_problems(run: Run) -> int:
     if "topk_id" in run:
         tokens += 2 * _length(run, "topk_id", 3)
     per_problem = 4 * steps * (positions * (tokens + 3) + steps)
-    return int(np.clip(BLOCK_BYTES // max(per_problem, 1), 1, 64))
+    problems = BLOCK_BYTES // max(per_problem, 1)
+    return int(np.clip(problems, 1, 64))
 
 
 def _length(run: Run, variable: str, axis: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from ...engine.store.errors import NotStored
 from ...engine.store.format.output_head import HEAD, read_head
 from ..findings.finding import Finding, Material
+from ..limits import OK
 from ..quantity import Quantity
 
 if TYPE_CHECKING:
@@ -42,17 +43,30 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
             "averaged form"
         )
     total, n = run.shard_sum("hidden_sum")
-    mean = np.where(_everywhere(run)[:, None, None], total / n, np.nan)
-    head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
-    kl = consecutive_kl(mean, head)
-    cka = consecutive_cka(mean, head)
+    everywhere = _everywhere(run)
+    mean = np.where(everywhere[:, None, None], total / n, np.nan)
+    run_id = str(run.info.get("run_id", ""))
+    head = read_head(run.path, run_id=run_id)
     label = "of the averaged logits (the original suite's form)"
-    return {
-        "kl_averaged": Quantity(kl, ("step",), "nats", n, None, "ok", f"KL(p_t-1 || p_t) {label}"),
-        "cka_averaged": Quantity(
-            cka, ("step",), "1", n, None, "ok", f"biased CKA with the step before {label}"
-        ),
-    }
+    kl = Quantity(
+        consecutive_kl(mean, head),
+        ("step",),
+        units="nats",
+        n=n,
+        stderr=None,
+        status=OK,
+        label=f"KL(p_t-1 || p_t) {label}",
+    )
+    cka = Quantity(
+        consecutive_cka(mean, head),
+        ("step",),
+        units="1",
+        n=n,
+        stderr=None,
+        status=OK,
+        label=f"biased CKA with the step before {label}",
+    )
+    return {"kl_averaged": kl, "cka_averaged": cka}
 
 
 def consecutive_kl(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -63,11 +77,14 @@ def consecutive_kl(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
     total[1:] = 0.0
     rows = max(1, LOGITS_BYTES // (16 * len(head)))
     for first in range(0, positions, rows):
+        part = slice(first, first + rows)
         before = None
         for step in range(steps):
-            now = _log_softmax(hidden[step, first : first + rows] @ head.T)
+            logits = hidden[step, part] @ head.T
+            now = _log_softmax(logits)
             if before is not None:
-                total[step] += (np.exp(before) * (before - now)).sum()
+                divergence = np.exp(before) * (before - now)
+                total[step] += divergence.sum()
             before = now
     return np.asarray(total / positions)
 
@@ -82,10 +99,14 @@ def consecutive_cka(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
     metric = (head.T @ head).astype(np.float64)
     centred = hidden - hidden.mean(axis=1, keepdims=True)
     grams = centred @ metric @ centred.transpose(0, 2, 1)
-    norms = np.sqrt((grams**2).sum(axis=(1, 2)))
+    squares = (grams**2).sum(axis=(1, 2))
+    norms = np.sqrt(squares)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cka = (grams[1:] * grams[:-1]).sum(axis=(1, 2)) / (norms[1:] * norms[:-1])
-    return np.concatenate([[np.nan], cka])[: len(hidden)]
+        products = (grams[1:] * grams[:-1]).sum(axis=(1, 2))
+        cka = products / (norms[1:] * norms[:-1])
+
+    with_first = np.concatenate([[np.nan], cka])
+    return with_first[: len(hidden)]
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

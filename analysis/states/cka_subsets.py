@@ -33,36 +33,54 @@ LABEL = "debiased CKA of the logits of two steps, positions {} at both"
 def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     """`cka/matrix_masked` and `cka/matrix_committed` [step, other_step] over a random choice of
     problems."""
-    if "hidden" not in run or not (run.path / HEAD).is_file() or not len(run):
+    has_head = (run.path / HEAD).is_file()
+    if "hidden" not in run or not has_head or not len(run):
         return {f"cka/matrix_{name}": _nothing(name, steps) for name in SUBSETS}
 
     positions = int(run["hidden"].shape[2])
     affordable = PAIR_CELLS // (steps * positions) ** 2
-    count = int(np.clip(affordable, 1, min(MAX_PROBLEMS, len(run))))
-    rows = np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False))
-    head = read_head(run.path, run_id=str(run.info.get("run_id", "")))
+    most = min(MAX_PROBLEMS, len(run))
+    count = int(np.clip(affordable, 1, most))
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(run), count, replace=False))
+    run_id = str(run.info.get("run_id", ""))
+    head = read_head(run.path, run_id=run_id)
     totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}
     for row in rows.tolist():
         hidden = np.asarray(run["hidden"][[row]])[0].astype(np.float32)
-        committed = np.asarray(run["committed"][[row]])[0] == 1
-        commit_step = np.where(committed.any(axis=0), committed.argmax(axis=0), steps)
-        for name, matrix in of_problem(hidden, commit_step, head).items():
+        matrices = of_problem(hidden, _commit_step(run, row), head)
+        for name, matrix in matrices.items():
             totals[name].add(matrix[None])
-    return {
-        f"cka/matrix_{name}": Quantity.of_mean(
+
+    quantities = {}
+    for name, total in totals.items():
+        quantities[f"cka/matrix_{name}"] = Quantity.of_mean(
             total.result(),
             units="1",
             label=LABEL.format(name),
             missing="no pair of steps has 4 such positions",
         )
-        for name, total in totals.items()
-    }
+    return quantities
+
+
+def _commit_step(run: Run, row: int) -> np.ndarray:
+    """[position] the step that committed it, the number of steps where none did."""
+    committed = np.asarray(run["committed"][[row]])[0] == 1
+    steps = len(committed)
+    first = committed.argmax(axis=0)
+    return np.where(committed.any(axis=0), first, steps)
 
 
 def _nothing(name: str, steps: int) -> Quantity:
-    empty = np.full((steps, steps), np.nan)
-    dims = ("step", "other_step")
-    return Quantity(empty, dims, "1", 0, None, status_of(NEEDED), LABEL.format(name))
+    return Quantity(
+        np.full((steps, steps), np.nan),
+        ("step", "other_step"),
+        units="1",
+        n=0,
+        stderr=None,
+        status=status_of(NEEDED),
+        label=LABEL.format(name),
+    )
 
 
 def of_problem(
@@ -78,22 +96,25 @@ def of_problem(
     from ...kernels.geometry import LogitGeometry, debiased_cka
 
     steps = len(hidden)
-    performed = np.flatnonzero(np.isfinite(hidden).all(axis=(1, 2)))
+    is_performed = np.isfinite(hidden).all(axis=(1, 2))
+    performed = np.flatnonzero(is_performed)
     geometry = LogitGeometry(torch.from_numpy(head))
     grams = geometry.centred_grams(torch.from_numpy(hidden[performed]))
     masked = torch.from_numpy(performed[:, None] <= commit_step[None, :])
     matrices = {name: np.full((steps, steps), np.nan) for name in SUBSETS}
     for index, step in enumerate(performed):
-        later = slice(index, None)
+        later_steps = performed[index:]
+        later_grams = grams[index:]
+        same_gram = grams[index].expand_as(later_grams)
         both = {
-            "masked": masked[index] & masked[later],
-            "committed": ~masked[index] & ~masked[later],
+            "masked": masked[index] & masked[index:],
+            "committed": ~masked[index] & ~masked[index:],
         }
         for name, positions in both.items():
-            pairs = grams[index].expand_as(grams[later])
-            cka = debiased_cka(pairs, grams[later], positions).numpy()
-            matrices[name][step, performed[later]] = cka
-            matrices[name][performed[later], step] = cka
+            cka = debiased_cka(same_gram, later_grams, positions).numpy()
+            matrix = matrices[name]
+            matrix[step, later_steps] = cka
+            matrix[later_steps, step] = cka
     return matrices
 
 

@@ -9,6 +9,7 @@ that have the state at every step that any of them has.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,8 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
         states = read_states(run, f"state_{state}", seed=seed)
         usable = np.zeros(0, int)
         if len(states):
-            usable = np.flatnonzero(np.isfinite(states).all(axis=(0, 2)))
+            is_usable = np.isfinite(states).all(axis=(0, 2))
+            usable = np.flatnonzero(is_usable)
         for kind in KINDS:
             quantities |= _quantities(kind, state, states, usable, steps)
     return quantities
@@ -59,14 +61,18 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
         return np.zeros((0, 0, 0), np.float32)
     array = run[name]
     per_problem = 4 * int(np.prod(array.shape[1:]))
-    count = min(max_problems, max(STATE_BYTES // max(per_problem, 1), MIN_STATES), len(run))
-    rows = np.sort(np.random.default_rng(seed).choice(len(run), count, replace=False))
+    affordable = max(STATE_BYTES // max(per_problem, 1), MIN_STATES)
+    count = min(max_problems, affordable, len(run))
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(run), count, replace=False))
     states = np.asarray(array[rows.tolist()], np.float32)
-    finite = np.asarray(np.isfinite(states).all(axis=2))
-    common = finite.mean(axis=0) >= 0.5
-    if not common.any():
+
+    has_state = np.asarray(np.isfinite(states).all(axis=2))
+    is_common = has_state.mean(axis=0) >= 0.5
+    if not is_common.any():
         return states[:0]
-    return states[np.asarray(finite[:, common].all(axis=1))]
+    is_kept = np.asarray(has_state[:, is_common].all(axis=1))
+    return states[is_kept]
 
 
 def cka_states(states: np.ndarray) -> np.ndarray:
@@ -76,10 +82,12 @@ def cka_states(states: np.ndarray) -> np.ndarray:
 
     from ...kernels.geometry import cka_matrix
 
-    centred = (states - states.mean(axis=0)).transpose(1, 0, 2)
-    by_step = torch.from_numpy(np.ascontiguousarray(centred))
-    grams = by_step @ by_step.transpose(1, 2)
-    return np.asarray(cka_matrix(grams).numpy().astype(np.float64))
+    centred = states - states.mean(axis=0)
+    by_step = np.ascontiguousarray(centred.transpose(1, 0, 2))
+    features = torch.from_numpy(by_step)
+    grams = features @ features.transpose(1, 2)
+    matrix = cka_matrix(grams).numpy()
+    return np.asarray(matrix.astype(np.float64))
 
 
 def rsa(states: np.ndarray) -> np.ndarray:
@@ -88,9 +96,13 @@ def rsa(states: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import pdist
     from scipy.stats import rankdata
 
-    ranks = np.stack([rankdata(pdist(states[:, step])) for step in range(states.shape[1])])
+    ranks = []
+    for step in range(states.shape[1]):
+        distances = pdist(states[:, step])
+        ranks.append(rankdata(distances))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.atleast_2d(np.corrcoef(ranks)))
+        correlation = np.corrcoef(np.stack(ranks))
+    return np.asarray(np.atleast_2d(correlation))
 
 
 def procrustes(first: np.ndarray, second: np.ndarray) -> float:
@@ -100,7 +112,9 @@ def procrustes(first: np.ndarray, second: np.ndarray) -> float:
     x = first - first.mean(axis=0)
     y = second - second.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        product = (x / np.linalg.norm(x)).T @ (y / np.linalg.norm(y))
+        unit_x = x / np.linalg.norm(x)
+        unit_y = y / np.linalg.norm(y)
+        product = unit_x.T @ unit_y
     if not np.isfinite(product).all():
         return float("nan")
     return float(np.linalg.norm(product, "nuc"))
@@ -108,11 +122,10 @@ def procrustes(first: np.ndarray, second: np.ndarray) -> float:
 
 def shapes_of(kind: str) -> dict[str, tuple[str, ...]]:
     """What a similarity of this kind is given as, and the dimensions."""
-    return {
-        which: dims
-        for which, dims in SHAPES.items()
-        if not (kind == "procrustes" and which == "matrix")
-    }
+    shapes = dict(SHAPES)
+    if kind == "procrustes":
+        del shapes["matrix"]
+    return shapes
 
 
 def _quantities(
@@ -125,16 +138,18 @@ def _quantities(
     parts = {} if reason else _parts(kind, states, usable)
 
     quantities = {}
+    meaning = MEANING[kind].format(state=state)
     for which, dims in shapes_of(kind).items():
-        nothing = np.full((steps,) * len(dims), np.nan)
+        shape = (steps,) * len(dims)
+        nothing = np.full(shape, np.nan)
         quantities[f"{kind}/{state}_{which}"] = Quantity(
             parts.get(which, nothing),
             dims,
-            "1",
-            n,
+            units="1",
+            n=n,
             stderr=None,
             status=status_of(reason),
-            label=f"{MEANING[kind].format(state=state)}, {which}",
+            label=f"{meaning}, {which}",
         )
     return quantities
 
@@ -145,10 +160,13 @@ def _parts(kind: str, states: np.ndarray, usable: np.ndarray) -> dict[str, np.nd
     if kind == "procrustes":
         return _procrustes_parts(states, usable)
     function = cka_states if kind == "cka_states" else rsa
+    of_usable = function(states[:, usable])
     matrix = np.full((steps, steps), np.nan)
-    matrix[np.ix_(usable, usable)] = function(states[:, usable])
+    matrix[np.ix_(usable, usable)] = of_usable
+
     consecutive = np.full(steps, np.nan)
     consecutive[usable[1:]] = matrix[usable[1:], usable[:-1]]
+
     to_final = np.full(steps, np.nan)
     to_final[usable] = matrix[usable, usable[-1]]
     return {"matrix": matrix, "consecutive": consecutive, "to_final": to_final}
@@ -156,13 +174,19 @@ def _parts(kind: str, states: np.ndarray, usable: np.ndarray) -> dict[str, np.nd
 
 def _procrustes_parts(states: np.ndarray, usable: np.ndarray) -> dict[str, np.ndarray]:
     steps = states.shape[1]
-    reduced = [_reduced(states[:, step].astype(np.float64)) for step in usable]
+    reduced = []
+    for step in usable:
+        of_step = states[:, step].astype(np.float64)
+        reduced.append(_reduced(of_step))
+
     consecutive = np.full(steps, np.nan)
     for step, before, after in zip(usable[1:], reduced[:-1], reduced[1:], strict=True):
         consecutive[step] = procrustes(before, after)
+
     to_final = np.full(steps, np.nan)
+    last = reduced[-1]
     for step, configuration in zip(usable, reduced, strict=True):
-        to_final[step] = procrustes(configuration, reduced[-1])
+        to_final[step] = procrustes(configuration, last)
     return {"consecutive": consecutive, "to_final": to_final}
 
 
@@ -181,9 +205,11 @@ def _make(material: Material) -> dict[str, Quantity]:
     return similarities(material.run, steps=material.steps, seed=material.settings.analysis_seed)
 
 
-FINDING = Finding(
-    tuple(
-        f"{kind}/{state}_{which}" for state in STATES for kind in KINDS for which in shapes_of(kind)
-    ),
-    _make,
-)
+def _names() -> Iterator[str]:
+    for state in STATES:
+        for kind in KINDS:
+            for which in shapes_of(kind):
+                yield f"{kind}/{state}_{which}"
+
+
+FINDING = Finding(tuple(_names()), _make)

@@ -94,7 +94,9 @@ def embed(rows: Rows, *, steps: int, seed: int = SEED, state: str = "") -> Embed
 
     centroid = np.full((steps, 2), np.nan)
     for step in np.unique(rows.step):
-        centroid[step] = points[rows.step == step].mean(axis=0)
+        of_step = points[rows.step == step]
+        centroid[step] = of_step.mean(axis=0)
+
     return Embedding(
         points=points,
         step=rows.step,
@@ -113,7 +115,8 @@ def embed(rows: Rows, *, steps: int, seed: int = SEED, state: str = "") -> Embed
 def rows_of(states: np.ndarray) -> Rows:
     """The rows of `states` [problem, step, feature] that are recorded."""
     problems, steps, width = states.shape
-    problem, step = np.indices((problems, steps)).reshape(2, -1)
+    indices = np.indices((problems, steps))
+    problem, step = indices.reshape(2, -1)
     values = states.reshape(problems * steps, width)
     recorded = np.zeros(len(values), bool)
     if values.size:
@@ -133,19 +136,26 @@ def pca(rows: np.ndarray, dimensions: int) -> np.ndarray:
         scores = centred @ vectors[:, ::-1][:, :dimensions]
     else:
         values, vectors = np.linalg.eigh(centred @ centred.T)
-        scaled = vectors * np.sqrt(np.maximum(values, 0.0))
+        length = np.sqrt(np.maximum(values, 0.0))
+        scaled = vectors * length
         scores = scaled[:, ::-1][:, :dimensions]
+
     largest = np.abs(scores).argmax(axis=0)
-    is_negative = scores[largest, np.arange(scores.shape[1])] < 0
-    return np.asarray(scores * np.where(is_negative, -1.0, 1.0))
+    components = np.arange(scores.shape[1])
+    is_negative = scores[largest, components] < 0
+    signs = np.where(is_negative, -1.0, 1.0)
+    return np.asarray(scores * signs)
 
 
 def neighbours_kept(before: np.ndarray, after: np.ndarray, *, k: int = NEIGHBOURS) -> float:
     """Mean share of each row's k nearest neighbours (itself excluded by number) that it has in both
     spaces."""
     shares = []
-    for nearest_before, nearest_after in zip(_nearest(before, k), _nearest(after, k), strict=True):
-        shares.append(len(np.intersect1d(nearest_before, nearest_after)) / k)
+    nearest_before = _nearest(before, k)
+    nearest_after = _nearest(after, k)
+    for ids_before, ids_after in zip(nearest_before, nearest_after, strict=True):
+        common = np.intersect1d(ids_before, ids_after)
+        shares.append(len(common) / k)
     return float(np.mean(shares))
 
 
@@ -154,10 +164,12 @@ def _nearest(points: np.ndarray, k: int) -> np.ndarray:
     squares = (points**2).sum(axis=1)
     neighbours = np.empty((len(points), k), np.int64)
     for first in range(0, len(points), 1024):
-        rows = np.arange(first, min(first + 1024, len(points)))
+        end = min(first + 1024, len(points))
+        rows = np.arange(first, end)
         distance = squares[None, :] - 2.0 * points[rows] @ points.T
         distance[np.arange(len(rows)), rows] = np.inf
-        neighbours[rows] = np.argpartition(distance, k, axis=1)[:, :k]
+        order = np.argpartition(distance, k, axis=1)
+        neighbours[rows] = order[:, :k]
     return neighbours
 
 
@@ -170,18 +182,25 @@ def _fit_with_the_first(
     for tool in _tools():
         fit, failure = _load(tool)
         if fit is None:
-            failures += [failure] if failure else []
+            if failure:
+                failures.append(failure)
             continue
         try:
             points = fit(rows, perplexity, seed)
-            if points.shape != (len(rows), 2) or not np.isfinite(points).all():
-                raise ValueError(f"a map of shape {points.shape} with {np.isnan(points).sum()} NaN")
+            _check_map(points, len(rows))
         # An hour of analysis must not end in the traceback of a picture's tool.
         except Exception as error:
             failures.append(warn_failed_use(tool.name, error, instead=tool.instead))
             continue
         return points, tool.name, tuple(failures)
     return None, "", tuple(failures)
+
+
+def _check_map(points: np.ndarray, n: int) -> None:
+    """ValueError unless `points` are `n` finite points of a plane."""
+    if points.shape != (n, 2) or not np.isfinite(points).all():
+        missing = np.isnan(points).sum()
+        raise ValueError(f"a map of shape {points.shape} with {missing} NaN")
 
 
 class Tool(NamedTuple):
@@ -205,7 +224,8 @@ def _load(tool: Tool) -> tuple[Fit | None, str]:
     """What fits, or None and, where the package is there but unusable, why."""
     part = optional_part(tool.module, instead=tool.instead)
     if part.module is None:
-        return None, f"{tool.module} {part.reason}; {tool.instead}" if part.installed else ""
+        reason = f"{tool.module} {part.reason}; {tool.instead}" if part.installed else ""
+        return None, reason
     try:
         return functools.partial(tool.fit, part.module.TSNE), ""
     except Exception as error:  # a lazy package raises here
@@ -215,18 +235,19 @@ def _load(tool: Tool) -> tuple[Fit | None, str]:
 def _open_tsne(
     tsne: Callable[..., Any], rows: np.ndarray, perplexity: float, seed: int
 ) -> np.ndarray:
-    fitted = tsne(
+    method = tsne(
         perplexity=perplexity,
         initialization="pca",
         learning_rate="auto",
         random_state=seed,
         n_jobs=2,
-    ).fit(rows)
+    )
+    fitted = method.fit(rows)
     return np.asarray(fitted, np.float64)
 
 
 def _cuml(tsne: Callable[..., Any], rows: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    fitted = tsne(
+    method = tsne(
         perplexity=perplexity,
         init="pca",
         random_state=seed,
@@ -234,7 +255,8 @@ def _cuml(tsne: Callable[..., Any], rows: np.ndarray, perplexity: float, seed: i
         learning_rate=max(len(rows) / 12, 200.0),
         n_neighbors=int(3 * perplexity),
         output_type="numpy",
-    ).fit_transform(rows.astype(np.float32))
+    )
+    fitted = method.fit_transform(rows.astype(np.float32))
     return np.asarray(fitted, np.float64)
 
 

@@ -69,44 +69,61 @@ class Packed(NamedTuple):
         return self.reads.read
 
 
-class Canvas:
-    """Rows in flight. `performed[s]` says whether step s has a forward pass; the others are stepped
-    over. The prediction of a position is read `read_offset` positions from it.
+@dataclass(frozen=True)
+class RowFormat:
+    """What every row looks like: `gen_length` positions of `mask_id` behind its prompt. The
+    prediction of a position is read `read_offset` positions from it. `guided`: each row has a copy
+    with a masked prompt."""
 
-    With `free_schedule` a row leaves when it has no mask left or its policy stops it, which the
-    host learns from the device once a step.
+    gen_length: int
+    mask_id: int
+    read_offset: int = 0
+    guided: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a row moves and leaves. `performed[s]` says whether step s has a forward pass; the
+    others are stepped over.
+
+    `free`: a row leaves when it has no mask left or its policy stops it, which the host learns from
+    the device once a step.
     """
 
+    performed: Sequence[bool]
+    free: bool = False
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many rows and packed tokens there is room for at once. Without `refill` nobody enters
+    before all have left."""
+
+    rows: int
+    tokens: int
+    refill: bool = True
+
+
+class Canvas:
+    """Rows in flight, all of one format."""
+
     def __init__(
-        self,
-        *,
-        gen_length: int,
-        mask_id: int,
-        performed: Sequence[bool],
-        capacity: int,
-        token_budget: int,
-        device: torch.device,
-        guided: bool = False,
-        refill: bool = True,
-        read_offset: int = 0,
-        free_schedule: bool = False,
+        self, row_format: RowFormat, schedule: Schedule, room: Room, *, device: torch.device
     ) -> None:
-        self.gen_length = gen_length
-        self.mask_id = mask_id
-        self.performed = performed
+        self.gen_length = row_format.gen_length
+        self.mask_id = row_format.mask_id
+        self.read_offset = row_format.read_offset
+        self.guided = row_format.guided
+        self.performed = schedule.performed
+        self.room = room
         self.device = device
-        self.token_budget = token_budget
-        self.guided = guided
-        self.refill_enabled = refill
-        self.free_schedule = free_schedule
-        self.read_offset = read_offset
         self.rows: list[Row] = []
-        self.generated = torch.empty(0, gen_length, dtype=torch.int64, device=device)
-        self.position = torch.arange(gen_length, device=device)
-        self._free = list(range(capacity))[::-1]
+        self.generated = torch.empty(0, self.gen_length, dtype=torch.int64, device=device)
+        self.position = torch.arange(self.gen_length, device=device)
+        self._free = list(range(room.rows))[::-1]
         self._waiting: Prompt | None = None
         self._packed: Packed | None = None
-        self._copies = HostCopies(device) if free_schedule else None
+        self._copies = HostCopies(device) if schedule.free else None
 
     @property
     def steps(self) -> list[int]:
@@ -139,13 +156,14 @@ class Canvas:
     def fill(self, prompts: Iterator[Prompt]) -> bool:
         """Let waiting prompts enter while the token budget has room; False when nobody is left at
         all."""
-        if self.rows and not self.refill_enabled:
+        if self.rows and not self.room.refill:
             return True
         entering = self._entering(prompts)
         if entering:
             shape = (len(entering), self.gen_length)
             fresh = torch.full(shape, self.mask_id, dtype=torch.int64, device=self.device)
-            self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
+            generated = torch.cat([self.generated, fresh])
+            self._arrange([*self.rows, *entering], generated)
         return bool(self.rows)
 
     def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
@@ -158,7 +176,7 @@ class Canvas:
             if self._waiting is None:
                 break
             used += len(self._waiting.token_ids) + self.gen_length
-            if used > self.token_budget and (self.rows or entering):
+            if used > self.room.tokens and (self.rows or entering):
                 break
             slot = self._free.pop()
             entering.append(Row(self._waiting, slot, first_step, self.gen_length))
@@ -167,8 +185,12 @@ class Canvas:
 
     def _arrange(self, rows: list[Row], generated: Tensor) -> None:
         # Neighbours of one length share an attention call, so rows are kept in order of length.
-        order = sorted(range(len(rows)), key=lambda i: (rows[i].prompt_length, rows[i].slot))
-        self.rows = [rows[i] for i in order]
+        def by_length(index: int) -> tuple[int, int]:
+            row = rows[index]
+            return row.prompt_length, row.slot
+
+        order = sorted(range(len(rows)), key=by_length)
+        self.rows = [rows[index] for index in order]
         self.generated = generated[self.on_device(order)]
         self._packed = None
 
@@ -186,23 +208,34 @@ class Canvas:
         blank = [self.mask_id] * self.gen_length
         sequences = [[*row.prompt.token_ids, *blank] for row in self.rows]
         if self.guided:
-            sequences += [[self.mask_id] * len(s) for s in sequences]
+            masked = [[self.mask_id] * len(sequence) for sequence in sequences]
+            sequences += masked
         n_rows = len(sequences)
 
         # A row of masks that nobody reads: else the last bits of a small batch would depend on its
         # size.
-        lacking = safe_rows() - sum(len(s) for s in sequences)
+        lacking = safe_rows() - sum(map(len, sequences))
         if lacking > 0:
             sequences.append([self.mask_id] * lacking)
 
-        lengths = [len(s) for s in sequences]
-        ids = self.on_device([i for s in sequences for i in s])
-        positions = self.on_device([i for n in lengths for i in range(n)])
+        ids: list[int] = []
+        positions: list[int] = []
+        for sequence in sequences:
+            ids += sequence
+            positions += range(len(sequence))
+        ids_on_device = self.on_device(ids)
+        positions_on_device = self.on_device(positions)
+
+        lengths = [len(sequence) for sequence in sequences]
         packing = packing_of(lengths, self.device)
         reads = reads_of(
-            lengths, packing, rows=n_rows, each=self.gen_length, offset=self.read_offset
+            lengths,
+            packing,
+            rows=n_rows,
+            each=self.gen_length,
+            offset=self.read_offset,
         )
-        return Packed(ids, positions, packing, reads, self.guided)
+        return Packed(ids_on_device, positions_on_device, packing, reads, self.guided)
 
     def noise_counter(self) -> Tensor:
         """Counters [B * G, 3] of the noise at each generated position: problem key, position,
@@ -220,10 +253,11 @@ class Canvas:
     def places(self) -> tuple[Tensor, Tensor]:
         """For each generated position [B * G]: its place by slot and position, and whether it has
         no step before."""
-        slots = self.on_device([row.slot for row in self.rows])[:, None]
-        first = self.on_device([int(row.n_forwards == 0) for row in self.rows]).bool()
-        places = (slots * self.gen_length + self.position).flatten()
-        return places, first.repeat_interleave(self.gen_length)
+        slots = self.on_device([row.slot for row in self.rows])
+        is_new = [int(row.n_forwards == 0) for row in self.rows]
+        first = self.on_device(is_new).bool()
+        places = slots[:, None] * self.gen_length + self.position
+        return places.flatten(), first.repeat_interleave(self.gen_length)
 
     def allowed(self, update: Update) -> Update:
         """The update less the commits that cannot be: of positions that are not masked, and of the
@@ -243,19 +277,22 @@ class Canvas:
         those."""
         self.generated = torch.where(update.commit, update.token, self.generated)
         ended = self._count(update)
-        for row in self.rows:
-            row.n_forwards += 2 if self.guided else 1
+        passes = 2 if self.guided else 1
+        leaving: list[Row] = []
+        staying: list[int] = []
+        for index, row in enumerate(self.rows):
+            row.n_forwards += passes
             row.step = self._next_performed(row.step + 1)
+            if ended[index] or row.step >= len(self.performed):
+                leaving.append(row)
+            else:
+                staying.append(index)
 
-        leave = [
-            over or row.step >= len(self.performed)
-            for row, over in zip(self.rows, ended, strict=True)
-        ]
-        leaving = [row for row, over in zip(self.rows, leave, strict=True) if over]
         if leaving:
-            stay = [i for i, over in enumerate(leave) if not over]
             self._free.extend(row.slot for row in leaving)
-            self._arrange([self.rows[i] for i in stay], self.generated[self.on_device(stay)])
+            rows = [self.rows[index] for index in staying]
+            generated = self.generated[self.on_device(staying)]
+            self._arrange(rows, generated)
         return leaving
 
     def _count(self, update: Update) -> list[bool]:
@@ -263,11 +300,11 @@ class Canvas:
         ends."""
         if self._copies is not None:
             return self._count_on_device(update, self._copies)
-        for i, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             if row.n_masked is None or update.counts is None:
                 row.n_masked = None
             else:
-                row.n_masked -= update.counts[i]
+                row.n_masked -= update.counts[index]
         return [False] * len(self.rows)
 
     def _count_on_device(self, update: Update, copies: HostCopies) -> list[bool]:
@@ -293,5 +330,7 @@ class Canvas:
 def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: int) -> int:
     """The most rows that can ever be on a canvas at once: what the shortest prompts allow, at least
     one."""
-    lengths = [len(p.token_ids) + gen_length for p in prompts]
-    return max(1, min(len(lengths), token_budget // min(lengths, default=1)))
+    lengths = [len(prompt.token_ids) + gen_length for prompt in prompts]
+    shortest = min(lengths, default=1)
+    affordable = token_budget // shortest
+    return max(1, min(len(lengths), affordable))

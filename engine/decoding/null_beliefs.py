@@ -20,7 +20,7 @@ from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..prompts.prompt import PromptError, build_prompt
-from .canvas import Canvas
+from .canvas import Canvas, Room, RowFormat, Schedule
 from .policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -98,14 +98,15 @@ class NullBeliefs:
             )
             return None
         canvas = Canvas(
-            gen_length=config.gen_length,
-            mask_id=self._model.token_ids.mask,
-            performed=self._policy.performed,
-            capacity=1,
-            token_budget=1,
+            RowFormat(
+                gen_length=config.gen_length,
+                mask_id=self._model.token_ids.mask,
+                read_offset=self._model.read_offset,
+                guided=config.guided,
+            ),
+            Schedule(self._policy.performed),
+            Room(rows=1, tokens=1),
             device=self._model.device,
-            guided=config.guided,
-            read_offset=self._model.read_offset,
         )
         canvas.fill(iter([prompt]))
         return canvas

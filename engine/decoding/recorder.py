@@ -76,7 +76,9 @@ class Recorder:
         self.config = config
         self.masked_only = config.record == "masked"
         self.null = null
-        self.topk = min(config.topk, len(model.head_weight)) if config.save_logits != "none" else 0
+        self.topk = 0
+        if config.save_logits != "none":
+            self.topk = min(config.topk, len(model.head_weight))
         self.geometry = geometry or LogitGeometry(model.head_weight)
         device = model.device
         self._slots = self._empty_slots(capacity, n_answer)
@@ -126,7 +128,9 @@ class Recorder:
     def previous_hidden(self, canvas: Canvas) -> Tensor:
         """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
         slots = self._slot_index(canvas)
-        return self._slots.tensors[HIDDEN][slots, self._last_step[slots]].flatten(0, 1)
+        last_step = self._last_step[slots]
+        hidden = self._slots.tensors[HIDDEN][slots, last_step]
+        return hidden.flatten(0, 1)
 
     def _slot_index(self, canvas: Canvas) -> Tensor:
         return canvas.on_device([row.slot for row in canvas.rows])
@@ -165,9 +169,11 @@ class Recorder:
         token = to_host(slot["token"])
         token_ready = self._copies.ready()  # grading waits for the tokens alone
 
-        columns: dict[str, Any] = {
-            name: to_host(values) for name, values in slot.items() if self._is_column(name)
-        }
+        columns: dict[str, Any] = {}
+        for name, values in slot.items():
+            if self._is_column(name):
+                columns[name] = to_host(values)
+
         walked = self._walked[row.slot]
         reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked)
         columns |= {name: to_host(values) for name, values in reduced.items()}
@@ -194,7 +200,8 @@ class Recorder:
     def _reduced(self, hidden: Tensor, seen: Tensor, walked: list[int]) -> dict[str, Tensor]:
         """What is made of a whole trajectory: hidden [S, G, D], positions `seen` masked [S, G]."""
         performed = ~hidden[:, 0, 0].isnan()
-        similarity = cka_of(self.geometry, hidden, seen, on_device(walked, hidden.device))
+        steps = on_device(walked, hidden.device)
+        similarity = cka_of(self.geometry, hidden, seen, steps)
         return similarity | {
             "state_masked": masked_states(hidden, seen).to(hidden.dtype),
             "performed": performed.to(torch.uint8),
@@ -210,14 +217,16 @@ class Recorder:
         hidden = leaving.hidden
         columns = leaving.columns
         leaving.token_ready()
-        text, verdict = self._grade(row, leaving.token[leaving.walked[-1]].tolist())
+        final = leaving.token[leaving.walked[-1]]
+        text, verdict = self._grade(row, final.tolist())
         answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
         states = answer_states(hidden, answer).to(hidden.dtype)
-        walked = np.isin(np.arange(len(leaving.token)), leaving.walked)
+        steps = np.arange(len(leaving.token))
+        is_walked = np.isin(steps, leaving.walked)
         columns |= verdict | {
             "generated_text": text,
             "state_answer": self._copies.array(states),
-            "token": _carry_forward(leaving.token, walked, self.model.token_ids.mask),
+            "token": _carry_forward(leaving.token, is_walked, self.model.token_ids.mask),
         }
         if self.config.mean_hidden:
             self._add_to_sum(hidden)
@@ -257,16 +266,19 @@ class Recorder:
 
 def _of_statistics(stats: LogitStats) -> dict[str, Tensor]:
     """The variables that are columns of the statistics."""
-    return {
-        row.name: getattr(stats, row.statistic)
-        for row in VARIABLES.values()
-        if row.statistic is not None
-    }
+    values = {}
+    for row in VARIABLES.values():
+        if row.statistic is not None:
+            values[row.name] = getattr(stats, row.statistic)
+    return values
 
 
 def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:
     """The canvas at steps without a forward pass is that of the step before; before the first, all
     mask."""
-    last = np.where(performed, np.arange(len(token)), -1)
-    last = np.maximum.accumulate(last)
-    return np.where((last >= 0)[:, None], token[last.clip(0)], np.int32(mask_id)).astype(np.int32)
+    own_step = np.where(performed, np.arange(len(token)), -1)
+    last = np.maximum.accumulate(own_step)
+    has_canvas = last >= 0
+    canvas = token[last.clip(0)]
+    filled = np.where(has_canvas[:, None], canvas, np.int32(mask_id))
+    return filled.astype(np.int32)

@@ -12,7 +12,7 @@ from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..policies import make_policy
 from ..prompts.prompt import Prompt
-from .canvas import Canvas, capacity_for
+from .canvas import Canvas, Room, RowFormat, Schedule, capacity_for
 from .loop import Decoder
 from .null_beliefs import NullBeliefs
 from .phases import Phases
@@ -55,16 +55,15 @@ class Setup:
         gen_length = config.gen_length
         capacity = capacity_for(prompts, gen_length=gen_length, token_budget=budget)
         canvas = Canvas(
-            gen_length=gen_length,
-            mask_id=model.token_ids.mask,
-            performed=self.policy.performed,
-            capacity=capacity,
-            token_budget=budget,
+            RowFormat(
+                gen_length=gen_length,
+                mask_id=model.token_ids.mask,
+                read_offset=model.read_offset,
+                guided=config.guided,
+            ),
+            Schedule(self.policy.performed, free=self.policy.free_schedule),
+            Room(rows=capacity, tokens=budget, refill=refill),
             device=model.device,
-            guided=config.guided,
-            refill=refill,
-            read_offset=model.read_offset,
-            free_schedule=self.policy.free_schedule,
         )
         recorder = Recorder(
             model,

@@ -30,11 +30,19 @@ def steps_at_once(steps: int, *, positions: int, width: int) -> list[slice]:
     No range is so short that a matrix product over its rows would sum in another order
     (`kernels.matrix_product`), and none is less than a step.
     """
-    wanted = math.ceil(steps * positions * width / WORKING_ELEMENTS)
-    fewest = math.ceil(safe_rows() / max(1, positions))
-    parts = max(1, min(wanted, steps // fewest))
-    ends = [steps * part // parts for part in range(parts + 1)]
-    return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    elements = steps * positions * width
+    parts_for_memory = math.ceil(elements / WORKING_ELEMENTS)
+    fewest_steps = math.ceil(safe_rows() / max(1, positions))
+    most_parts = steps // fewest_steps
+    parts = max(1, min(parts_for_memory, most_parts))
+
+    ranges = []
+    start = 0
+    for part in range(1, parts + 1):
+        end = steps * part // parts
+        ranges.append(slice(start, end))
+        start = end
+    return ranges
 
 
 def cka_of(
@@ -57,12 +65,14 @@ def cka_of(
     before = walked[:-1]
     after = walked[1:]
     for part in steps_at_once(len(after), positions=positions, width=positions):
+        steps_now = after[part]
+        steps_past = before[part]
         now = grams[1:][part]
         past = grams[:-1][part]
-        masked_past = seen[before[part]]
-        masked_now = seen[after[part]]
-        masked[after[part]] = debiased_cka(now, past, masked_past & masked_now)
-        committed[after[part]] = debiased_cka(now, past, ~masked_past & ~masked_now)
+        masked_past = seen[steps_past]
+        masked_now = seen[steps_now]
+        masked[steps_now] = debiased_cka(now, past, masked_past & masked_now)
+        committed[steps_now] = debiased_cka(now, past, ~masked_past & ~masked_now)
     return {"cka": matrix, "cka_masked": masked, "cka_committed": committed}
 
 

@@ -67,9 +67,11 @@ def cases_in_generation(run: Run, model: MaskedDiffusionModel) -> Iterator[Case]
             yield Case(problem_id, index, skipped=str(reason))
             continue
         final = run["token"][row, -1].tolist()
+        canvas = (*tokens.prompt, *final)
         first = len(tokens.prompt) + start
-        positions = tuple(range(first, first + len(tokens.answer)))
-        yield Case(problem_id, index, (*tokens.prompt, *final), positions, tokens.answer)
+        end = first + len(tokens.answer)
+        positions = tuple(range(first, end))
+        yield Case(problem_id, index, canvas, positions, tokens.answer)
 
 
 def _check_place(start: int, length: int, room: int) -> None:
@@ -94,8 +96,9 @@ def _tokens(
     answer = tuple(model.tokenizer.encode(problem.answer, add_special_tokens=False))
     if not answer:
         raise _Skipped("the gold answer has no tokens")
+    gen_length = room or len(answer)
     try:
-        prompt = build_prompt(problem, 0, model, style=style, gen_length=room or len(answer))
+        prompt = build_prompt(problem, 0, model, style=style, gen_length=gen_length)
     except PromptError as error:
         raise _Skipped(str(error)) from None
     return _Tokens(answer, prompt.token_ids)

@@ -20,9 +20,10 @@ class Distractors:
 
     def __init__(self, problems: Iterable[Problem], model: MaskedDiffusionModel) -> None:
         by_length: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+        encode = model.tokenizer.encode
         for text in {problem.answer for problem in problems}:
             if text:
-                tokens = tuple(model.tokenizer.encode(text, add_special_tokens=False))
+                tokens = tuple(encode(text, add_special_tokens=False))
                 by_length[len(tokens)].add(tokens)
 
         self._by_length = {}
@@ -40,5 +41,7 @@ class Distractors:
         alike = self._by_length.get(len(answer), [])
         others = [tokens for tokens in alike if tokens != answer]
 
-        generator = random.Random(problem_key(problem_id) ^ seed)
-        return generator.sample(others, min(number, len(others)))
+        own_seed = problem_key(problem_id) ^ seed
+        generator = random.Random(own_seed)
+        count = min(number, len(others))
+        return generator.sample(others, count)

@@ -48,12 +48,13 @@ def sequential_logprob(model: MaskedDiffusionModel, place: Place, answer: list[i
     masked = list(range(len(answer)))
     total = 0.0
     while masked:
-        positions = [place.positions[j] for j in masked]
+        positions = [place.positions[number] for number in masked]
         logprob = _logprobs(model, canvas[None], positions)[0]
-        surest = int(logprob.max(dim=1).values.argmax())
-        j = masked.pop(surest)
-        total += float(logprob[surest, answer[j]])
-        canvas[place.positions[j]] = answer[j]
+        best = logprob.max(dim=1).values
+        surest = int(best.argmax())
+        token = answer[masked.pop(surest)]
+        total += float(logprob[surest, token])
+        canvas[positions[surest]] = token
     return total
 
 
@@ -72,7 +73,8 @@ def likelihood_bound(
     hidden = _drawn(draws, length, seed=seed).to(canvas.device)
 
     canvases = canvas[None].repeat(draws, 1)
-    canvases[:, place.positions] = torch.where(hidden, canvases[:, place.positions], tokens)
+    masks = canvases[:, place.positions]
+    canvases[:, place.positions] = torch.where(hidden, masks, tokens)
     parts = []
     for rows in torch.split(canvases, ROWS_AT_ONCE):
         parts.append(_logprobs(model, rows, place.positions))
@@ -80,9 +82,13 @@ def likelihood_bound(
     gold = torch.cat(parts).gather(2, column).squeeze(2)
 
     counts = hidden.sum(dim=1)
-    values = torch.where(hidden, gold, 0.0).sum(dim=1) * length / counts
-    stderr = float(values.std() / draws**0.5) if draws > 1 else float("nan")
-    return Bound(float(values.mean()), stderr, draws)
+    sums = torch.where(hidden, gold, 0.0).sum(dim=1)
+    values = sums * length / counts
+    nats = float(values.mean())
+    stderr = float("nan")
+    if draws > 1:
+        stderr = float(values.std() / draws**0.5)
+    return Bound(nats, stderr, draws)
 
 
 def _drawn(draws: int, length: int, *, seed: int) -> Tensor:
@@ -106,8 +112,9 @@ def _masked(model: MaskedDiffusionModel, place: Place, answer: list[int]) -> Ten
     """A copy of the canvas with masks at the answer's place."""
     canvas, positions = place
     first = -model.read_offset
-    fits = len(positions) == len(answer) and len(answer) > 0
-    if not fits or not all(0 <= position < len(canvas) for position in positions):
+    is_complete = len(positions) == len(answer) and len(answer) > 0
+    is_inside = all(0 <= position < len(canvas) for position in positions)
+    if not is_complete or not is_inside:
         raise ValueError(
             f"{len(answer)} answer tokens at positions {positions} of a canvas of {len(canvas)}; "
             "expected one position inside of the canvas for each token, and at least one"
@@ -129,10 +136,12 @@ def _logprobs(model: MaskedDiffusionModel, canvases: Tensor, positions: list[int
     rows, length = canvases.shape
     rope_positions = torch.arange(length, device=canvases.device).repeat(rows)
     packing = packing_of([length] * rows, canvases.device)
-    hidden = model.hidden(canvases.flatten(), rope_positions, packing).view(rows, length, -1)
+    packed = model.hidden(canvases.flatten(), rope_positions, packing)
+    hidden = packed.view(rows, length, -1)
 
     read_at = [position + model.read_offset for position in positions]
-    logits = (hidden[:, read_at] @ model.head_weight.T).double()
+    product = hidden[:, read_at] @ model.head_weight.T
+    logits = product.double()
     logits[..., model.n_candidates :] = -torch.inf
     logits[..., model.token_ids.mask] = -torch.inf
     return logits.log_softmax(-1)

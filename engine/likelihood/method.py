@@ -45,7 +45,16 @@ def measure(
     have the same ones.
     """
     if case.skipped:
-        return Line(case.problem_id, case.place, 0, math.nan, math.nan, 0, math.nan, case.skipped)
+        return Line(
+            case.problem_id,
+            case.place,
+            tokens=0,
+            nats=math.nan,
+            stderr=math.nan,
+            distractors=0,
+            posterior=math.nan,
+            skipped=case.skipped,
+        )
 
     canvas = torch.tensor(case.canvas, device=model.device)
     place = Place(canvas, list(case.positions))
@@ -56,10 +65,10 @@ def measure(
     return Line(
         case.problem_id,
         case.place,
-        len(case.answer),
-        gold.nats,
-        gold.stderr,
-        len(distractors),
-        share,
-        "",
+        tokens=len(case.answer),
+        nats=gold.nats,
+        stderr=gold.stderr,
+        distractors=len(distractors),
+        posterior=share,
+        skipped="",
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from diffengine.engine.decoding.canvas import Canvas
+from diffengine.engine.decoding.canvas import Canvas, Room, RowFormat, Schedule
 from diffengine.engine.models.attention import NAME, packed_attention, packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.models.reading import LAYERS, ReadingForward, forward_of, is_known
@@ -203,8 +203,12 @@ def test_rows_that_enter_and_leave_bring_no_old_projections(
     bundled_model: MaskedDiffusionModel, prompts_of: Any
 ) -> None:
     prompts = prompts_of(bundled_model, 16)
-    canvas = Canvas(gen_length=16, mask_id=5, performed=[True] * 3, capacity=3, token_budget=200,
-                    device=bundled_model.device)  # fmt: skip
+    canvas = Canvas(
+        RowFormat(gen_length=16, mask_id=5),
+        Schedule(performed=[True] * 3),
+        Room(rows=3, tokens=200),
+        device=bundled_model.device,
+    )
     waiting, steps = iter(prompts), 0
     while canvas.fill(waiting):
         packed = canvas.pack()

@@ -20,7 +20,7 @@ import torch
 from scipy.stats import hypergeom
 
 from diffengine.analysis.shares import wilson
-from diffengine.engine.decoding.canvas import Canvas, Row, capacity_for
+from diffengine.engine.decoding.canvas import Canvas, Room, Row, RowFormat, Schedule, capacity_for
 from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.phases import Phases
 from diffengine.engine.decoding.policy import Update
@@ -64,9 +64,11 @@ def finished_order(
     monkeypatch.setattr(Decoder, "step", step)
     cpu = torch.device("cpu")
     canvas = Canvas(
-        gen_length=4, mask_id=0, performed=[True] * 3, token_budget=budget, device=cpu,
-        capacity=capacity_for(prompts, gen_length=4, token_budget=budget),
-    )  # fmt: skip
+        RowFormat(gen_length=4, mask_id=0),
+        Schedule(performed=[True] * 3),
+        Room(rows=capacity_for(prompts, gen_length=4, token_budget=budget), tokens=budget),
+        device=cpu,
+    )
     nothing: Any = None
     passing: Any = Passing()
     model: Any = SimpleNamespace(device=cpu)
