@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.canvas import Canvas, Row
+from diffengine.engine.decoding.canvas import Canvas, Room, Row
 from diffengine.engine.decoding.policy import Update
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import read_problems
@@ -39,10 +39,10 @@ def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, *, at_steps: set[int]) ->
             raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
         return real_apply(self, update)
 
-    def init(self: Canvas, **arguments: Any) -> None:
-        if arguments["token_budget"] > 1:  # not the null input's canvas of one row
-            budgets.append(arguments["token_budget"])
-        real_init(self, **arguments)
+    def init(self: Canvas, row: Any, schedule: Any, room: Room, **more: Any) -> None:
+        if room.tokens > 1:  # not the null input's canvas of one row
+            budgets.append(room.tokens)
+        real_init(self, row, schedule, room, **more)
 
     monkeypatch.setattr(Canvas, "apply", apply)
     monkeypatch.setattr(Canvas, "__init__", init)
