@@ -60,8 +60,7 @@ def read_parts(path: Path) -> Parts:
         if version != ANALYSIS_SCHEMA_VERSION:
             raise SettingError(
                 f"{path} has analysis_schema_version {version!r}, expected "
-                f"{ANALYSIS_SCHEMA_VERSION!r}; "
-                f"run `diffengine analyze {path.parent}` again"
+                f"{ANALYSIS_SCHEMA_VERSION!r}; run `diffengine analyze {path.parent}` again"
             )
         return Parts(
             quantities={

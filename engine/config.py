@@ -86,8 +86,8 @@ class RunConfig:
         if self.sampler.published_numerics and self.logits_dtype != "model":
             raise ConfigError(
                 f"logits_dtype is {self.logits_dtype!r}, but numerics 'reference' is the "
-                "published code, with the "
-                "model's own logits; use logits_dtype model or numerics default"
+                "published code, with the model's own logits; use logits_dtype model or numerics "
+                "default"
             )
 
     @classmethod

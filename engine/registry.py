@@ -75,8 +75,8 @@ class Registry(Mapping[str, str]):
             return _row_of_module(name)
         if name not in self._rows:
             raise UnknownNameError(
-                f"no {self.kind} is called {name!r}; "
-                f"there are: {', '.join(self._rows)}.{nearest(name, self._rows)}"
+                f"no {self.kind} is called {name!r}; there are: "
+                f"{', '.join(self._rows)}.{nearest(name, self._rows)}"
             )
         return self._rows[name]
 
@@ -126,8 +126,8 @@ def _import(kind: str, target: str) -> Any:
         found: Any = importlib.import_module(module)
     except Exception as error:  # a stranger's module may raise anything while it is imported
         raise PluginError(
-            f"{kind} {target!r}: module {module!r} cannot be imported "
-            f"({type(error).__name__}: {error}); install its package or set PYTHONPATH"
+            f"{kind} {target!r}: module {module!r} cannot be imported ({type(error).__name__}: "
+            f"{error}); install its package or set PYTHONPATH"
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):

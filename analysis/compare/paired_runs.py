@@ -27,10 +27,9 @@ from .paired import Paired, paired_means, paired_shares
 
 TITLES = ["", "difference", "95 % interval", "p", "n", "right in one alone"]
 NOTE = (
-    "difference: second minus first; shares in percentage points, interval by Newcombe "
-    "(1998, method 10), p by "
-    "McNemar's exact test; means with Student's t; each p by itself, not corrected for "
-    "the number of rows"
+    "difference: second minus first; shares in percentage points, interval by Newcombe (1998, "
+    "method 10), p by McNemar's exact test; means with Student's t; each p by itself, not "
+    "corrected for the number of rows"
 )
 NUMBERS = ("difference", "low", "high", "p", "n", "only_first", "only_second")
 

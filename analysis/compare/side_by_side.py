@@ -28,9 +28,8 @@ from .paired_runs import compare_pairs, pairs_text
 
 TITLE = "Runs side by side"
 NOTE = (
-    "shares with their 95 % interval (Wilson), of all graded problems unless said; else value "
-    "+- standard error; "
-    "exits are replayed, counterfactual"
+    "shares with their 95 % interval (Wilson), of all graded problems unless said; else value +- "
+    "standard error; exits are replayed, counterfactual"
 )
 SETTINGS = ("policy", "remasking", "temperature")
 SIZES = ("steps", "block_length")

@@ -193,8 +193,8 @@ def _random_spikes(signs: Signs) -> Pattern:
     jump = _mean_largest_jump(signs.confidence)
     evidence = (
         "correlation of the gain over steps between halves of the problems "
-        f"{known(agreement, '.2f')} (mean of {SPLITS} splits); "
-        f"largest one-step gain of a single problem {known(jump, '.2f')} on average"
+        f"{known(agreement, '.2f')} (mean of {SPLITS} splits); largest one-step gain of a single "
+        f"problem {known(jump, '.2f')} on average"
     )
     verdict = _unknown("agreement between the halves is neither clear nor absent")
     if agreement > 0.5 or jump < signs.major:

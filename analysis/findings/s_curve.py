@@ -202,8 +202,8 @@ def _judge(
     residual = y - fit.curve
     farthest = float(np.abs(residual).max())
     reason = (
-        f"logistic is the best of {len(criteria)} shapes, delta AICc {curve.delta_aicc:.1f}, "
-        f"gate p = {gate:.3f}; the mean strays from it by at most {farthest:.3f}"
+        f"logistic is the best of {len(criteria)} shapes, delta AICc {curve.delta_aicc:.1f}, gate "
+        f"p = {gate:.3f}; the mean strays from it by at most {farthest:.3f}"
     )
     return curve._replace(verdict="s-curve", reason=reason)
 

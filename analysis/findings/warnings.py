@@ -57,12 +57,12 @@ def _of_coverage(run: Run, held: Coverage) -> list[str]:
 def _why_not_random(run: Run) -> str:
     if run.info.get("drawing") != DRAWING:
         return (
-            "run.json names no drawing order, so it was decoded shortest prompt first, and "
-            "those are easier"
+            "run.json names no drawing order, so it was decoded shortest prompt first, and those "
+            "are easier"
         )
     return (
-        "those stored are not the first in drawing order (--ids, --limit, or problems added to "
-        "the run later)"
+        "those stored are not the first in drawing order (--ids, --limit, or problems added to the "
+        "run later)"
     )
 
 

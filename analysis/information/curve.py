@@ -70,13 +70,13 @@ class Curve:
             )
         if self.features not in FEATURES:
             raise ValueError(
-                f"curve {self.name}: no features are called {self.features!r}; "
-                f"there are: {', '.join(FEATURES)}"
+                f"curve {self.name}: no features are called {self.features!r}; there are: "
+                f"{', '.join(FEATURES)}"
             )
         if self.target not in PREFIXES:
             raise ValueError(
-                f"curve {self.name}: no target is called {self.target!r}; "
-                f"there are: {', '.join(PREFIXES)}"
+                f"curve {self.name}: no target is called {self.target!r}; there are: "
+                f"{', '.join(PREFIXES)}"
             )
 
     @property

@@ -24,7 +24,7 @@ def estimate(name: str, x: np.ndarray, y: np.ndarray, *, seed: int = 0, **option
     unknown = sorted(set(options) - set(estimator.option_names))
     if unknown:
         raise ValueError(
-            f"estimator {name} has no option {', '.join(unknown)}; "
-            f"it has {', '.join(estimator.option_names) or 'none'}"
+            f"estimator {name} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(estimator.option_names) or 'none'}"
         )
     return estimator.estimate(x, y, seed=seed, **options)

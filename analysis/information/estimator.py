@@ -59,8 +59,8 @@ class Estimator:
             kind = TARGET_KINDS[curve.target]
             if kind not in self.targets:
                 raise ValueError(
-                    f"curve {curve.name}: its target {curve.target!r} is {kind}; "
-                    f"the estimator takes {' and '.join(self.targets)}"
+                    f"curve {curve.name}: its target {curve.target!r} is {kind}; the estimator "
+                    f"takes {' and '.join(self.targets)}"
                 )
 
     @property

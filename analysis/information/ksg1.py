@@ -84,8 +84,8 @@ KSG1 = Estimator(
     curves=(
         Curve(
             "ksg1",
-            "I(log size of the gold answer; its out-of-fold prediction from the state at "
-            "the slot), KSG-1",
+            "I(log size of the gold answer; its out-of-fold prediction from the state at the "
+            "slot), KSG-1",
             features="state",
             target="size",
             point=size_point,

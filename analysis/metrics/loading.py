@@ -80,8 +80,8 @@ def _checked(row: Row, thing: object, names: dict[str, str]) -> Metric:
         )
     if unknown := [name for name in thing.variables if name not in VARIABLES]:
         raise PluginError(
-            f"{whose(row)} reads {', '.join(map(repr, unknown))}, which no run records; "
-            f"there are: {', '.join(VARIABLES)}"
+            f"{whose(row)} reads {', '.join(map(repr, unknown))}, which no run records; there are: "
+            f"{', '.join(VARIABLES)}"
         )
     if other := names.get(stored_name(row.name)):
         raise PluginError(f"{whose(row)} has the name of the quantity {other!r}; rename it")

@@ -33,8 +33,8 @@ def gold_answer(block: Block) -> np.ndarray:
 GOLD_ANSWER = Metric(
     gold_answer,
     units="bits",
-    label="pointwise V-information of the gold answer at its place: log2 p - log2 p without "
-    "the question",
+    label="pointwise V-information of the gold answer at its place: log2 p - log2 p without the "
+    "question",
     variables=("answer_logprob", "answer_token_id", "answer_start", "null_answer_logprob"),
     missing=NO_SLOT,
 )

@@ -32,8 +32,8 @@ LOGITS = "all_problems_logits.pt"
 RESULTS = "inference_results.pt"
 SPARE_BYTES = 64 << 20
 RERUN = (
-    "run it again in a new directory with `diffengine run --save-logits hidden` (or `full` "
-    "for a small model)"
+    "run it again in a new directory with `diffengine run --save-logits hidden` (or `full` for a "
+    "small model)"
 )
 
 

@@ -18,8 +18,8 @@ def curve_lines(analysis: Analysis) -> list[str]:
     confidence = analysis[f"confidence/{method_of(analysis)}"]
     of_n = f"(n = {count(confidence)} problems)"
     crossings = (
-        f"mean confidence above {curve.threshold_low:g}: {_from(curve.transition_start)}; "
-        f"above {curve.threshold_high:g}: {_from(curve.transition_end)}"
+        f"mean confidence above {curve.threshold_low:g}: {_from(curve.transition_start)}; above "
+        f"{curve.threshold_high:g}: {_from(curve.transition_end)}"
     )
     if curve.transition_length is not None:
         crossings += f"; transition of {curve.transition_length} steps"
@@ -44,8 +44,8 @@ def _model_lines(curve: SCurve, of_n: str) -> list[str]:
         return [f"best model constant, so no midpoint and no length {of_n}"]
     return [
         f"best model {curve.model}; logistic: midpoint step {curve.midpoint:.1f}"
-        f"{plus_minus(curve.midpoint_stderr, '.1f')}, "
-        f"10-90 % in {curve.length_10_90:.1f} steps, amplitude {curve.amplitude:.3f}"
+        f"{plus_minus(curve.midpoint_stderr, '.1f')}, 10-90 % in {curve.length_10_90:.1f} steps, "
+        f"amplitude {curve.amplitude:.3f}"
         f"{plus_minus(curve.amplitude_stderr, '.3f')}, delta AICc {curve.delta_aicc:.1f} {of_n}"
     ]
 

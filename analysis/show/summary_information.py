@@ -68,6 +68,6 @@ def _significant(analysis: Analysis, name: str) -> str:
         return f"; at no step significant (max-T p, {LEVEL:g})"
     tested = int(np.isfinite(p.values).sum())
     return (
-        f"; significant at {steps.size} of {tested} steps, first at step {steps[0]} "
-        f"(max-T p <= {LEVEL:g})"
+        f"; significant at {steps.size} of {tested} steps, first at step {steps[0]} (max-T p <= "
+        f"{LEVEL:g})"
     )

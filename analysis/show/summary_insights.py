@@ -56,9 +56,9 @@ def _confidence(analysis: Analysis) -> str:
         middle = f"; the logistic fit has its midpoint at step {curve.midpoint:.0f}"
     before, after = (float(confidence.values[step]) for step in ends)
     return (
-        f"The confidence in the gold answer ({method}) {_verb(confidence, ends)} "
-        f"from {before:.2f} to {after:.2f} {confidence.units} (n = {count(confidence)}); "
-        f"its shape is judged: {curve.verdict}{middle}."
+        f"The confidence in the gold answer ({method}) {_verb(confidence, ends)} from {before:.2f} "
+        f"to {after:.2f} {confidence.units} (n = {count(confidence)}); its shape is judged: "
+        f"{curve.verdict}{middle}."
     )
 
 
@@ -68,9 +68,9 @@ def _emergence(analysis: Analysis) -> str:
         return ""
     stable, ever = (analysis[name] for name in names)
     return (
-        f"By half the steps {value_text(stable)} of the problems have the gold answer for good, "
-        f"at some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} "
-        f"(n = {stable.n})."
+        f"By half the steps {value_text(stable)} of the problems have the gold answer for good, at "
+        f"some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} (n = "
+        f"{stable.n})."
     )
 
 
@@ -112,8 +112,8 @@ def _movement(quantity: Quantity, subject: str) -> str:
     before, after = (float(quantity.values[step]) for step in ends)
     unit = "" if quantity.units == "1" else f" {quantity.units}"
     return (
-        f"{subject} {_verb(quantity, ends)} from {before:.3g} to {after:.3g}{unit} "
-        f"(n = {count(quantity)})."
+        f"{subject} {_verb(quantity, ends)} from {before:.3g} to {after:.3g}{unit} (n = "
+        f"{count(quantity)})."
     )
 
 

@@ -38,9 +38,8 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
     if "hidden_sum" not in run or not (run.path / HEAD).is_file():
         raise NotStored(
             f"{run.path} has no averaged logits: expected the variable hidden_sum and the file "
-            "head.h5; "
-            "record them with `diffengine run --save-logits hidden`, or analyze without the "
-            "averaged form"
+            "head.h5; record them with `diffengine run --save-logits hidden`, or analyze without "
+            "the averaged form"
         )
     total, n = run.shard_sum("hidden_sum")
     everywhere = _everywhere(run)

@@ -136,8 +136,8 @@ def _clashes(owners: Mapping[str, list[str]]) -> list[Condition]:
         clashes.append(Condition("note", "faiss", detail))
     if _release("triton") < (3, 7) and _release("numpy") >= (2, 4):
         detail = (
-            "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a "
-            "GPU does not mind"
+            "Triton below 3.7 interprets kernels (tests without a GPU) with numpy below 2.4; a GPU "
+            "does not mind"
         )
         clashes.append(Condition("note", "triton, numpy", detail))
     return clashes

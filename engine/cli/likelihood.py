@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Also the posterior of the gold answer among N others: gold answers of other problems, "
-    "as many tokens long.",
+    help="Also the posterior of the gold answer among N others: gold answers of other problems, as "
+    "many tokens long.",
 )
 @click.option(
     "--draws", type=click.IntRange(1), default=128, show_default=True, help="Draws of the bound."

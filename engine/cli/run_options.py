@@ -17,8 +17,7 @@ WHAT = [
         multiple=True,
         metavar="FILE|NAME",
         help="JSON lines, a JSON list, CSV, TSV, parquet, also compressed; `-`; or `samples`, "
-        "`generated:N`. May be "
-        "given several times.  [default: samples]",
+        "`generated:N`. May be given several times.  [default: samples]",
     ),
     click.option(
         "--model",

@@ -151,8 +151,8 @@ class Decoder:
             logger.info("a policy from outside failed", exc_info=error)
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise PluginError(
-                f"policy {type(self.policy).__qualname__}: its step raises "
-                f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}); the "
+                f"policy {type(self.policy).__qualname__}: its step raises {type(error).__name__}: "
+                f"{error} ({place.filename}, line {place.lineno}); the "
                 "log of the run has more"
             ) from error
 

@@ -72,8 +72,7 @@ def unsupported(architecture: str, supported: Iterable[str]) -> str:
         )
     return (
         f"architectures is {architecture!r}; {there_are}; it is unknown here, and a model that is "
-        "no masked diffusion "
-        "language model cannot be decoded by diffengine"
+        "no masked diffusion language model cannot be decoded by diffengine"
     )
 
 

@@ -63,8 +63,8 @@ def policy_class(name: str) -> type[Policy]:
         lacking.insert(0, "Options, a dataclass that inherits from PolicyOptions,")
     if lacking:
         raise PluginError(
-            f"policy {name!r}: the class {kind.__qualname__} lacks {' and '.join(lacking)}; "
-            f"see {CONTRACT}"
+            f"policy {name!r}: the class {kind.__qualname__} lacks {' and '.join(lacking)}; see "
+            f"{CONTRACT}"
         )
     return cast("type[Policy]", kind)
 
@@ -97,8 +97,8 @@ def make_policy(
     if len(policy.performed) != options.steps or not any(policy.performed):
         raise PluginError(
             f"policy {name!r}: performed has {len(policy.performed)} steps, "
-            f"{sum(policy.performed)} of them true; expected one for each of the "
-            f"{options.steps} steps, and at least one of them true"
+            f"{sum(policy.performed)} of them true; expected one for each of the {options.steps} "
+            f"steps, and at least one of them true"
         )
     return policy
 

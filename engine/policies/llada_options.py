@@ -59,8 +59,8 @@ class LLaDAOptions(PolicyOptions):
             lower = self.steps - self.steps % self.n_blocks
             possible = [steps for steps in (lower, lower + self.n_blocks) if steps]
             raise ConfigError(
-                f"steps {self.steps} is not a multiple of the {self.n_blocks} blocks "
-                f"(gen_length {self.gen_length} / block_length {self.block_length}); use "
+                f"steps {self.steps} is not a multiple of the {self.n_blocks} blocks (gen_length "
+                f"{self.gen_length} / block_length {self.block_length}); use "
                 f"{' or '.join(map(str, possible))}"
             )
 

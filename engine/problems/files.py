@@ -78,8 +78,8 @@ def plain_bytes(data: bytes, name: str) -> bytes:
         raise ValueError(f"{name} is a tar archive; unpack it; what is read: {READ_FORMS}")
     if b"\0" in data[:16]:
         raise ValueError(
-            f"{name} is a binary file, or UTF-16 without a mark (iconv -f UTF-16LE -t UTF-8); "
-            f"what is read: {READ_FORMS}"
+            f"{name} is a binary file, or UTF-16 without a mark (iconv -f UTF-16LE -t UTF-8); what "
+            f"is read: {READ_FORMS}"
         )
     return data
 

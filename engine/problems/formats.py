@@ -102,8 +102,8 @@ def _refuse_what_is_no_question(record: Record) -> None:
             )
     if "Correct Answer" in record and "Incorrect Answer 1" in record:
         raise RecordError(
-            "right and wrong answers without an order (GPQA's form); write `choices` and the "
-            "right letter as `answer`"
+            "right and wrong answers without an order (GPQA's form); write `choices` and the right "
+            "letter as `answer`"
         )
     if record.first_key((*QUESTION_KEYS, *MESSAGE_KEYS)) is not None:
         return

@@ -46,8 +46,8 @@ def generated(name: str) -> Iterator[tuple[int, object]]:
     match = GENERATED.fullmatch(name)
     if match is None or not 1 <= int(match[1]) <= MOST_GENERATED:
         raise ValueError(
-            f"{name!r} names no problems; expected generated:N or generated:N:seed=S with N from "
-            f"1 to {MOST_GENERATED}, for example generated:20:seed=1"
+            f"{name!r} names no problems; expected generated:N or generated:N:seed=S with N from 1 "
+            f"to {MOST_GENERATED}, for example generated:20:seed=1"
         )
     from ..models.bundled.generator import word_problems
 

@@ -133,8 +133,7 @@ def _default_template(template: Any, file: str) -> str:
     if not isinstance(template, str):
         raise TemplateError(
             f"{file}: the chat template is a {type(template).__name__}, expected text; mend it "
-            "there, "
-            "or use --prompt-style raw"
+            "there, or use --prompt-style raw"
         )
     return template
 

@@ -124,7 +124,7 @@ def time_need(
     most = "at most " if timing.free_schedule else ""
     work = _lengths(prompts, config).total * performed
     how = (
-        f"{work:,} tokens ({most}{performed} forward passes) / "
-        f"{rate:,.0f} tokens a second, timed / {workers} workers"
+        f"{work:,} tokens ({most}{performed} forward passes) / {rate:,.0f} tokens a second, timed "
+        f"/ {workers} workers"
     )
     return [Factor("decoding", work / rate / workers, how)]

@@ -175,8 +175,8 @@ def memory_need(
         Factor(
             "trajectories",
             capacity * need.row,
-            f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x "
-            f"{need.cell} bytes",
+            f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x {need.cell} "
+            f"bytes",
         ),
         Factor(
             "activations",

@@ -43,8 +43,8 @@ def timed_steps(
         free_cached_memory(model.device)  # here, where the frames that held the batch are gone
     raise ConfigError(
         f"out of memory in a timed step, with {budget} tokens in flight and with half of that; a "
-        "run would fail alike: "
-        "give a smaller --token-budget, a shorter --gen-length, or another device"
+        "run would fail alike: give a smaller --token-budget, a shorter --gen-length, or another "
+        "device"
     )
 
 

@@ -132,8 +132,8 @@ def storage_error(error: OSError, path: Path, *, needed: int) -> StorageError:
     what = no_room or f"the file system refused ({reason})"
     advice = "free some space" if no_room else "check the disk"
     message = (
-        f"cannot write {path}: {what}; {needed:,} bytes needed, {_free(path)} free; "
-        f"no finished shard is lost; {advice} and run the same command again"
+        f"cannot write {path}: {what}; {needed:,} bytes needed, {_free(path)} free; no finished "
+        f"shard is lost; {advice} and run the same command again"
     )
     if no_room:
         message += f" ({reason})"

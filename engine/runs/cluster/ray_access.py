@@ -90,9 +90,9 @@ def warn_if_open(ray: Any) -> bool:
     if not lets_strangers_in(address):
         return False
     logger.warning(
-        "SECURITY: the Ray cluster at %s asks for no token: whoever reaches its ports can run "
-        "code as you. Start it with RAY_AUTH_MODE=token on every machine (docs/cluster.md), or "
-        "keep its ports behind a firewall",
+        "SECURITY: the Ray cluster at %s asks for no token: whoever reaches its ports can run code "
+        "as you. Start it with RAY_AUTH_MODE=token on every machine (docs/cluster.md), or keep its "
+        "ports behind a firewall",
         address,
     )
     return True

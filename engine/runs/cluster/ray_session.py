@@ -113,8 +113,8 @@ def _check_devices(ray: Any, workers: int, kind: str) -> None:
     offered = int(ray.cluster_resources().get(kind, 0))
     if offered < workers:
         raise ClusterError(
-            f"{workers} workers need {workers} {kind}s, but the cluster offers {offered}; ask "
-            f"for {offered} or fewer"
+            f"{workers} workers need {workers} {kind}s, but the cluster offers {offered}; ask for "
+            f"{offered} or fewer"
         )
 
 

@@ -185,8 +185,8 @@ def check_belongs(header: Header, info: Mapping[str, Any], run_dir: Path) -> Non
         if info.get(name, value) != value:
             raise DamagedRun(
                 f"shard {header.path} is of another run: its {name} is {value}, "
-                f"{run_dir / 'run.json'} says "
-                f"{info[name]}; put back the file that belongs here, or {VERIFY}"
+                f"{run_dir / 'run.json'} says {info[name]}; put back the file that belongs here, "
+                f"or {VERIFY}"
             )
 
 

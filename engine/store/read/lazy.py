@@ -176,8 +176,8 @@ def _along(item: Any, length: int, name: str) -> Chosen:
         return Chosen(np.empty(0, np.int64), False)
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise IndexError(
-            f"{name}: cannot index by {item!r}; use integers, slices, lists of integers, or a "
-            f"mask of length {length}"
+            f"{name}: cannot index by {item!r}; use integers, slices, lists of integers, or a mask "
+            f"of length {length}"
         )
     outside = (array < -length) | (array >= length)
     if outside.any():
