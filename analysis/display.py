@@ -12,7 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from .results import Analysis, Quantity
 
-MOST_LINES = 40
 MOST_NUMBERS = 12
 WIDTH = 110
 

@@ -10,15 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-
-class Plugin(TypedDict):
-    """A thing that is not ours: which, where it was found, and whose it is, in which version."""
-
-    kind: str
-    name: str
-    target: str
-    package: str
-    version: str
+from ..engine.registry import Plugin
 
 
 class Seen(TypedDict):

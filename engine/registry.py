@@ -11,10 +11,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 OURS = "diffengine"
 
@@ -37,6 +36,17 @@ class Row(NamedTuple):
     sha256 for a version, so that a run still says which code it used.
     """
 
+    name: str
+    target: str
+    package: str
+    version: str
+
+
+class Plugin(TypedDict):
+    """What a run or an analysis keeps of a thing that is not ours: which, where it was found, and
+    whose it is, in which version."""
+
+    kind: str
     name: str
     target: str
     package: str
@@ -80,6 +90,16 @@ class Registry(Mapping[str, str]):
             )
         return self._rows[name]
 
+    def plugin(self, row: Row) -> Plugin:
+        """The record of a thing of this table that is not ours."""
+        return Plugin(
+            kind=self.kind,
+            name=row.name,
+            target=row.target,
+            package=row.package,
+            version=row.version,
+        )
+
     def load(self, name: str) -> Any:
         """Import and return what `name` stands for, or what `module:attribute` names outright.
 
@@ -102,7 +122,10 @@ class Registry(Mapping[str, str]):
         rows = {name: Row(name, target, OURS, version) for name, target in self._ours.items()}
         if self.group is None:
             return rows
-        for point in importlib.metadata.entry_points(group=self.group):
+
+        from importlib import metadata  # not at the start: every command would wait for it
+
+        for point in metadata.entry_points(group=self.group):
             package = point.dist.name if point.dist else ""
             if point.name in rows:
                 other = rows[point.name].package
@@ -140,7 +163,9 @@ def _row_of_module(target: str) -> Row:
     module, _, _ = target.partition(":")
     if module.partition(".")[0] == OURS:
         return Row(target, target, OURS, _version(OURS))
-    packages = importlib.metadata.packages_distributions().get(module.partition(".")[0], [])
+    from importlib import metadata
+
+    packages = metadata.packages_distributions().get(module.partition(".")[0], [])
     if packages:
         return Row(target, target, packages[0], _version(packages[0]))
     file = getattr(importlib.import_module(module), "__file__", None)
@@ -153,10 +178,10 @@ def _version(package: str) -> str:
         from .. import __version__
 
         return __version__
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(package)
-    except (
-        importlib.metadata.PackageNotFoundError,
-        ValueError,
-    ):  # ValueError: a package without name
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):
+        # ValueError: an entry point of a package without a name
         return ""

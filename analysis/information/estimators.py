@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...engine.registry import OURS, PluginError, Registry, Row
+from ...engine.registry import OURS, Plugin, PluginError, Registry, Row
 from ..errors import check_named
-from ..info import Plugin
 from .curve import Curve
 from .estimator import Estimator
 
@@ -54,18 +53,7 @@ class CurveTable(NamedTuple):
     def plugins(self) -> list[Plugin]:
         """What an analysis keeps of the estimators that are not ours."""
         rows = {member.row.name: member.row for member in self.curves if not member.is_ours}
-        plugins = []
-        for row in rows.values():
-            plugins.append(
-                Plugin(
-                    kind=ESTIMATORS.kind,
-                    name=row.name,
-                    target=row.target,
-                    package=row.package,
-                    version=row.version,
-                )
-            )
-        return plugins
+        return [ESTIMATORS.plugin(row) for row in rows.values()]
 
 
 def whose(row: Row) -> str:

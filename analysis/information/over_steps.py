@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..info import Plugin
+from ...engine.registry import Plugin
 from ..metrics.trajectories import steps_of
 from ..results import Quantity
 from .estimators import CurveTable, EstimatorCurve, curve_table

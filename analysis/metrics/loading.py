@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ...engine.registry import OURS, PluginError, Row
+from ...engine.registry import OURS, Plugin, PluginError, Row
 from ...engine.store.format.schema import VARIABLES
-from ..info import Plugin
 from ..registry import METRICS
 from ..results_hdf5 import stored_name
 from .metric import Metric
@@ -28,16 +27,7 @@ class Metrics(NamedTuple):
 
     def records(self) -> list[Plugin]:
         """What an analysis keeps of the code that is not ours."""
-        return [
-            Plugin(
-                kind=METRICS.kind,
-                name=row.name,
-                target=row.target,
-                package=row.package,
-                version=row.version,
-            )
-            for row in self.plugins.values()
-        ]
+        return [METRICS.plugin(row) for row in self.plugins.values()]
 
 
 def load_metrics(asked: Sequence[str] = (), *, taken: Iterable[str] = ()) -> Metrics:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config import ConfigError, RunConfig, check_settings, resolve
-from ..decoding.policy import Policy
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model
 from ..policies import make_policy
@@ -87,12 +86,11 @@ class Plan:
     problems: list[Problem]
     model: MaskedDiffusionModel
     config: RunConfig
-    policy: Policy
     execution: Execution
 
 
 def plan_run(request: Request) -> Plan:
-    """Check the settings, read the problems, load the model, settle every default, make the policy,
+    """Check the settings, read the problems, load the model, settle every default, try the policy,
     name the directory.
 
     Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy
@@ -109,16 +107,16 @@ def plan_run(request: Request) -> Plan:
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
-    policy = make_policy(
-        config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
-    )
+    # Each device makes its own; here the policy refuses what it will not take, before anything
+    # is written.
+    make_policy(config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates)
     info = describe_run(config, model, problems, devices=_device_names(model, execution))
 
     default = default_out(problems, info["fingerprint"])
     out = default if request.out is None else Path(request.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; give --out a directory")
-    return Plan(out, info, problems.problems, model, config, policy, execution)
+    return Plan(out, info, problems.problems, model, config, execution)
 
 
 def default_model() -> Path:

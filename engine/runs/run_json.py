@@ -21,7 +21,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..policies import POLICIES
 from ..problems.normal_form import write_problems
 from ..problems.read import Problem, ProblemError, ProblemSet
-from ..registry import OURS, Registry
+from ..registry import OURS, Plugin, Registry
 from ..store.disk import file_sha256, replace_file, write_file
 from ..store.drawing import DRAWING
 from ..store.errors import DamagedRun, NotARun
@@ -74,11 +74,11 @@ def describe_run(
     return info
 
 
-def plugins_used(names: Mapping[str, Registry]) -> list[dict[str, str]]:
+def plugins_used(names: Mapping[str, Registry]) -> list[Plugin]:
     """Those of these names that stand for code from outside: kind, name, `module:attribute`,
     package and version."""
-    rows = [(table.kind, table.row(name)) for name, table in names.items()]
-    return [{"kind": kind, **row._asdict()} for kind, row in rows if row.package != OURS]
+    rows = [(table, table.row(name)) for name, table in names.items()]
+    return [table.plugin(row) for table, row in rows if row.package != OURS]
 
 
 def enter_run(
