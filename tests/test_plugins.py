@@ -125,8 +125,14 @@ def test_the_run_says_whose_policy_it_was(stored: Path, site: Path) -> None:
     info = json.loads((stored / "run.json").read_text())
     assert info["config"]["policy"] == "entropy-first"
     assert info["config"]["score"] == "entropy"
-    assert [(p["kind"], p["name"], p["package"], p["version"]) for p in info["plugins"]] == [
-        ("policy", "entropy-first", NAME, "1.2")
+    assert info["plugins"] == [
+        {
+            "kind": "policy",
+            "name": "entropy-first",
+            "target": "diffengine_example.policy:EntropyPolicy",
+            "package": NAME,
+            "version": "1.2",
+        }
     ]
     diffengine(site, "verify", str(stored))
 

@@ -52,6 +52,13 @@ def test_an_installed_package_adds_a_row(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(table) == [*TABLE, "split"]
     assert table.row("split") == Row("split", "os.path:split", "theirs", "3.1")
     assert table.load("split")("a/b") == ("a", "b")
+    assert table.plugin(table.row("split")) == {
+        "kind": "thing",
+        "name": "split",
+        "target": "os.path:split",
+        "package": "theirs",
+        "version": "3.1",
+    }
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import diffengine as de
 from diffengine.engine.cli.command_line import expected_failure, group
+from diffengine.engine.config import ConfigError
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import read_problems
@@ -68,6 +69,7 @@ def test_dreams_entropy_rule_from_a_module_path(
     assert "block_length" not in config and "remasking" not in config
     (plugin,) = stored.info["plugins"]
     assert plugin.keys() == {"kind", "name", "target", "package", "version"}
+    assert (plugin["kind"], plugin["name"], plugin["target"]) == ("policy", ENTROPY, ENTROPY)
     assert (stored["block"][...] == 0).all()
     assert verify_run(out).ok
 
@@ -138,6 +140,23 @@ def test_python_is_answered_likewise(
     with pytest.raises(ValueError, match=message):
         de.run("generated:2", out=tmp_path / "run", model=bundled_model, **settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "sentence"),
+    [(3, "steps is 3; use an even number"), (6, "performed has 5 steps")],
+)
+def test_what_a_policy_refuses_itself_leaves_nothing_behind(
+    tmp_path: Path, bundled_model: MaskedDiffusionModel, steps: int, sentence: str
+) -> None:
+    """Its options are right one by one; only the policy knows better."""
+    out = tmp_path / "run"
+    settings = {"policy": "particular_policy:Particular", "steps": steps, "gen_length": 8}
+    with pytest.raises((ConfigError, PluginError), match=sentence):
+        de.run("generated:1", out=out, model=bundled_model, **settings)
+    assert not out.exists()
+    settings["steps"] = 4
+    assert de.run("generated:1", out=out, model=bundled_model, **settings).done == 1
 
 
 def test_options_come_from_a_file(tmp_path: Path) -> None:
