@@ -22,6 +22,7 @@ from .matrix_product import safe_rows
 from .previous import Previous
 from .reference import LogitStats
 from .ring import LogitRing
+from .shaping import Draw, Shaping, proposals
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Sampling:
     `suppress`: ids set to -inf before everything else (the distribution itself changes).
     `confidence_suppress`: ids set to -inf after the token was proposed, for its confidence only.
     `literal`: the reference's own arithmetic: softmax in the logits' dtype, every id is a
-    candidate.
+    candidate. `shaping`: tokens are drawn from what top-p and top-k leave, and the confidence is of
+    that distribution; without it, the token's probability in the model's own.
     """
 
     temperature: float = 0.0
@@ -41,6 +43,7 @@ class Sampling:
     exclude_id: int | None = None
     n_candidates: int | None = None
     literal: bool = False
+    shaping: Shaping | None = None
 
 
 class Rows(NamedTuple):
@@ -170,6 +173,8 @@ class Head:
 
     def _propose(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Proposal:
         sampling = self.sampling
+        if sampling.shaping is not None:
+            return self._shaped(logits, rows, stats, sampling.shaping)
         token = self._token(logits, rows, stats)
         if sampling.literal or sampling.confidence_suppress:
             return Proposal(token, self._judged(logits, token))
@@ -187,16 +192,32 @@ class Head:
         column = token[:, None]
         return logits.softmax(-1).gather(-1, column).squeeze(-1)
 
+    def _shaped(self, logits: Tensor, rows: Rows, stats: LogitStats, shaping: Shaping) -> Proposal:
+        """A token of the shaped distribution, and how sure that is."""
+        sampling = self.sampling
+        draw = Draw(
+            sampling.temperature, sampling.exclude_id, sampling.n_candidates, sampling.literal
+        )
+
+        def choose(x: Tensor, block: slice) -> Tensor:
+            if sampling.temperature > 0:
+                counter = self._counter(rows)[block]
+                token = gumbel_argmax(
+                    x, counter, temperature=1.0, seed=sampling.seed, exact=sampling.literal
+                )
+                return token.clamp_min(0)
+            if sampling.literal:
+                return x.softmax(-1).max(-1).indices
+            return stats.top1_id[block].clamp_min(0)  # the most probable token is never cut off
+
+        return Proposal(*proposals(logits, shaping, draw, choose))
+
     def _token(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Tensor:
         sampling = self.sampling
         if sampling.temperature > 0:
-            if rows.counter is None:
-                raise ValueError(
-                    "sampling at temperature > 0 needs the rows' noise counters; got None"
-                )
             token = gumbel_argmax(
                 logits,
-                rows.counter,
+                self._counter(rows),
                 temperature=sampling.temperature,
                 seed=sampling.seed,
                 exclude_id=sampling.exclude_id,
@@ -207,6 +228,11 @@ class Head:
         if sampling.literal:
             return logits.argmax(-1)
         return stats.top1_id.clamp_min(0)
+
+    def _counter(self, rows: Rows) -> Tensor:
+        if rows.counter is None:
+            raise ValueError("sampling at temperature > 0 needs the rows' noise counters; got None")
+        return rows.counter
 
 
 def without(logits: Tensor, ids: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,10 @@ WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 LANE = 32768
 SCORE_DOMAIN = 0x8000_0000
-"""Counter words at or above this never name a token: they are the noise of `random` remasking."""
+"""Counter words at or above this never name a token: this one is the noise of `random` remasking.
+"""
+ORDER_DOMAIN = 0x8000_0001
+"""The noise by which Dream's sampler orders or picks positions, apart from that of the tokens."""
 
 
 def philox(
@@ -117,9 +120,10 @@ def gumbel_argmax(
     return torch.cat(drawn)
 
 
-def position_noise(counter: Tensor, *, seed: int) -> Tensor:
-    """Uniform (0, 1) noise [N], the confidence of `random` remasking."""
+def position_noise(counter: Tensor, *, seed: int, domain: int = SCORE_DOMAIN) -> Tensor:
+    """Uniform (0, 1) noise [N], one value for each position and step: in `SCORE_DOMAIN` the
+    confidence of `random` remasking."""
     problem, position, step = counter.unbind(1)
-    domain = torch.full_like(problem, SCORE_DOMAIN)
-    words = philox((domain, position, step, problem), key=seed)
+    first = torch.full_like(problem, domain)
+    words = philox((first, position, step, problem), key=seed)
     return uniform(words[0])

@@ -22,6 +22,7 @@ POLICIES = Registry(
     "policy",
     {
         "llada": "diffengine.engine.policies.llada:LLaDAPolicy",
+        "dream": "diffengine.engine.policies.dream:DreamPolicy",
     },
     group="diffengine.policies",
 )
@@ -30,6 +31,7 @@ OPTIONS = Registry(
     "table of options",
     {
         "llada": "diffengine.engine.policies.llada_options:LLaDAOptions",
+        "dream": "diffengine.engine.policies.dream_options:DreamOptions",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that

@@ -22,3 +22,17 @@ def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(-1, order, places)
     return rank < canvas.on_device(counts)[:, None]
+
+
+def topk_of_whole_rows(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
+    """The same as published code has it: by torch.topk, which orders ties by its own rules, that
+    depend on the whole row: so the whole row it gets, with the prompt."""
+    chosen = []
+    for row, count in enumerate(counts):
+        prompt = score.new_full((canvas.prompt_lengths[row],), -torch.inf)
+        whole = torch.cat([prompt, score[row]])
+        picked = torch.zeros_like(whole, dtype=torch.bool).index_fill_(
+            0, whole.topk(count).indices, True
+        )
+        chosen.append(picked[len(prompt) :])
+    return torch.stack(chosen)

@@ -8,7 +8,6 @@ published generate.py. Shapes: B rows, G generated positions.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ...kernels.head import Proposal, Sampling
 from ...kernels.noise import position_noise
@@ -16,7 +15,7 @@ from ...kernels.reference import LogitStats
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
-from .commits import highest, transfer_counts
+from .commits import highest, topk_of_whole_rows, transfer_counts
 from .llada_options import LLaDAOptions
 
 
@@ -58,7 +57,7 @@ class LLaDAPolicy(Policy):
         score = torch.where(eligible, confidence, -torch.inf)
 
         if self.literal:
-            chosen = self._topk_of_reference(canvas, score, counts)
+            chosen = topk_of_whole_rows(score, counts, canvas)
         else:
             chosen = highest(score, counts, canvas)
 
@@ -66,19 +65,6 @@ class LLaDAPolicy(Policy):
         # was, and only the device knows it.
         countable = self.sampling.exclude_id == self.mask_id
         return Update(token, chosen, counts if countable else None)
-
-    def _topk_of_reference(self, canvas: Canvas, score: Tensor, counts: list[int]) -> Tensor:
-        # torch.topk orders ties by its own rules, which depend on the whole row: so the whole row
-        # it gets.
-        chosen = []
-        for row, count in enumerate(counts):
-            prompt = score.new_full((canvas.prompt_lengths[row],), -torch.inf)
-            whole = torch.cat([prompt, score[row]])
-            picked = torch.zeros_like(whole, dtype=torch.bool).index_fill_(
-                0, whole.topk(count).indices, True
-            )
-            chosen.append(picked[len(prompt) :])
-        return torch.stack(chosen)
 
 
 def _sampling(options: LLaDAOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:

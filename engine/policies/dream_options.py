@@ -1,0 +1,69 @@
+"""The options of Dream's sampler; apart from it, for the command line need not wait for torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..decoding.policy import PolicyOptions
+from ..options import NOT_NEGATIVE, SEED, SHARE, option
+
+
+@dataclass(frozen=True)
+class DreamOptions(PolicyOptions):
+    """The names are those of the published generation config; `alg_temp` is in units of the
+    confidence that it divides."""
+
+    alg: str = option(
+        "origin",
+        "Which positions commit: by chance, or the surest by probability, margin or entropy.",
+        choices=("origin", "maskgit_plus", "topk_margin", "entropy"),
+        default_text="origin",
+        from_checkpoint=True,
+    )
+    eps: float = option(
+        1e-3,
+        "Noise level at which the schedule ends.",
+        rule=SHARE,
+        default_text="0.001",
+        from_checkpoint=True,
+    )
+    temperature: float = option(
+        0.0,
+        "Gumbel noise temperature; 0 is greedy.",
+        rule=NOT_NEGATIVE,
+        default_text="0",
+        from_checkpoint=True,
+    )
+    top_p: float = option(
+        1.0,
+        "Draw from the most probable tokens with this mass; 1 is all.",
+        rule=SHARE,
+        default_text="1",
+        from_checkpoint=True,
+    )
+    top_k: int = option(
+        0,
+        "Draw from this many most probable tokens; 0 is all.",
+        rule=NOT_NEGATIVE,
+        default_text="0",
+        from_checkpoint=True,
+    )
+    alg_temp: float = option(
+        0.0,
+        "Noise in the order of positions; 0 is the surest first.",
+        rule=NOT_NEGATIVE,
+        default_text="0",
+        from_checkpoint=True,
+    )
+    seed: int = option(0, "Key of the counter-based noise.", rule=SEED, default_text="0")
+    numerics: str = option(
+        "default",
+        "`reference` reproduces the published code's dtypes and tie rules.",
+        choices=("default", "reference"),
+        default_text="default",
+    )
+
+    @property
+    def published_numerics(self) -> bool:
+        """`numerics` is `reference`."""
+        return self.numerics == "reference"
