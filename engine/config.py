@@ -42,7 +42,11 @@ class RunConfig:
 
     model: str = no_option()
     sampler: PolicyOptions = no_option()
-    policy: str = option(DEFAULT, "Sampler family; see `diffengine list`.", default_text=DEFAULT)
+    policy: str = option(
+        DEFAULT,
+        "Sampler; see `diffengine list`.",
+        default_text="what the model's family is published with",
+    )
     dtype: str = option(
         "float32",
         "",

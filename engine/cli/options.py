@@ -20,13 +20,13 @@ def click_options(kind: type, names: Iterable[str] | None = None) -> list[Decora
     """
     known = options_of(kind)
     chosen = known if names is None else names
-    return [_click_option(kind, name, known[name]) for name in chosen]
+    return [_click_option(kind, name, _help(known[name])) for name in chosen]
 
 
-def _click_option(kind: type, name: str, option: Option) -> Decorator:
+def _click_option(kind: type, name: str, text: str) -> Decorator:
+    option = options_of(kind)[name]
     plain = name.replace("_", "-")
     (value_type, *_) = kinds_of(kind, name)
-    text = _help(option)
     if value_type is bool:
         default = getattr(kind, name)
         flag = f"--{plain}/--no-{plain}" if default else f"--{plain}"
@@ -36,30 +36,46 @@ def _click_option(kind: type, name: str, option: Option) -> Decorator:
     return click.option(f"--{plain}", type=value_type, help=text)
 
 
-def _help(option: Option) -> str:
+def _help(option: Option, *notes: str) -> str:
     default = f"[default: {option.default_text}]" if option.default_text else ""
-    return "  ".join(part for part in (option.help, default) if part)
+    return "  ".join(part for part in (option.help, default, *notes) if part)
 
 
-def names_of_policies() -> dict[str, type]:
-    """The names of our policies' options, each with the first dataclass that has it. No policy is
-    imported."""
-    names: dict[str, type] = {}
+def policies_by_option() -> dict[str, dict[str, type]]:
+    """For each option of our policies the policies that have it, each with its dataclass. No policy
+    is imported."""
+    owners: dict[str, dict[str, type]] = {}
     for policy in OPTIONS:
         kind = options_class(policy)
         for name in options_of(kind):
-            names.setdefault(name, kind)
-    return names
+            owners.setdefault(name, {})[policy] = kind
+    return owners
+
+
+def names_of_policies() -> list[str]:
+    """The names of our policies' options. No policy is imported."""
+    return list(policies_by_option())
 
 
 def options_of_policies() -> list[Decorator]:
-    """The options of our policies, each name once; a stranger's policy takes those that it has as
-    well."""
-    return [
-        decorator
-        for name, kind in names_of_policies().items()
-        for decorator in click_options(kind, [name])
-    ]
+    """The options of our policies, each name once, with the policies that have it; a stranger's
+    policy takes those that it has as well."""
+    decorators = []
+    for name, owners in policies_by_option().items():
+        kind = next(iter(owners.values()))
+        text = _help(options_of(kind)[name], _owned_by(list(owners)))
+        decorators.append(_click_option(kind, name, text))
+    return decorators
+
+
+def _owned_by(owners: list[str]) -> str:
+    """Which policies have an option, in the shorter of two ways; nothing where all do."""
+    others = [policy for policy in OPTIONS if policy not in owners]
+    if not others:
+        return ""
+    if len(others) < len(owners):
+        return f"[not {', '.join(others)}]"
+    return f"[{', '.join(owners)}]"
 
 
 def typed_options(texts: Iterable[str], policy: str) -> dict[str, Any]:

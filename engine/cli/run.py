@@ -15,7 +15,6 @@ import click
 
 from ..config import RunConfig
 from ..options import options_of
-from ..policies import DEFAULT
 from .options import names_of_policies, typed_options
 from .run_options import run_options
 
@@ -46,7 +45,8 @@ def run(context: click.Context, /, **options: Any) -> None:
     from .progress import ProgressPrinter
 
     what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
-    click.echo(f"model {_called(asked.model)}; {what}", err=as_json)
+    policy = asked.settings["policy"]
+    click.echo(f"model {_called(asked.model)}; policy {policy}; {what}", err=as_json)
     on_stderr = logging.StreamHandler()
     on_stderr.setLevel(logging.WARNING)  # the run's logs/ have more
     logging.basicConfig(format="%(message)s", handlers=[on_stderr])
@@ -104,6 +104,7 @@ def _asked(options: dict[str, Any]) -> Asked:
     from ..runs.execution import Execution
     from ..runs.plan import default_model
 
+    settings["policy"] = _policy(options)
     execution = Execution(
         device=device,
         workers=options["workers"] or max(options["gpus"] or 1, 1),
@@ -121,12 +122,22 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     cannot be."""
     names = [*options_of(RunConfig), *names_of_policies(), "out"]
     settings = {name: options[name] for name in names if options[name] is not None}
-    typed = typed_options(options["texts"], settings.get("policy", DEFAULT))
+    typed = typed_options(options["texts"], _policy(options)) if options["texts"] else {}
     twice = [name for name in typed if name in settings]
     if twice:
         plain = twice[0].replace("_", "-")
         raise click.UsageError(f"--{plain} and --option {twice[0]}: give one of them")
     return settings | typed
+
+
+def _policy(options: Mapping[str, Any]) -> str:
+    """The policy that is asked for, else the one that the model's family is published with."""
+    if options["policy"] is not None:
+        return str(options["policy"])
+    from ..models.loading import published_policy
+    from ..runs.plan import checkpoint_path
+
+    return published_policy(checkpoint_path(options["model"]))
 
 
 def _device_of(options: Mapping[str, Any]) -> str | None:

@@ -97,6 +97,10 @@ class Family:
     chat_template: str | None = None
     """The jinja2 text that makes prompts for checkpoints without a chat template of their own."""
 
+    policy: str = "llada"
+    """The sampler that its authors publish with it, by its name in `POLICIES`: what a run decodes
+    with when nobody names a policy."""
+
 
 def checked_family(thing: object, row: Row) -> Family:
     """`thing`, which the table of families has in `row`, if it is a family that can be run.
@@ -118,6 +122,8 @@ def checked_family(thing: object, row: Row) -> Family:
         raise PluginError(
             f"{what} has read_offset {thing.read_offset!r}, expected {_either(READ_OFFSETS)}"
         )
+    if not isinstance(thing.policy, str):
+        raise PluginError(f"{what} has policy {thing.policy!r}, expected the name of one")
     for called, name in (("mask", thing.tokens.mask), ("eos", thing.tokens.eos)):
         if name.optional or (name.key is None and name.text is None):
             raise PluginError(

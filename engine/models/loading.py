@@ -152,6 +152,14 @@ def load_model(
     )
 
 
+def published_policy(path: str | Path) -> str:
+    """The policy that the family of the checkpoint in directory `path` is published with; reads
+    config.json alone. Raises CheckpointError and PluginError as `load_model` does."""
+    directory = Path(path)
+    row = _row_of(_read_config(directory), directory)
+    return checked_family(FAMILIES.load(row.name), row).policy
+
+
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     if not name:
         return torch.bfloat16 if device.type == "cuda" else torch.float32

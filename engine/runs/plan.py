@@ -15,7 +15,7 @@ import torch
 
 from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..models.bundled import BUNDLED
-from ..models.loading import MaskedDiffusionModel, load_model
+from ..models.loading import MaskedDiffusionModel, load_model, published_policy
 from ..policies import make_policy
 from ..problems.read import Problem, ProblemSet, read_problems
 from ..prompts.prompt import Prompt, PromptError, build_prompt
@@ -52,6 +52,16 @@ class Request:
         if isinstance(self.problems, ProblemSet):
             return self.problems
         return read_problems(self.problems, skip_bad=self.skip_bad, limit=self.limit, ids=self.ids)
+
+    def policy(self) -> Any:
+        """The policy that was asked for, else the one that the model's family is published with.
+        Raises CheckpointError, PluginError."""
+        asked = self.settings.get("policy")
+        if asked is not None:
+            return asked
+        if isinstance(self.model, MaskedDiffusionModel):
+            return self.model.family.policy
+        return published_policy(checkpoint_path(self.model))
 
     def load_model(self) -> MaskedDiffusionModel:
         """The model, which may have been loaded already. Raises CheckpointError.
@@ -97,6 +107,7 @@ def plan_run(request: Request) -> Plan:
     that is none, ProblemError, CheckpointError.
     """
     settings = {name: value for name, value in request.settings.items() if name != "dtype"}
+    settings["policy"] = request.policy()
     check_settings(settings)
     problems = request.read_problems()
     execution = request.execution
