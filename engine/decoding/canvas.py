@@ -9,7 +9,7 @@ positions, T packed tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,12 +30,14 @@ class Row:
     """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to
     leaving.
 
-    `n_masked` generated positions are masked; None where only the device knows how many.
+    `performed[s]` says whether its step s has a forward pass. `n_masked` generated positions are
+    masked; None where only the device knows how many.
     """
 
     prompt: Prompt
     slot: int
     step: int
+    performed: Sequence[bool]
     n_masked: int | None
     n_forwards: int = 0
     entered: float = field(default_factory=time.perf_counter)
@@ -84,7 +86,8 @@ class RowFormat:
 @dataclass(frozen=True)
 class Schedule:
     """When a row moves and leaves. `performed[s]` says whether step s has a forward pass; the
-    others are stepped over.
+    others are stepped over. `performed_for` says it of the problem with one noise key, where the
+    policy draws that.
 
     `free`: a row leaves when it has no mask left or its policy stops it, which the host learns from
     the device once a step.
@@ -92,6 +95,13 @@ class Schedule:
 
     performed: Sequence[bool]
     free: bool = False
+    performed_for: Callable[[int], Sequence[bool]] | None = None
+
+    def of(self, prompt: Prompt) -> Sequence[bool]:
+        """Whether each step of this prompt's row has a forward pass."""
+        if self.performed_for is None:
+            return self.performed
+        return self.performed_for(prompt.key)
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Canvas:
         self.mask_id = row_format.mask_id
         self.read_offset = row_format.read_offset
         self.guided = row_format.guided
-        self.performed = schedule.performed
+        self.schedule = schedule
         self.room = room
         self.device = device
         self.rows: list[Row] = []
@@ -169,7 +179,6 @@ class Canvas:
     def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
         """The rows that there is room for; a row longer than the budget still runs, alone."""
         used = sum(row.prompt_length + self.gen_length for row in self.rows)
-        first_step = self._next_performed(0)
         entering: list[Row] = []
         while self._free:
             self._waiting = self._waiting or next(prompts, None)
@@ -178,10 +187,14 @@ class Canvas:
             used += len(self._waiting.token_ids) + self.gen_length
             if used > self.room.tokens and (self.rows or entering):
                 break
-            slot = self._free.pop()
-            entering.append(Row(self._waiting, slot, first_step, self.gen_length))
+            entering.append(self._new_row(self._waiting))
             self._waiting = None
         return entering
+
+    def _new_row(self, prompt: Prompt) -> Row:
+        performed = self.schedule.of(prompt)
+        first_step = _next_performed(performed, 0)
+        return Row(prompt, self._free.pop(), first_step, performed, self.gen_length)
 
     def _arrange(self, rows: list[Row], generated: Tensor) -> None:
         # Neighbours of one length share an attention call, so rows are kept in order of length.
@@ -282,8 +295,8 @@ class Canvas:
         staying: list[int] = []
         for index, row in enumerate(self.rows):
             row.n_forwards += passes
-            row.step = self._next_performed(row.step + 1)
-            if ended[index] or row.step >= len(self.performed):
+            row.step = _next_performed(row.performed, row.step + 1)
+            if ended[index] or row.step >= len(row.performed):
                 leaving.append(row)
             else:
                 staying.append(index)
@@ -321,11 +334,6 @@ class Canvas:
             row.n_masked = count
         return [bool(end) for end in over]
 
-    def _next_performed(self, step: int) -> int:
-        while step < len(self.performed) and not self.performed[step]:
-            step += 1
-        return step
-
 
 def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: int) -> int:
     """The most rows that can ever be on a canvas at once: what the shortest prompts allow, at least
@@ -334,3 +342,10 @@ def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: in
     shortest = min(lengths, default=1)
     affordable = token_budget // shortest
     return max(1, min(len(lengths), affordable))
+
+
+def _next_performed(performed: Sequence[bool], step: int) -> int:
+    """The first step from `step` on that has a forward pass; their number where none has."""
+    while step < len(performed) and not performed[step]:
+        step += 1
+    return step

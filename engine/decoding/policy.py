@@ -120,6 +120,12 @@ class Policy(Protocol):
 
     def __init__(self, options: Any, token_ids: TokenIds, *, n_candidates: int) -> None: ...
 
+    def performed_for(self, key: int) -> Sequence[bool]:
+        """[S] which steps have a forward pass for the problem whose noise has this key: those of
+        `performed`, or fewer, where a policy draws its schedule by `kernels/noise.py`. A problem
+        has one at least."""
+        return self.performed
+
     def block_of(self, step: int) -> int:
         """The block, from 0, that a step works on; -1 where it differs from row to row."""
         return 0

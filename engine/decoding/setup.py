@@ -61,7 +61,11 @@ class Setup:
                 read_offset=model.read_offset,
                 guided=config.guided,
             ),
-            Schedule(self.policy.performed, free=self.policy.free_schedule),
+            Schedule(
+                self.policy.performed,
+                free=self.policy.free_schedule,
+                performed_for=self.policy.performed_for,
+            ),
             Room(rows=capacity, tokens=budget, refill=refill),
             device=model.device,
         )

@@ -38,7 +38,7 @@ OPTIONS = Registry(
 imports no torch. A policy without a row here takes its options by `--option`."""
 
 CONTRACT = "Policy in diffengine.engine.decoding.policy"
-METHODS = ("block_of", "step")
+METHODS = ("block_of", "performed_for", "step")
 PARTS = ("sampling", "performed", "free_schedule")
 
 

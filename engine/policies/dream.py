@@ -1,12 +1,19 @@
 """Dream's sampler: the whole canvas at once, a share of the masks at each step, picked by chance or
 the surest first.
 
+Which positions `origin` commits is drawn beforehand, so the host knows each problem's schedule, and
+its steps that commit nothing, a third of them at one token a step, need no forward pass.
+
 Ye et al. 2025, "Dream 7B" (arXiv 2508.15487), as `_sample` of the published generation_utils.py
 does it. Shapes: B rows, G generated positions, S steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,10 +32,13 @@ SCORES = {"maskgit_plus": "probability", "topk_margin": "margin", "entropy": "en
 LOG_OFFSET = 1e-10
 """What the published code adds to a probability before it takes the logarithm."""
 
+ROWS_KEPT = 4096
+"""Problems whose drawn schedule is kept: more than are ever on a canvas."""
+
 
 class DreamPolicy(Policy):
-    """One share of the masked positions a step. By chance (`origin`) only the device knows how many
-    commit; else the host knows it too, as long as the mask token is never proposed."""
+    """One share of the masked positions a step. The host knows how many commit, as long as the mask
+    token is never proposed."""
 
     Options = DreamOptions
 
@@ -45,6 +55,14 @@ class DreamPolicy(Policy):
         self.performed = [True] * options.steps
         if not (self.by_chance or self.literal):
             self.performed = [count > 0 for count in self.commits_per_step]
+        self._commits_by_chance = lru_cache(ROWS_KEPT)(self._drawn)
+
+    def performed_for(self, key: int) -> Sequence[bool]:
+        """As the contract says: by chance, the steps at which some position of this problem is
+        picked."""
+        if self.literal or not self.by_chance:
+            return self.performed
+        return [count > 0 for count in self._commits_by_chance(key)]
 
     def step(self, canvas: Canvas, proposal: Proposal, stats: LogitStats) -> Update:
         """Choose this step's commits from proposals for all generated positions [B * G]."""
@@ -52,14 +70,15 @@ class DreamPolicy(Policy):
         token = proposal.token.view(shape)
         masked = canvas.masked.view(shape)
         if self.by_chance:
-            return Update(token, masked & self._chosen_by_chance(canvas))
+            counts = None if self.literal else self._counts_by_chance(canvas)
+            return Update(token, masked & self._chosen_by_chance(canvas), counts)
 
         score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
         if self.options.alg_temp > 0:
             score = self._in_noise(canvas, score)
         if self.literal:
-            counts = self._counts_of_masks(canvas)
-            return Update(token, topk_of_whole_rows(score, counts, canvas))
+            published = self._counts_of_masks(canvas)
+            return Update(token, topk_of_whole_rows(score, published, canvas))
         counts = [self.commits_per_step[step] for step in canvas.steps]
         return Update(token, highest(score, counts, canvas), counts)
 
@@ -68,6 +87,19 @@ class DreamPolicy(Policy):
         shares = [self.shares[step] for step in canvas.steps]
         share = on_device(shares, canvas.device, torch.float64)
         return self._noise(canvas) < share[:, None]
+
+    def _counts_by_chance(self, canvas: Canvas) -> list[int]:
+        return [self._commits_by_chance(row.prompt.key)[row.step] for row in canvas.rows]
+
+    def _drawn(self, key: int) -> list[int]:
+        """How many positions of one problem each step commits by chance: those that it picks and no
+        step before has picked."""
+        options = self.options
+        noise = noise_of_problem(key, options.steps, options.gen_length, seed=options.seed)
+        picked = noise < np.array(self.shares)[:, None]
+        commit_step = picked.argmax(0)  # the last step picks all
+        counts: list[int] = np.bincount(commit_step, minlength=options.steps).tolist()
+        return counts
 
     def _in_noise(self, canvas: Canvas, score: Tensor) -> Tensor:
         """Scores whose highest k are k draws without replacement from softmax(score / alg_temp).
@@ -89,6 +121,15 @@ class DreamPolicy(Policy):
             n_masked = canvas.gen_length if row.n_masked is None else row.n_masked
             counts.append(share_of(n_masked, self.shares[row.step]))
         return counts
+
+
+def noise_of_problem(key: int, steps: int, gen_length: int, *, seed: int) -> np.ndarray:
+    """The noise [S, G] by which positions are picked, for one problem, made on the host."""
+    step = torch.arange(steps)[:, None].expand(steps, gen_length)
+    position = torch.arange(gen_length).expand(steps, gen_length)
+    counter = torch.stack([torch.full_like(step, key), position, step], dim=-1)
+    noise = position_noise(counter.flatten(0, 1), seed=seed, domain=ORDER_DOMAIN)
+    return noise.view(steps, gen_length).numpy()
 
 
 def commit_shares(steps: int, eps: float) -> list[float]:
@@ -113,8 +154,7 @@ def commit_counts(n_masked: int, shares: list[float]) -> list[int]:
 
 def share_of(n_masked: int, share: float) -> int:
     """`n_masked` times `share`, rounded down after a product in float32, as published."""
-    masks = torch.tensor(n_masked, dtype=torch.float32)
-    return int(masks * torch.tensor(share, dtype=torch.float32))
+    return int(np.float32(n_masked) * np.float32(share))
 
 
 def _sampling(options: DreamOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:

@@ -121,7 +121,7 @@ def time_need(
     """Seconds of decoding at the timed rate."""
     rate = timing.rate
     performed = timing.performed
-    most = "at most " if timing.free_schedule else ""
+    most = "at most " if timing.at_most else ""
     work = _lengths(prompts, config).total * performed
     how = (
         f"{work:,} tokens ({most}{performed} forward passes) / {rate:,.0f} tokens a second, timed "

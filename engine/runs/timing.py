@@ -21,12 +21,12 @@ TIMED_STEPS = 2
 
 class Timing(NamedTuple):
     """Tokens a second of the timed steps, the token budget they were taken at, and forward passes
-    of a problem: its most, where the schedule is free."""
+    of a problem: its most, where the schedule is free or drawn."""
 
     rate: float
     budget: int
     performed: int
-    free_schedule: bool
+    at_most: bool
 
 
 def timed_steps(
@@ -69,4 +69,6 @@ def _timed(
             taken = taken + time.perf_counter() - started
             tokens = tokens + now
     policy = decoder.policy
-    return Timing(tokens / taken, budget, sum(policy.performed), policy.free_schedule)
+    performed = sum(policy.performed)
+    drawn = sum(policy.performed_for(prompts[0].key)) != performed
+    return Timing(tokens / taken, budget, performed, policy.free_schedule or drawn)
