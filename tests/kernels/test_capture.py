@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from diffengine.kernels import dispatch
 from diffengine.kernels.head import Head, Rows, Sampling
 from diffengine.kernels.ring import LogitRing
+from diffengine.kernels.shaping import Shaping
 from diffengine.kernels.triton_rows import gumbel as gumbel_kernel
 from diffengine.kernels.triton_rows import launch
 
@@ -28,6 +29,11 @@ SAMPLINGS = {
     "exact noise": Sampling(temperature=0.7, literal=True),
     "suppressed": Sampling(suppress=(3, 9), confidence_suppress=(7,)),
     "literal": Sampling(literal=True),
+    "shaped": Sampling(
+        exclude_id=5, temperature=0.7, shaping=Shaping(top_p=0.9, top_k=40, score="entropy")
+    ),
+    "shaped greedy": Sampling(exclude_id=5, shaping=Shaping(top_p=0.9, score="margin")),
+    "shaped literal": Sampling(literal=True, shaping=Shaping(top_k=9, top_k_first=True)),
 }
 
 
