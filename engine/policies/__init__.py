@@ -22,6 +22,7 @@ POLICIES = Registry(
     "policy",
     {
         "llada": "diffengine.engine.policies.llada:LLaDAPolicy",
+        "threshold": "diffengine.engine.policies.threshold:ThresholdPolicy",
     },
     group="diffengine.policies",
 )
@@ -30,6 +31,7 @@ OPTIONS = Registry(
     "table of options",
     {
         "llada": "diffengine.engine.policies.llada_options:LLaDAOptions",
+        "threshold": "diffengine.engine.policies.parallel_options:ThresholdOptions",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that
