@@ -22,7 +22,9 @@ def current(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def on_device(values: list[int], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
+def on_device(
+    values: list[int] | list[float], device: torch.device, dtype: torch.dtype = torch.int64
+) -> Tensor:
     """A host list as a tensor on `device`; on CUDA the call returns before the copy is done."""
     host = torch.tensor(values, dtype=dtype)
     if device.type != "cuda":

@@ -9,9 +9,9 @@ Shapes: B rows, G generated positions.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from ...kernels.reference import LogitStats
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
-from .commits import rank_of
 from .parallel_options import ParallelOptions
+
+NATS_PER_BIT = math.log(2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +43,51 @@ class Sight:
         """Probability [B, G] of the proposed token."""
         return self.proposal.confidence.double().view(self.eligible.shape)
 
+    @property
+    def entropy(self) -> Tensor:
+        """Entropy [B, G] of the model's distribution, in nats."""
+        bits = self.stats.entropy.double().view(self.eligible.shape)
+        return bits * NATS_PER_BIT
 
-class Judgement(NamedTuple):
-    """How sure each position [B, G] is, the higher the surer, and whether it may commit."""
+    @property
+    def divergence(self) -> Tensor:
+        """KL divergence [B, G] from the step before, in nats; NaN where there is none."""
+        bits = self.stats.kl.double().view(self.eligible.shape)
+        return bits * NATS_PER_BIT
 
-    score: Tensor
-    accepted: Tensor
+    def ranked(self, score: Tensor) -> Ranked:
+        """The positions by falling score [B, G], ties to the lowest, those not eligible last."""
+        return Ranked(torch.where(self.eligible, score, -torch.inf))
+
+    def or_surest(self, accepted: Tensor, *, score: Tensor) -> Tensor:
+        """The `accepted` positions [B, G], and in any case that of the highest score."""
+        return accepted | self.ranked(score).first
+
+
+class Ranked:
+    """Positions in the order of a score [B, G], and the way back."""
+
+    def __init__(self, score: Tensor) -> None:
+        self.order = score.argsort(dim=-1, descending=True, stable=True)
+
+    @property
+    def first(self) -> Tensor:
+        """The position [B, G] of rank 0 in each row."""
+        taken = torch.zeros_like(self.order, dtype=torch.bool)
+        return taken.scatter(-1, self.order[:, :1], True)
+
+    def sorted(self, values: Tensor) -> Tensor:
+        """Values of positions [B, G], in the order of the ranks."""
+        return values.gather(-1, self.order)
+
+    def leading(self, holds: Tensor) -> Tensor:
+        """The positions [B, G] of all ranks before the first at which `holds` [B, G] fails."""
+        run = holds.int().cumprod(-1).bool()
+        return torch.zeros_like(run).scatter_(-1, self.order, run)
 
 
 class ParallelPolicy(Policy):
-    """One free schedule for all rules; a rule is what `judge` says.
+    """One free schedule for all rules; a rule is what `choose` says.
 
     The mask token is never proposed, so each step leaves fewer masks and a row needs no more steps
     than it has tokens. A row that reaches `steps` before leaves with masks in it.
@@ -62,29 +98,32 @@ class ParallelPolicy(Policy):
     def __init__(self, options: ParallelOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.block_length = options.block_length
         self.performed = [True] * options.steps
-        self.sampling = Sampling(
-            temperature=options.temperature,
-            seed=options.seed,
-            exclude_id=token_ids.mask,
-            n_candidates=n_candidates,
-        )
+        self.sampling = sampling_of(options, token_ids, n_candidates)
 
     def block_of(self, step: int) -> int:
         """-1: rows are at blocks of their own."""
         return -1
 
     def step(self, canvas: Canvas, proposal: Proposal, stats: LogitStats) -> Update:
-        """Commit what the rule accepts of each row's block, and the surest position of it."""
+        """Commit what the rule chooses of each row's block."""
         eligible = first_block(canvas, self.block_length)
-        judgement = self.judge(Sight(eligible, proposal, stats))
-        score = torch.where(eligible, judgement.score, -torch.inf)
-        surest = rank_of(score) == 0
-        commit = eligible & (judgement.accepted | surest)
-        return Update(proposal.token.view(eligible.shape), commit)
+        chosen = self.choose(canvas, Sight(eligible, proposal, stats))
+        return Update(proposal.token.view(eligible.shape), chosen & eligible)
 
     @abstractmethod
-    def judge(self, sight: Sight) -> Judgement:
-        """What the rule says of each position."""
+    def choose(self, canvas: Canvas, sight: Sight) -> Tensor:
+        """The positions [B, G] that commit, one of each row's eligible ones at least; what it says
+        of others does not count."""
+
+
+def sampling_of(options: ParallelOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:
+    """Proposals as LLaDA's sampler makes them; the mask token is never one."""
+    return Sampling(
+        temperature=options.temperature,
+        seed=options.seed,
+        exclude_id=token_ids.mask,
+        n_candidates=n_candidates,
+    )
 
 
 def first_block(canvas: Canvas, block_length: int) -> Tensor:

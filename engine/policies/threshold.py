@@ -6,8 +6,11 @@ the proposed token before any temperature.
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
 from ..models.family import TokenIds
-from .parallel import Judgement, ParallelPolicy, Sight
+from .parallel import ParallelPolicy, Sight
 from .parallel_options import ThresholdOptions
 
 
@@ -22,7 +25,7 @@ class ThresholdPolicy(ParallelPolicy):
         super().__init__(options, token_ids, n_candidates=n_candidates)
         self.threshold = options.threshold
 
-    def judge(self, sight: Sight) -> Judgement:
-        """What the rule says of each position."""
+    def choose(self, canvas: Canvas, sight: Sight) -> Tensor:
+        """The positions [B, G] that the rule accepts, and the first in any case."""
         confidence = sight.confidence
-        return Judgement(confidence, confidence >= self.threshold)
+        return sight.or_surest(confidence >= self.threshold, score=confidence)
