@@ -64,7 +64,8 @@ setup(
         "math": ["math-verify"],
         "parquet": ["pyarrow"],
         "xarray": ["xarray", "h5netcdf"],
-        # xdist passes the tests on both cores of a small machine.
+        # xdist passes the tests on both cores of a small machine; diffusers has second
+        # implementations of two commit rules.
         "test": [
             "pytest",
             "pytest-xdist",
@@ -74,6 +75,7 @@ setup(
             "h5netcdf",
             "math-verify",
             "pyarrow",
+            "diffusers>=0.42",
         ],
     },
     entry_points={"console_scripts": ["diffengine = diffengine.engine.cli.command_line:main"]},

@@ -95,7 +95,7 @@ class Decoder:
             phases.mark("policy")
 
             hidden = self.head.guide(conditional, unconditional)
-            self.recorder.step(canvas, hidden, stats, update)
+            self.recorder.step(canvas, hidden, self._recorded(stats), update)
             phases.mark("record")
 
             flops = self._flops(packed, n_rows)
@@ -126,16 +126,30 @@ class Decoder:
             stats, proposal = self.head.step(rows, topk=topk)
             return stats, proposal, n
 
-        masked_at = self.canvas.masked_at()
+        masked_at = None if self._all_are_read else self.canvas.masked_at()
         if masked_at is None:
             stats, proposal = self.head.step(rows, topk=topk)
-            masked = self.canvas.masked
-            return LogitStats(*(_only(column, masked) for column in stats)), proposal, n
+            return stats if self._all_are_read else self._of_masked(stats), proposal, n
 
         stats, proposal = self.head.step(rows.select(masked_at), topk=topk)
         all_stats = LogitStats(*(_spread(column, masked_at, n) for column in stats))
         all_proposals = Proposal(*(_spread(column, masked_at, n) for column in proposal))
         return all_stats, all_proposals, len(masked_at)
+
+    @property
+    def _all_are_read(self) -> bool:
+        # A class that does not inherit from Policy, from before there was the attribute, lacks it.
+        return getattr(self.policy, "reads_committed", False)
+
+    def _recorded(self, stats: LogitStats) -> LogitStats:
+        """What is kept of the statistics that the policy saw."""
+        if self.recorder.masked_only and self._all_are_read:
+            return self._of_masked(stats)
+        return stats
+
+    def _of_masked(self, stats: LogitStats) -> LogitStats:
+        masked = self.canvas.masked
+        return LogitStats(*(_only(column, masked) for column in stats))
 
     def _update(self, proposal: Proposal, stats: LogitStats) -> Update:
         """What the policy decided, as far as it may. Raises PluginError for whatever goes wrong in

@@ -117,6 +117,9 @@ class Policy(Protocol):
     """[S] whether a step has a forward pass. A step that has none is stepped over: its canvas is
     the next one's, and the noise is counted by step, so nothing downstream moves."""
     free_schedule: bool = False
+    reads_committed: bool = False
+    """Whether `step` needs the statistics of positions that hold a token already, also in a run
+    that records masked positions alone."""
 
     def __init__(self, options: Any, token_ids: TokenIds, *, n_candidates: int) -> None: ...
 
@@ -134,6 +137,7 @@ class Policy(Protocol):
         """Choose this step's commits.
 
         `proposal` [B * G] and `stats` [B * G] are of all generated positions, in the canvas's
-        order; in a run that records masked positions alone those of the others are missing.
+        order; in a run that records masked positions alone those of the others are missing, unless
+        the policy `reads_committed`.
         """
         ...

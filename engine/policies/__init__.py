@@ -23,6 +23,12 @@ POLICIES = Registry(
     {
         "llada": "diffengine.engine.policies.llada:LLaDAPolicy",
         "dream": "diffengine.engine.policies.dream:DreamPolicy",
+        "threshold": "diffengine.engine.policies.threshold:ThresholdPolicy",
+        "factor": "diffengine.engine.policies.factor:FactorPolicy",
+        "entropy_bound": "diffengine.engine.policies.entropy_bound:EntropyBoundPolicy",
+        "entropy_threshold": "diffengine.engine.policies.entropy_threshold:EntropyThresholdPolicy",
+        "klass": "diffengine.engine.policies.klass:KlassPolicy",
+        "prophet": "diffengine.engine.policies.prophet:ProphetPolicy",
     },
     group="diffengine.policies",
 )
@@ -32,6 +38,12 @@ OPTIONS = Registry(
     {
         "llada": "diffengine.engine.policies.llada_options:LLaDAOptions",
         "dream": "diffengine.engine.policies.dream_options:DreamOptions",
+        "threshold": "diffengine.engine.policies.parallel_options:ThresholdOptions",
+        "factor": "diffengine.engine.policies.parallel_options:FactorOptions",
+        "entropy_bound": "diffengine.engine.policies.parallel_options:EntropyBoundOptions",
+        "entropy_threshold": "diffengine.engine.policies.parallel_options:EntropyThresholdOptions",
+        "klass": "diffengine.engine.policies.parallel_options:KlassOptions",
+        "prophet": "diffengine.engine.policies.parallel_options:ProphetOptions",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that

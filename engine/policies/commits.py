@@ -18,10 +18,15 @@ def transfer_counts(n_masked: int, steps: int) -> list[int]:
 
 def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
     """The `counts` highest scores of each row [B, G], ties to the lowest position."""
+    return rank_of(score) < canvas.on_device(counts)[:, None]
+
+
+def rank_of(score: Tensor) -> Tensor:
+    """The rank [B, G] of each score in its row, from 0 for the highest, ties to the lowest
+    position."""
     order = score.argsort(dim=-1, descending=True, stable=True)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(-1, order, places)
-    return rank < canvas.on_device(counts)[:, None]
+    return torch.empty_like(order).scatter_(-1, order, places)
 
 
 def topk_of_whole_rows(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:

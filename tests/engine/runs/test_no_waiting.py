@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffengine.engine.config import RunConfig
+from diffengine.engine.decoding.canvas import Canvas
 from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
@@ -152,6 +153,58 @@ def test_no_step_needs_a_value_on_the_host(
     monkeypatch.setattr(transfer, "torch", SimpleNamespace(tensor=pinned))
     with copies, refusing:
         assert step_to_the_end(decoder, prompts) > config.gen_length
+
+
+FREE: dict[str, dict[str, Any]] = {
+    "threshold": {"threshold": 0.6},
+    "factor": {},
+    "entropy_threshold": {},
+    "entropy_bound": {"temperature": 0.5},
+    "klass": {"confidence_threshold": 0.3, "kl_threshold": 0.3},
+    "prophet": {"gap_early": 2.0, "gap_middle": 1.0},
+}
+
+
+@pytest.mark.parametrize(("name", "record"), list(itertools.product(FREE, ["all", "masked"])))
+def test_a_free_schedule_waits_for_the_number_of_masks_and_for_nothing_else(
+    bundled_model: MaskedDiffusionModel,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    record: str,
+    prompts_of: Any,
+) -> None:
+    config = RunConfig.of(
+        model="test", policy=name, gen_length=6, block_length=3, record=record, **FREE[name]
+    )
+    prompts = prompts_of(bundled_model, config.gen_length)[:4]
+    decoder = Setup(bundled_model, config).decoder(prompts, budget=70)
+    copies, refusing, real = RefusingCopies(), Refusing(), torch.tensor
+    waits = [0]
+
+    def pinned(values: list[int], **more: Any) -> torch.Tensor:
+        copies.allowed = True
+        try:
+            return real(values, **more)
+        finally:
+            copies.allowed = False
+
+    def unwatched(function: Any, count: list[int]) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            copies.asleep = refusing.asleep = True
+            count[0] += 1
+            try:
+                return function(*arguments, **options)
+            finally:
+                copies.asleep = refusing.asleep = False
+
+        return call
+
+    monkeypatch.setattr(head, "logit_stats", unwatched(head.logit_stats, [0]))
+    monkeypatch.setattr(Canvas, "_count_on_device", unwatched(Canvas._count_on_device, waits))
+    monkeypatch.setattr(transfer, "torch", SimpleNamespace(tensor=pinned, bfloat16=torch.bfloat16))
+    with copies, refusing:
+        steps = step_to_the_end(decoder, prompts)
+    assert waits == [steps]
 
 
 @pytest.mark.parametrize("sin", [

@@ -1,0 +1,361 @@
+"""The parallel policies against their rules written out slowly: one problem, one position after the
+other, dense logits.
+
+Entropies come from the specification of the statistics, for where a model is sure their order is a
+matter of its last bits; KL divergences and the gaps of logits are taken anew, in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffengine.engine.config import RunConfig
+from diffengine.engine.models.attention import packing_of
+from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.prompts.prompt import Prompt
+from diffengine.engine.runs.run import BUNDLED
+from diffengine.kernels.noise import token_noise
+from diffengine.kernels.reference import logit_stats
+
+
+@dataclass
+class Masked:
+    """What the model says at one masked position of the block. Divergences are of the last steps,
+    the newest behind."""
+
+    place: int
+    confidence: float
+    entropy: float
+    divergences: list[float] = field(default_factory=list)
+
+
+def by_confidence(seen: list[Masked]) -> list[Masked]:
+    return sorted(seen, key=lambda position: (-position.confidence, position.place))
+
+
+def by_entropy(seen: list[Masked]) -> list[Masked]:
+    return sorted(seen, key=lambda position: (position.entropy, position.place))
+
+
+def threshold(seen: list[Masked], options: Any) -> list[Masked]:
+    first, *others = by_confidence(seen)
+    return [first] + [p for p in others if p.confidence >= options.threshold]
+
+
+def factor(seen: list[Masked], options: Any) -> list[Masked]:
+    chosen: list[Masked] = []
+    for n, position in enumerate(by_confidence(seen), start=1):
+        if n > 1 and position.confidence < 1 - options.factor / (n + 1):
+            break
+        chosen.append(position)
+    return chosen
+
+
+def entropy_threshold(seen: list[Masked], options: Any) -> list[Masked]:
+    first, *others = by_entropy(seen)
+    return [first] + [p for p in others if p.entropy <= options.max_entropy]
+
+
+def entropy_bound(seen: list[Masked], options: Any) -> list[Masked]:
+    order = by_entropy(seen) if options.order == "entropy" else by_confidence(seen)
+    n = 1
+    while n < len(order):
+        entropies = [position.entropy for position in order[: n + 1]]
+        if sum(entropies) - max(entropies) > options.bound:
+            break
+        n += 1
+    return order[:n]
+
+
+RULES: dict[str, Callable[[list[Masked], Any], list[Masked]]] = {
+    "threshold": threshold,
+    "factor": factor,
+    "entropy_threshold": entropy_threshold,
+    "entropy_bound": entropy_bound,
+}
+
+
+def scheduled(seen: list[Masked], options: Any, at: int) -> list[Masked]:
+    """LLaDA's schedule at the `at`-th step of a block; past its end one position a step."""
+    base, rest = divmod(options.block_length, options.steps_per_block)
+    count = base + (at < rest) if at < options.steps_per_block else base
+    return by_confidence(seen)[: max(count, 1)]
+
+
+def klass(seen: list[Masked], options: Any, at: int) -> list[Masked]:
+    ready = []
+    for position in seen:
+        last = position.divergences[-options.history :]
+        stable = at >= options.history - 1 and all(d < options.kl_threshold for d in last)
+        if stable and position.confidence > options.confidence_threshold:
+            ready.append(position)
+    return ready or scheduled(seen, options, at)
+
+
+def is_over(logits: torch.Tensor, options: Any, step: int) -> bool:
+    """Prophet's end, after `step` + 1 of the steps."""
+    start = options.answer_start
+    if start is None:
+        start = options.gen_length * 4 // 5
+    gaps = []
+    for place in range(start, min(start + options.answer_length, options.gen_length)):
+        first, second = logits[place].double().topk(2).values.tolist()
+        gaps.append(first - second)
+    progress = (step + 1) / options.steps
+    needed = options.gap_late
+    if progress < 0.67:
+        needed = options.gap_middle
+    if progress < 0.33:
+        needed = options.gap_early
+    return sum(gaps) / len(gaps) >= needed
+
+
+def dense_logits(model: MaskedDiffusionModel, prompt: Prompt, canvas: list[int]) -> torch.Tensor:
+    """[G, V] of the generated positions, of one problem alone."""
+    ids = torch.tensor([*prompt.token_ids, *canvas])
+    packing = packing_of([len(ids)], model.device)
+    hidden = model.hidden(ids, torch.arange(len(ids)), packing)
+    return (hidden @ model.head_weight.T)[len(prompt.token_ids) :]
+
+
+def proposed(
+    model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt, logits: torch.Tensor, step: int
+) -> list[int]:
+    options: Any = config.sampler
+    proposable = logits.clone()
+    proposable[:, model.token_ids.mask] = -torch.inf
+    proposable[:, model.n_candidates :] = -torch.inf
+    if options.temperature == 0:
+        return proposable.argmax(-1).tolist()
+    counter = torch.tensor([[prompt.key, place, step] for place in range(len(logits))])
+    noise = token_noise(counter, vocabulary=logits.shape[1], seed=options.seed)
+    return (proposable.double().exp() / noise**options.temperature).argmax(-1).tolist()
+
+
+def divergences(logits: torch.Tensor, before: torch.Tensor | None) -> list[float]:
+    if before is None:
+        return [math.nan] * len(logits)
+    p = logits.double().log_softmax(-1)
+    q = before.double().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).tolist()
+
+
+def twin(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) -> list[list[int]]:
+    """The generated tokens after each step."""
+    options: Any = config.sampler
+    mask = model.token_ids.mask
+    canvas = [mask] * config.gen_length
+    states: list[list[int]] = []
+    block, at = -1, 0
+    before, changes = None, []
+    while mask in canvas and len(states) < config.steps:
+        step = len(states)
+        current = canvas.index(mask) // options.block_length
+        at = at + 1 if current == block else 0
+        block = current
+
+        logits = dense_logits(model, prompt, canvas)
+        token = proposed(model, config, prompt, logits, step)
+        probability = logits.float().softmax(-1)
+        entropy = (logit_stats(logits).entropy.double() * math.log(2)).tolist()
+        changes.append(divergences(logits, before))
+        before = logits
+
+        end = (block + 1) * options.block_length
+        seen = [
+            Masked(g, float(probability[g, token[g]]), entropy[g], [row[g] for row in changes])
+            for g in range(end)
+            if canvas[g] == mask
+        ]
+        if config.policy == "klass":
+            chosen = [position.place for position in klass(seen, options, at)]
+        elif config.policy == "prophet":
+            chosen = [position.place for position in scheduled(seen, options, at)]
+            if is_over(logits, options, step):
+                chosen = [g for g, t in enumerate(canvas) if t == mask]
+        else:
+            chosen = [position.place for position in RULES[config.policy](seen, options)]
+        for place in chosen:
+            canvas[place] = token[place]
+        states.append(list(canvas))
+    return states
+
+
+GRID: dict[str, dict[str, Any]] = {
+    "threshold": {"policy": "threshold", "block_length": 6},
+    "threshold, low": {"policy": "threshold", "threshold": 0.5, "block_length": 12},
+    "threshold, warm": {"policy": "threshold", "threshold": 0.4, "temperature": 0.8},
+    "threshold, bounded": {"policy": "threshold", "steps": 3, "block_length": 4},
+    "threshold of nothing": {"policy": "threshold", "threshold": 0.0, "block_length": 3},
+    "factor": {"policy": "factor", "block_length": 6},
+    "factor, high": {"policy": "factor", "factor": 1.8, "block_length": 12},
+    "factor, warm": {"policy": "factor", "factor": 2.5, "temperature": 0.6, "block_length": 4},
+    "entropy": {"policy": "entropy_threshold", "block_length": 6},
+    "entropy, high": {"policy": "entropy_threshold", "max_entropy": 2.0, "block_length": 12},
+    "entropy, warm": {"policy": "entropy_threshold", "temperature": 1.2, "block_length": 4},
+    "bound": {"policy": "entropy_bound", "block_length": 6},
+    "bound, high": {"policy": "entropy_bound", "bound": 3.0, "block_length": 12},
+    "bound by confidence": {"policy": "entropy_bound", "order": "confidence", "block_length": 6},
+    "bound by confidence, warm": {
+        "policy": "entropy_bound",
+        "order": "confidence",
+        "bound": 2.6,
+        "temperature": 0.7,
+    },
+    "klass": {"policy": "klass", "confidence_threshold": 0.6, "block_length": 6},
+    "klass, eager": {
+        "policy": "klass",
+        "kl_threshold": 1.0,
+        "confidence_threshold": 0.1,
+        "history": 1,
+        "block_length": 4,
+    },
+    "klass, long memory": {
+        "policy": "klass",
+        "kl_threshold": 0.3,
+        "confidence_threshold": 0.3,
+        "history": 3,
+        "block_length": 12,
+    },
+    "klass, few steps": {
+        "policy": "klass",
+        "kl_threshold": 0.5,
+        "confidence_threshold": 0.2,
+        "steps": 6,
+        "block_length": 6,
+    },
+    "klass, warm": {
+        "policy": "klass",
+        "kl_threshold": 0.5,
+        "confidence_threshold": 0.1,
+        "temperature": 0.5,
+        "block_length": 6,
+    },
+    "prophet": {"policy": "prophet", "gap_early": 3.0, "gap_middle": 2.0, "gap_late": 1.0},
+    "prophet, published": {"policy": "prophet", "block_length": 4, "steps": 6},
+    "prophet, late": {
+        "policy": "prophet",
+        "answer_start": 8,
+        "answer_length": 9,
+        "gap_early": 99.0,
+        "gap_middle": 99.0,
+        "gap_late": 0.0,
+        "block_length": 6,
+        "steps": 10,
+    },
+    "prophet, warm": {
+        "policy": "prophet",
+        "gap_early": 5.0,
+        "gap_middle": 2.0,
+        "gap_late": 0.5,
+        "temperature": 0.6,
+        "answer_start": 0,
+        "answer_length": 2,
+    },
+}
+
+
+def config_of(changes: dict[str, Any]) -> RunConfig:
+    return RunConfig.of(**{"model": "m", "gen_length": 12} | changes)
+
+
+def assert_twins(
+    columns: dict[str, Any], states: list[list[int]], config: RunConfig, question: str
+) -> None:
+    n = len(states)
+    assert columns["token"][:n].tolist() == states, question
+    assert (columns["token"][n:] == columns["token"][n - 1]).all()
+    assert columns["performed"].tolist() == [1] * n + [0] * (config.steps - n)
+    assert columns["n_forwards"] == n
+
+
+@pytest.mark.parametrize("which", ["random_model", "bundled_model"])
+@pytest.mark.parametrize("name", list(GRID))
+def test_every_step_is_the_rules(
+    name: str,
+    which: str,
+    request: pytest.FixtureRequest,
+    packed: Callable[..., Any],
+    prompts_of: Any,
+) -> None:
+    model = request.getfixturevalue(which)
+    config = config_of(GRID[name])
+    prompts = prompts_of(model, config.gen_length)
+    columns = packed(model, config, prompts)
+    for prompt in prompts:
+        states = twin(model, config, prompt)
+        assert_twins(columns[prompt.problem.id], states, config, prompt.problem.question)
+
+
+@pytest.mark.parametrize("name", ["threshold", "factor", "bound by confidence", "prophet"])
+def test_with_eight_bits_where_ties_are_everywhere(
+    name: str, packed: Callable[..., Any], prompts_of: Any
+) -> None:
+    model = load_model(BUNDLED, device="cpu", dtype="bfloat16")
+    config = config_of(GRID[name]).changed(dtype="bfloat16")
+    prompts = prompts_of(model, config.gen_length)
+    columns = packed(model, config, prompts)
+    for prompt in prompts:
+        states = twin(model, config, prompt)
+        assert_twins(columns[prompt.problem.id], states, config, prompt.problem.question)
+
+
+SAME = ("token", "committed", "performed", "n_forwards", "n_masked")
+FLOATS = ("logprob", "entropy", "kl", "cka", "state_masked", "answer_logprob")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "threshold, warm",
+        "factor",
+        "entropy",
+        "bound",
+        "bound by confidence, warm",
+        "klass",
+        "klass, eager",
+        "prophet",
+    ],
+)
+def test_a_problem_is_the_same_alone_in_any_batch_and_with_or_without_refill(
+    name: str, bundled_model: MaskedDiffusionModel, packed: Callable[..., Any], prompts_of: Any
+) -> None:
+    config = config_of(GRID[name])
+    prompts = prompts_of(bundled_model, config.gen_length)
+    together = packed(bundled_model, config, prompts)
+    alone = {p.problem.id: packed(bundled_model, config, [p])[p.problem.id] for p in prompts}
+    narrow = packed(bundled_model, config, prompts[::-1], budget=200)
+    waiting = packed(bundled_model, config, prompts[2:] + prompts[:2], budget=200, refill=False)
+    for other in (alone, narrow, waiting):
+        for key, columns in together.items():
+            for column in SAME:
+                assert np.array_equal(columns[column], other[key][column]), column
+            for column in FLOATS:
+                np.testing.assert_allclose(
+                    columns[column], other[key][column], atol=1e-5, rtol=1e-5, err_msg=column
+                )
+
+
+@pytest.mark.parametrize("name", ["threshold", "bound", "klass", "prophet"])
+def test_what_is_recorded_of_committed_positions_changes_no_token(
+    name: str, bundled_model: MaskedDiffusionModel, packed: Callable[..., Any], prompts_of: Any
+) -> None:
+    config = config_of(GRID[name])
+    prompts = prompts_of(bundled_model, config.gen_length)
+    whole = packed(bundled_model, config, prompts, budget=200)
+    masked = packed(bundled_model, config.changed(record="masked"), prompts, budget=200)
+    for key, columns in whole.items():
+        for column in SAME:
+            assert np.array_equal(columns[column], masked[key][column]), column
+        is_masked = ~np.isnan(masked[key]["entropy"])
+        assert (is_masked.sum(-1) == columns["n_masked"].clip(0)).all()
+        np.testing.assert_array_equal(
+            columns["entropy"][is_masked], masked[key]["entropy"][is_masked]
+        )
