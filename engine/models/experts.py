@@ -67,6 +67,27 @@ def _opened(file: Path) -> Any:
     return safe_open(file, framework="pt")
 
 
+def has_experts(config: Any, layer: int) -> bool:
+    """Whether a layer of a network with this config of transformers is a mixture of experts."""
+    if not getattr(config, "num_experts", 0) or layer in config.mlp_only_layers:
+        return False
+    return bool((layer + 1) % config.decoder_sparse_step == 0)
+
+
+def inner_features(config: Any) -> int:
+    """Of the widest MLP: the values of a token that it holds, three times as many in all. Where
+    experts are chosen, each gets a copy of the token and gives one back."""
+    layers = range(config.num_hidden_layers)
+    kinds = {has_experts(config, layer) for layer in layers}
+    widest = 0
+    if False in kinds:
+        widest = config.intermediate_size
+    if True in kinds:
+        copied = config.moe_intermediate_size + config.hidden_size
+        widest = max(widest, config.num_experts_per_tok * copied)
+    return int(widest)
+
+
 def _sources(
     family: Family, entries: Mapping[str, TensorEntry]
 ) -> dict[str, tuple[str, TensorEntry]]:

@@ -216,6 +216,18 @@ def mixture(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def mixture_config() -> Callable[[str], dict[str, Any]]:
+    """A family's config.json as the checkpoints have it."""
+    return lambda family: dict(CONFIGS[family])
+
+
+@pytest.fixture
+def mixture_shapes() -> Callable[..., dict[str, tuple[int, ...]]]:
+    """`mixture_shapes(family, **changes)`: every tensor of a checkpoint."""
+    return lambda family, **changes: shapes_of(CONFIGS[family] | changes)
+
+
 class Published:
     """The published networks by hand (modeling_lladamoe.py, modeling_rnd.py): one sequence, one
     token and one expert after the other, in the dtype asked for."""
