@@ -11,6 +11,9 @@ FAMILIES = Registry(
     "model architecture",
     {
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
+        "LLaDAMoEModel": "diffengine.engine.models.llada_moe:LLADA_MOE",
+        "LLaDAMoEModelLM": "diffengine.engine.models.llada_moe:LLADA_MOE",
+        "RND1LM": "diffengine.engine.models.rnd1:RND1",
     },
     group="diffengine.families",
 )

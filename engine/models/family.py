@@ -58,6 +58,19 @@ class TokenNames:
     pad: TokenName = TokenName(optional=True)
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Stock tensors, one a layer, that each stack matrices of the checkpoint: of every expert one
+    or more, the latter under each other.
+
+    `stock` ends the stock tensor's name; `parts` end the names of the matrices, with {} for the
+    expert's number.
+    """
+
+    stock: str
+    parts: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One model family."""
@@ -90,6 +103,10 @@ class Family:
     tied: tuple[str, ...] = ("lm_head.weight",)
     """Stock names of the tensors that repeat the embedding where the stock config says
     `tie_word_embeddings`; a checkpoint may leave them out."""
+
+    stacked: tuple[Stacked, ...] = ()
+    """Which stock tensors stack matrices of the checkpoint, in a mixture of experts; the names of
+    the matrices are compared after `renames`."""
 
     float32_rope: bool = False
     """Whether the rotations stay in float32 in a model of another dtype."""

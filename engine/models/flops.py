@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from .experts import has_experts
+
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 REPEATS = 5
 
@@ -31,9 +33,9 @@ def network_flops(
     itself.
 
     `config` is transformers': hidden_size, intermediate_size, num_hidden_layers,
-    num_attention_heads, num_key_value_heads. Of each row only `asked` tokens go through the last
-    layer, its keys and values apart, and only `renewed` tokens of all through the first layer's
-    projections; all, where it is not said.
+    num_attention_heads, num_key_value_heads, and what `has_experts` asks. Of each row only `asked`
+    tokens go through the last layer, its keys and values apart, and only `renewed` tokens of all
+    through the first layer's projections; all, where it is not said.
     """
     tokens = sum(lengths)
     asked = lengths if asked is None else asked
@@ -47,7 +49,7 @@ def network_flops(
     query = width * size * heads
     output = query
     key_value: int = 2 * width * size * config.num_key_value_heads
-    mlp: int = 3 * width * config.intermediate_size
+    mlps = [mlp_multiply_adds(config, layer) for layer in range(layers)]
     # and how many tokens of all layers take part in each
     mapped = (layers - 1) * tokens + sum(asked)
     projected = renewed + (layers - 1) * tokens
@@ -60,8 +62,21 @@ def network_flops(
         pairs += length * ((layers - 1) * length + part)
     attention = 2 * pairs * heads * size
 
-    multiply_adds = queries * query + projected * key_value + mapped * (output + mlp) + attention
+    multiply_adds = queries * query + projected * key_value + mapped * output + attention
+    multiply_adds += tokens * sum(mlps[:-1]) + sum(asked) * mlps[-1]
     return 2 * multiply_adds
+
+
+def mlp_multiply_adds(config: Any, layer: int) -> int:
+    """Multiply-adds of a token in the gated MLP of a layer, or in its router and the experts that
+    it chooses."""
+    width: int = config.hidden_size
+    dense: int = 3 * width * config.intermediate_size
+    if not has_experts(config, layer):
+        return dense
+    router: int = width * config.num_experts
+    chosen: int = config.num_experts_per_tok * 3 * width * config.moe_intermediate_size
+    return router + chosen
 
 
 def head_flops(rows: int, *, width: int, vocabulary: int) -> int:

@@ -24,8 +24,6 @@ _SHIFT = "its predictions stand one position to the right"
 
 KNOWN = {
     "DreamModel": KnownFamily("Dream (also Dream-Coder, DiffuCoder, DreamOn)", _SHIFT),
-    "LLaDAMoEModelLM": KnownFamily("LLaDA-MoE", "it is a mixture of experts"),
-    "LLaDAMoEModel": KnownFamily("LLaDA-MoE", "it is a mixture of experts"),
     "LLaDA2MoeModelLM": KnownFamily("LLaDA2.x", f"it is a mixture of experts and {_BLOCKS}"),
     "ILLaDAForCausalLM": KnownFamily(
         "iLLaDA", "its tensors and its mask token are named otherwise"
@@ -39,7 +37,6 @@ KNOWN = {
     ),
     "A2DQwen2LMHeadModel": KnownFamily("A2D (Qwen2)", "it attends fully or block by block"),
     "A2DLlamaLMHeadModel": KnownFamily("A2D (Llama)", "it attends fully or block by block"),
-    "RND1LM": KnownFamily("RND1", f"it is a mixture of experts and {_SHIFT}"),
     "Fast_dLLM_QwenForCausalLM": KnownFamily("Fast-dLLM v2", f"{_BLOCKS} and {_SHIFT}"),
     "NemotronLabsDiffusionModel": KnownFamily(
         "Nemotron-Labs-Diffusion", "it reads the prompt causally"

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..registry import PluginError
 from .attention import NAME, packed_attention
-from .checkpoint import check_tensors, rename, tensor_entries
+from .checkpoint import check_tensors, rename, tensor_entries, weight_files
+from .experts import apart, check_stacked
 from .family import CheckpointError, Family
 
 
@@ -49,7 +50,8 @@ def stock_of(family: Family, arguments: dict[str, Any]) -> Stock:
 
 def check_fit(network: Any, family: Family, files: list[Path]) -> None:
     """Raise CheckpointError where the tensors of `files` are not those that `network` needs."""
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    expected = apart(shapes, family.stacked)
     entries = tensor_entries(files)
     if network.config.tie_word_embeddings:
         expected = {name: shape for name, shape in expected.items() if name not in family.tied}
@@ -89,6 +91,7 @@ def filled(
     if unmatched:
         raise CheckpointError(f"{directory}: not every tensor was loaded as it is: {unmatched}")
 
+    check_stacked(network, family, weight_files(directory))
     if family.float32_rope:
         network.model.rotary_emb = _float32_rope(network)
     network = network.eval().requires_grad_(False).to(device)

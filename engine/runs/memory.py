@@ -13,6 +13,7 @@ from ..config import RunConfig
 from ..decoding.loop import ROWS_AHEAD
 from ..decoding.slots import SEEN_MASKED_BYTES
 from ..decoding.trajectory import steps_at_once
+from ..models.experts import inner_features
 from ..models.loading import MaskedDiffusionModel
 from ..store.format.schema import CELL, variables_in_flight
 from ..store.format.variable import ITEM_BYTES
@@ -138,7 +139,7 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         steps=config.steps,
         gen_length=config.gen_length,
         width=width,
-        mlp=model.network.config.intermediate_size,
+        mlp=inner_features(model.network.config),
         vocabulary=vocabulary,
         item=model.dtype.itemsize,
         logit_item=model.logits_dtype(config.logits_dtype).itemsize,
