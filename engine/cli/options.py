@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -20,7 +20,7 @@ def click_options(kind: type, names: Iterable[str] | None = None) -> list[Decora
     """
     known = options_of(kind)
     chosen = known if names is None else names
-    return [_click_option(kind, name, _help(known[name])) for name in chosen]
+    return [_click_option(kind, name, _help(known[name], _default(known[name]))) for name in chosen]
 
 
 def _click_option(kind: type, name: str, text: str) -> Decorator:
@@ -37,8 +37,11 @@ def _click_option(kind: type, name: str, text: str) -> Decorator:
 
 
 def _help(option: Option, *notes: str) -> str:
-    default = f"[default: {option.default_text}]" if option.default_text else ""
-    return "  ".join(part for part in (option.help, default, *notes) if part)
+    return "  ".join(part for part in (option.help, *notes) if part)
+
+
+def _default(option: Option, others: str = "") -> str:
+    return f"[default: {option.default_text}{others}]" if option.default_text else ""
 
 
 def policies_by_option() -> dict[str, dict[str, type]]:
@@ -63,9 +66,18 @@ def options_of_policies() -> list[Decorator]:
     decorators = []
     for name, owners in policies_by_option().items():
         kind = next(iter(owners.values()))
-        text = _help(options_of(kind)[name], _owned_by(list(owners)))
+        option = options_of(kind)[name]
+        default = _default(option, _other_defaults(name, owners))
+        text = _help(option, default, _owned_by(list(owners)))
         decorators.append(_click_option(kind, name, text))
     return decorators
+
+
+def _other_defaults(name: str, owners: Mapping[str, type]) -> str:
+    """The defaults of an option that are not those of its first owner, each with its policy."""
+    texts = {policy: options_of(kind)[name].default_text for policy, kind in owners.items()}
+    first = next(iter(texts.values()))
+    return "".join(f"; {policy}: {text}" for policy, text in texts.items() if text != first)
 
 
 def _owned_by(owners: list[str]) -> str:

@@ -79,5 +79,6 @@ RND1 = Family(
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     read_offset=-1,
+    policy="rnd1",
     chat_template="Question: {{ messages[-1]['content'] }}\nAnswer:",
 )

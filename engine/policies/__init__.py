@@ -23,6 +23,7 @@ POLICIES = Registry(
     {
         "llada": "diffengine.engine.policies.llada:LLaDAPolicy",
         "dream": "diffengine.engine.policies.dream:DreamPolicy",
+        "rnd1": "diffengine.engine.policies.rnd1:RND1Policy",
         "threshold": "diffengine.engine.policies.threshold:ThresholdPolicy",
         "factor": "diffengine.engine.policies.factor:FactorPolicy",
         "entropy_bound": "diffengine.engine.policies.entropy_bound:EntropyBoundPolicy",
@@ -38,6 +39,7 @@ OPTIONS = Registry(
     {
         "llada": "diffengine.engine.policies.llada_options:LLaDAOptions",
         "dream": "diffengine.engine.policies.dream_options:DreamOptions",
+        "rnd1": "diffengine.engine.policies.rnd1_options:RND1Options",
         "threshold": "diffengine.engine.policies.parallel_options:ThresholdOptions",
         "factor": "diffengine.engine.policies.parallel_options:FactorOptions",
         "entropy_bound": "diffengine.engine.policies.parallel_options:EntropyBoundOptions",

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decoding.policy import PolicyOptions
-from ..options import NOT_NEGATIVE, SEED, SHARE, option
+from ..options import NOT_NEGATIVE, SHARE, option
+from .shaped_options import ShapedOptions
 
 OF_ANY_SAMPLER = ("temperature", "top_p", "top_k")
 """Names that the generation_config.json of an autoregressive model has too."""
 
 
 @dataclass(frozen=True)
-class DreamOptions(PolicyOptions):
+class DreamOptions(ShapedOptions):
     """The names are those of the published generation config; `alg_temp` is in units of the
     confidence that it divides."""
 
@@ -32,27 +32,6 @@ class DreamOptions(PolicyOptions):
         default_text="0.001",
         from_checkpoint=True,
     )
-    temperature: float = option(
-        0.0,
-        "Gumbel noise temperature; 0 is greedy.",
-        rule=NOT_NEGATIVE,
-        default_text="0",
-        from_checkpoint=True,
-    )
-    top_p: float = option(
-        1.0,
-        "Draw from the most probable tokens with this mass; 1 is all.",
-        rule=SHARE,
-        default_text="1",
-        from_checkpoint=True,
-    )
-    top_k: int = option(
-        0,
-        "Draw from this many most probable tokens; 0 is all.",
-        rule=NOT_NEGATIVE,
-        default_text="0",
-        from_checkpoint=True,
-    )
     alg_temp: float = option(
         0.0,
         "Noise in the order of positions; 0 is the surest first.",
@@ -60,7 +39,6 @@ class DreamOptions(PolicyOptions):
         default_text="0",
         from_checkpoint=True,
     )
-    seed: int = option(0, "Key of the counter-based noise.", rule=SEED, default_text="0")
     numerics: str = option(
         "default",
         "`reference` reproduces the published code's dtypes and tie rules.",

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 import diffengine as de
 from diffengine.engine.cli.command_line import expected_failure, group
+from diffengine.engine.models import FAMILIES
 from diffengine.engine.models.loading import load_model, published_policy
+from diffengine.engine.policies import POLICIES
 from diffengine.engine.registry import PluginError
 from diffengine.engine.runs.run import BUNDLED
 from diffengine.engine.store import open_run
@@ -35,6 +37,11 @@ def dreams(plugin: Any, shifted_checkpoint: Callable[..., Path]) -> Path:
 def test_the_family_names_its_policy(dreams: Path) -> None:
     assert published_policy(dreams) == "dream"
     assert published_policy(BUNDLED) == "llada"
+
+
+@pytest.mark.parametrize("architecture", list(FAMILIES))
+def test_every_family_of_ours_names_a_policy_of_ours(architecture: str) -> None:
+    assert FAMILIES.load(architecture).policy in POLICIES
 
 
 def test_a_run_says_and_keeps_what_it_decodes_with(dreams: Path, tmp_path: Path) -> None:
