@@ -180,6 +180,17 @@ def test_interrupted_and_resumed_two_workers_give_what_one_device_gives(
     compare(tmp_path / "r", reference)
 
 
+def test_a_policy_with_a_memory_gives_on_two_workers_what_it_gives_on_one(
+    two: Execution, bundled_model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    klass: dict[str, Any] = {
+        "policy": "klass", "gen_length": 12, "block_length": 4, "kl_threshold": 0.1, "confidence_threshold": 0.3,
+    }  # fmt: skip
+    run("generated:16", out=tmp_path / "one", model=bundled_model, **klass)
+    run("generated:16", out=tmp_path / "two", execution=two, **klass)
+    compare(tmp_path / "two", tmp_path / "one")
+
+
 def test_a_killed_worker_loses_nothing_and_a_flipped_bit_only_its_shard(
     two: Execution, reference: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
