@@ -11,6 +11,7 @@ FAMILIES = Registry(
     "model architecture",
     {
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
+        "DreamModel": "diffengine.engine.models.dream:DREAM",
         "LLaDAMoEModel": "diffengine.engine.models.llada_moe:LLADA_MOE",
         "LLaDAMoEModelLM": "diffengine.engine.models.llada_moe:LLADA_MOE",
         "RND1LM": "diffengine.engine.models.rnd1:RND1",

@@ -23,7 +23,6 @@ _BLOCKS = "it attends block by block"
 _SHIFT = "its predictions stand one position to the right"
 
 KNOWN = {
-    "DreamModel": KnownFamily("Dream (also Dream-Coder, DiffuCoder, DreamOn)", _SHIFT),
     "LLaDA2MoeModelLM": KnownFamily("LLaDA2.x", f"it is a mixture of experts and {_BLOCKS}"),
     "ILLaDAForCausalLM": KnownFamily(
         "iLLaDA", "its tensors and its mask token are named otherwise"
