@@ -10,6 +10,11 @@ from ..registry import Registry
 FAMILIES = Registry(
     "model architecture",
     {
+        "A2DLlamaLMHeadModel": "diffengine.engine.models.a2d:A2D_LLAMA",
+        "A2DQwen2LMHeadModel": "diffengine.engine.models.a2d:A2D_QWEN2",
+        "A2DQwen3LMHeadModel": "diffengine.engine.models.a2d:A2D_QWEN3",
+        "DreamModel": "diffengine.engine.models.dream:DREAM",
+        "ILLaDAForCausalLM": "diffengine.engine.models.illada:ILLADA",
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
         "LLaDAMoEModel": "diffengine.engine.models.llada_moe:LLADA_MOE",
         "LLaDAMoEModelLM": "diffengine.engine.models.llada_moe:LLADA_MOE",

@@ -20,6 +20,16 @@ SAMPLE_BYTES = 1 << 20
 SAMPLE_EVERY = 1 << 26
 """Of the weights, the fingerprint reads so many bytes out of so many."""
 
+SOMETIMES_THERE = (
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""Files beside the tokenizer's own that decide how text becomes tokens; without them a checkpoint
+keeps the fingerprint that it had before they counted."""
+
 SHOWN = 10
 """Differences between tensors and config.json that a message lists."""
 
@@ -183,6 +193,10 @@ def fingerprint(directory: Path, files: list[Path]) -> str:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         path = directory / name
         digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
+    for name in SOMETIMES_THERE:
+        path = directory / name
+        if path.is_file():
+            digest.update(name.encode() + path.read_bytes())
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())

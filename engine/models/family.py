@@ -8,7 +8,8 @@ does not cover. Nothing else in the engine names a family's tensors, tokens or c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..registry import PluginError, Row
@@ -37,15 +38,17 @@ class TokenIds(NamedTuple):
 @dataclass(frozen=True)
 class TokenName:
     """Where a checkpoint says which id a token has: under `key` of config.json, or as the token
-    `text` of tokenizer.json.
+    `text` of its tokenizer; `published` is the id that the family's authors name outside of both.
 
-    Where both are named, config.json decides, and a tokenizer that has the token must agree. An id
-    that is nowhere is refused, unless it is `optional`.
+    Whatever is there must agree. Of several ids in config.json the first counts. An absent key is
+    refused unless `key_optional` or `optional`, an id that is nowhere unless `optional`.
     """
 
     key: str | None = None
     text: str | None = None
     optional: bool = False
+    key_optional: bool = False
+    published: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,22 @@ class Family:
     """The sampler that its authors publish with it, by its name in `POLICIES`: what a run decodes
     with when nobody names a policy."""
 
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    """What a chat template is told besides messages and special tokens, as the family's own sampler
+    tells it."""
+
+    byte_pair_tokenizer: str | None = None
+    """Name of the class of `transformers` that reads vocab.json and merges.txt, for checkpoints
+    without tokenizer.json."""
+
+    harmless: frozenset[str] = frozenset()
+    """Keys of config.json that `stock_config` passes over because they change nothing in inference;
+    of others that it passes over the user is told."""
+
+    refuse: Callable[[Path, Mapping[str, Any]], None] | None = None
+    """Raises CheckpointError where the directory's name or its other files say that the checkpoint
+    of this config.json is none of this family's."""
+
 
 def checked_family(thing: object, row: Row) -> Family:
     """`thing`, which the table of families has in `row`, if it is a family that can be run.
@@ -142,7 +161,7 @@ def checked_family(thing: object, row: Row) -> Family:
     if not isinstance(thing.policy, str):
         raise PluginError(f"{what} has policy {thing.policy!r}, expected the name of one")
     for called, name in (("mask", thing.tokens.mask), ("eos", thing.tokens.eos)):
-        if name.optional or (name.key is None and name.text is None):
+        if name.optional or (name.key, name.text, name.published) == (None, None, None):
             raise PluginError(
                 f"{what} does not say where its {called} is found; give TokenName a key or a "
                 "text, not optional"
@@ -153,10 +172,10 @@ def checked_family(thing: object, row: Row) -> Family:
 def refuse_unless(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]]) -> None:
     """Raise CheckpointError if a field of `config` has a value outside `expected` (an absent field
     is fine)."""
-    for field, allowed in expected.items():
-        if field in config and config[field] not in allowed:
+    for key, allowed in expected.items():
+        if key in config and config[key] not in allowed:
             raise CheckpointError(
-                f"config.json: {field} is {config[field]!r}, but this family is supported with "
+                f"config.json: {key} is {config[key]!r}, but this family is supported with "
                 f"{_either(allowed)} only"
             )
 

@@ -13,42 +13,45 @@ from typing import NamedTuple
 
 
 class KnownFamily(NamedTuple):
-    """A family by the name its authors use, and in which way it differs from the supported ones."""
+    """A family by the name its authors use, and why its checkpoints are not run."""
 
     name: str
-    differs: str
+    why: str
 
 
 _BLOCKS = "it attends block by block"
-_SHIFT = "its predictions stand one position to the right"
+_SHIFT = "its predictions stand one position before their tokens"
+_UNIFORM = "its noise is uniform over the vocabulary, without a mask token"
+_DIT = "its network is a DiT, which no stock class has"
 
 KNOWN = {
-    "DreamModel": KnownFamily("Dream (also Dream-Coder, DiffuCoder, DreamOn)", _SHIFT),
-    "LLaDA2MoeModelLM": KnownFamily("LLaDA2.x", f"it is a mixture of experts and {_BLOCKS}"),
-    "ILLaDAForCausalLM": KnownFamily(
-        "iLLaDA", "its tensors and its mask token are named otherwise"
+    "LLaDA2MoeModelLM": KnownFamily(
+        "LLaDA2.x",
+        f"{_BLOCKS} through a mixture of experts, and LLaDA2.2 chooses experts for a whole "
+        "block and inserts and deletes tokens",
     ),
-    "SDARForCausalLM": KnownFamily("SDAR (also TraDo, I-DLM)", _BLOCKS),
-    "A2DQwen3LMHeadModel": KnownFamily(
-        "A2D (Qwen3; Tiny-A2D, OPDLM)", "it attends fully or block by block"
+    "SDARForCausalLM": KnownFamily(
+        "SDAR (also TraDo, I-DLM)", f"{_BLOCKS}, and I-DLM attends causally"
     ),
+    "DreamForCausalLM": KnownFamily("Dream-Reasoner", _BLOCKS),
     "_A2DQwen3LMHeadModel": KnownFamily(
-        "A2D (Qwen3; Tiny-A2D, OPDLM)", "it attends fully or block by block"
+        "OPDLM", f"{_BLOCKS}, of 4 tokens, with the tensors of A2D's masked diffusion models"
     ),
-    "A2DQwen2LMHeadModel": KnownFamily("A2D (Qwen2)", "it attends fully or block by block"),
-    "A2DLlamaLMHeadModel": KnownFamily("A2D (Llama)", "it attends fully or block by block"),
     "Fast_dLLM_QwenForCausalLM": KnownFamily("Fast-dLLM v2", f"{_BLOCKS} and {_SHIFT}"),
     "NemotronLabsDiffusionModel": KnownFamily(
-        "Nemotron-Labs-Diffusion", "it reads the prompt causally"
+        "Nemotron-Labs-Diffusion",
+        "it reads all but the block at work causally",
     ),
-    "WeDLMForCausalLM": KnownFamily("WeDLM", "it attends causally in a permuted order"),
+    "WeDLMForCausalLM": KnownFamily(
+        "WeDLM", "it attends causally, over tokens reordered so that masks come last"
+    ),
     "DiffusionGemmaForBlockDiffusion": KnownFamily(
-        "DiffusionGemma", "its noise is uniform, without a mask token"
+        "DiffusionGemma", f"{_UNIFORM}, in an encoder and a decoder"
     ),
-    "GiddForDiffusionLM": KnownFamily("GIDD", "its noise is uniform and its network its own"),
-    "BD3LM": KnownFamily("BD3-LM", "its network (DiT) is its own"),
-    "MDLM": KnownFamily("MDLM", "its network (DiT) is its own"),
-    "DharaForMaskedDiffusion": KnownFamily("Dhara", "its network is its own"),
+    "GiddForDiffusionLM": KnownFamily("GIDD", f"{_UNIFORM}, and no stock class has its network"),
+    "BD3LM": KnownFamily("BD3-LM", f"{_BLOCKS} and {_DIT}"),
+    "MDLM": KnownFamily("MDLM", _DIT),
+    "DharaForMaskedDiffusion": KnownFamily("Dhara", "no stock class has its network"),
     "ModernBertForMaskedLM": KnownFamily(
         "ModernBERT-chat", "it is an encoder with layers of local attention"
     ),
@@ -64,8 +67,7 @@ def unsupported(architecture: str, supported: Iterable[str]) -> str:
     if family is not None:
         return (
             f"architectures is {architecture!r}, which is {family.name}: known, but not yet "
-            "supported "
-            f"({family.differs}); {there_are}"
+            f"supported ({family.why}); {there_are}"
         )
     return (
         f"architectures is {architecture!r}; {there_are}; it is unknown here, and a model that is "
@@ -81,8 +83,8 @@ def looks_like_hub_name(name: str) -> bool:
 
 def hub_hint(name: str) -> str:
     """What to do about a repository's name in the place of a directory."""
+    folder = name.rpartition("/")[2]
     return (
         f"if {name} is a repository of the Hugging Face hub: nothing is downloaded here, fetch it "
-        "first with "
-        f"`hf download {name} --local-dir llada-8b` and give --model ./llada-8b"
+        f"first with `hf download {name} --local-dir {folder}` and give --model ./{folder}"
     )

@@ -55,6 +55,23 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "rope_scaling": (None,),
 }
 
+HARMLESS = frozenset(
+    {
+        "alibi_bias_max",
+        "attention_layer_norm_with_affine",
+        "embedding_dropout",
+        "flash_attention",
+        "init_cutoff_factor",
+        "init_device",
+        "init_fn",
+        "init_std",
+        "mlp_ratio",
+        "precision",
+        "residual_dropout",
+    }
+)
+"""Settings of training, of code that is none of ours, or of what is refused where it is on."""
+
 
 def stock_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of LlamaConfig for LLaDA's config.json; raises CheckpointError on a value it does
@@ -108,4 +125,5 @@ LLADA = Family(
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     float32_rope=True,
+    harmless=HARMLESS,
 )

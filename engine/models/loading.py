@@ -9,6 +9,7 @@ read, D features, V rows of the head.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..registry import OURS, PluginError, Row
 from . import FAMILIES
 from .attention import Packing
 from .checkpoint import fingerprint, read_json, weight_files
+from .config_keys import AskedConfig, refuse_quantised
 from .family import CheckpointError, Family, TokenIds, checked_family
 from .forward import Forward
 from .host_memory import keep_freed_memory
@@ -28,7 +30,9 @@ from .known_families import hub_hint, looks_like_hub_name, unsupported
 from .network import check_fit, empty, filled, stock_of
 from .reading import forward_of
 from .reads import Reads
-from .tokens import load_tokenizer, special_tokens
+from .tokens import check_within, load_tokenizer, special_tokens
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -123,6 +127,9 @@ def load_model(
     kind = _dtype(dtype, target)
 
     with _translating(row, directory):
+        refuse_quantised(config)
+        if family.refuse is not None:
+            family.refuse(directory, config)
         stock = stock_of(family, family.stock_config(config))
         network = empty(stock)
         n_candidates = family.n_candidates(config)
@@ -136,11 +143,14 @@ def load_model(
     else:
         network = network.to(kind)
 
-    tokenizer = load_tokenizer(directory)
+    tokenizer = load_tokenizer(directory, family)
+    token_ids = special_tokens(family.tokens, config, tokenizer, directory)
+    check_within(token_ids, n_candidates, directory)
+    _tell_of_others(config, family, directory)
     return MaskedDiffusionModel(
         network=network,
         tokenizer=tokenizer,
-        token_ids=special_tokens(family.tokens, config, tokenizer, directory),
+        token_ids=token_ids,
         n_candidates=n_candidates,
         max_length=stock.config.max_position_embeddings,
         path=directory,
@@ -168,7 +178,18 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
+def _tell_of_others(config: AskedConfig, family: Family, directory: Path) -> None:
+    keys = config.passed_over(family.harmless)
+    if keys:
+        logger.warning(
+            "%s/config.json: this family knows nothing of %s and passes over it; if that changes "
+            "the network, what it computes is not what was published",
+            directory,
+            ", ".join(keys),
+        )
+
+
+def _read_config(directory: Path) -> AskedConfig:
     if not directory.exists():
         hub = f"; {hub_hint(str(directory))}" if looks_like_hub_name(str(directory)) else ""
         raise CheckpointError(
@@ -178,7 +199,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{directory}: is a file; give --model the directory that holds config.json"
         )
-    return read_json(directory / "config.json")
+    return AskedConfig(read_json(directory / "config.json"))
 
 
 def _sampler_defaults(directory: Path) -> dict[str, Any]:
@@ -186,7 +207,7 @@ def _sampler_defaults(directory: Path) -> dict[str, Any]:
     return read_json(generation) if generation.is_file() else {}
 
 
-def _row_of(config: dict[str, Any], directory: Path) -> Row:
+def _row_of(config: AskedConfig, directory: Path) -> Row:
     """The row of the family that config.json names."""
     names = config.get("architectures")
     if not (isinstance(names, list) and names and isinstance(names[0], str)):

@@ -91,6 +91,7 @@ def filled(
     if unmatched:
         raise CheckpointError(f"{directory}: not every tensor was loaded as it is: {unmatched}")
 
+    _refuse_second_head(network, directory)
     check_stacked(network, family, weight_files(directory))
     if family.float32_rope:
         network.model.rotary_emb = _float32_rope(network)
@@ -101,6 +102,19 @@ def filled(
             "this"
         )
     return network
+
+
+def _refuse_second_head(network: Any, directory: Path) -> None:
+    """Where config.json ties the head to the embedding and the checkpoint has a head that is
+    another, transformers 4 takes the embedding and transformers 5 the head; neither is guessed."""
+    head = network.get_output_embeddings().weight
+    embedding = network.get_input_embeddings().weight
+    if network.config.tie_word_embeddings and head is not embedding:
+        raise CheckpointError(
+            f"{directory}: config.json says that the head is the embedding, but the checkpoint has "
+            "a head of its own with other values; if that head is meant, say in config.json that "
+            "the two are not tied"
+        )
 
 
 def _float32_rope(network: Any) -> torch.nn.Module:

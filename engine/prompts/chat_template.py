@@ -104,10 +104,14 @@ atexit.register(_WORKER.close)
 
 
 def render_chat(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, fallback: str | None = None
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    fallback: str | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """What `tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)`
-    gives, within bounds; by the template `fallback` where the tokenizer has none.
+    """What `tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False,
+    **variables)` gives, within bounds; by the template `fallback` where the tokenizer has none.
 
     Raises PromptError, TemplateError.
     """
@@ -117,7 +121,8 @@ def render_chat(
         file = f"{file} (has none, so its family's is used)"
         template = fallback
     template = _default_template(template, file)
-    return _WORKER.render(template, messages, tokenizer.special_tokens_map, file=file)
+    told = {**tokenizer.special_tokens_map, **(variables or {})}
+    return _WORKER.render(template, messages, told, file=file)
 
 
 def _default_template(template: Any, file: str) -> str:

@@ -50,7 +50,8 @@ def prompt_text(problem: Problem, model: MaskedDiffusionModel, *, style: str) ->
     if model.tokenizer.chat_template is None and fallback is None:
         raise PromptError("the checkpoint has no chat template; use --prompt-style raw")
     messages = problem.messages or [{"role": "user", "content": problem.question}]
-    return render_chat(model.tokenizer, messages, fallback=fallback)
+    variables = model.family.template_variables
+    return render_chat(model.tokenizer, messages, fallback=fallback, variables=variables)
 
 
 def build_prompt(
