@@ -15,6 +15,7 @@ import click
 
 from ..config import RunConfig
 from ..options import options_of
+from ..presets import with_preset
 from .options import names_of_policies, typed_options
 from .run_options import run_options
 
@@ -59,6 +60,7 @@ def run(context: click.Context, /, **options: Any) -> None:
             model=asked.model,
             execution=asked.execution,
             on_progress=progress,
+            preset=asked.preset,
             **asked.settings,
         )
     _say_result(result, as_json=as_json)
@@ -81,6 +83,7 @@ class Asked(NamedTuple):
     problems: ProblemSet
     model: Path
     execution: Execution
+    preset: str | None
     settings: dict[str, Any]
 
 
@@ -114,7 +117,8 @@ def _asked(options: dict[str, Any]) -> Asked:
         compile=options["compile_"],
         fused=options["fused"],
     )
-    return Asked(problems, options["model"] or default_model(), execution, settings)
+    model = options["model"] or default_model()
+    return Asked(problems, model, execution, options["preset"], settings)
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +135,11 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _policy(options: Mapping[str, Any]) -> str:
-    """The policy that is asked for, else the one that the model's family is published with."""
+    """The policy that is asked for, else the preset's, else the one that the model's family is
+    published with. Raises ConfigError where the first two differ."""
+    if options["preset"] is not None:
+        settings = with_preset(options["preset"], {"policy": options["policy"]})
+        return str(settings["policy"])
     if options["policy"] is not None:
         return str(options["policy"])
     from ..models.loading import published_policy
@@ -167,7 +175,11 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
     from .progress import estimate_lines
 
     need = estimate_run(
-        asked.problems, model=asked.model, execution=asked.execution, **asked.settings
+        asked.problems,
+        model=asked.model,
+        execution=asked.execution,
+        preset=asked.preset,
+        **asked.settings,
     )
     if as_json:
         parts = {

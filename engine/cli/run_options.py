@@ -78,6 +78,12 @@ HOW = [
     ),
 ]
 SAMPLER = [
+    click.option(
+        "--preset",
+        metavar="NAME",
+        help="Settings of a published evaluation, see `diffengine list presets`; what else is "
+        "given stands above it.",
+    ),
     *click_options(RunConfig, ["policy"]),
     *options_of_policies(),
     click.option(

@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model, published_policy
 from ..policies import make_policy
+from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
 from ..prompts.prompt import Prompt, PromptError, build_prompt
 from .execution import Execution
@@ -35,7 +36,8 @@ Source = str | Path | Sequence[str | Path] | ProblemSet
 @dataclass(frozen=True)
 class Request:
     """What somebody asked for: the arguments of `run`. Without `weights` the model has only its
-    shapes, where workers load theirs."""
+    shapes, where workers load theirs. `settings` are those given by hand; they stand above the
+    preset's once `on_preset` was asked."""
 
     problems: Source = "samples"
     out: str | Path | None = None
@@ -45,7 +47,15 @@ class Request:
     skip_bad: bool = False
     execution: Execution = field(default_factory=Execution)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
     weights: bool = True
+
+    def on_preset(self) -> Request:
+        """The same with the settings of the preset below those given by hand. Raises
+        UnknownNameError, ConfigError."""
+        if self.preset is None:
+            return self
+        return replace(self, settings=with_preset(self.preset, self.settings))
 
     def read_problems(self) -> ProblemSet:
         """The problems, which may have been read already. Raises ProblemError."""
@@ -103,9 +113,10 @@ def plan_run(request: Request) -> Plan:
     """Check the settings, read the problems, load the model, settle every default, try the policy,
     name the directory.
 
-    Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy
-    that is none, ProblemError, CheckpointError.
+    Raises ConfigError for settings that cannot be, UnknownNameError and PluginError for a policy or
+    a preset that is none, ProblemError, CheckpointError.
     """
+    request = request.on_preset()
     settings = {name: value for name, value in request.settings.items() if name != "dtype"}
     settings["policy"] = request.policy()
     check_settings(settings)
@@ -122,12 +133,23 @@ def plan_run(request: Request) -> Plan:
     # is written.
     make_policy(config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates)
     info = describe_run(config, model, problems, devices=_device_names(model, execution))
+    if request.preset is not None:
+        info["preset"] = _said_of_preset(request.preset, model, config)
 
     default = default_out(problems, info["fingerprint"])
     out = default if request.out is None else Path(request.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; give --out a directory")
     return Plan(out, info, problems.problems, model, config, execution)
+
+
+def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:
+    """What run.json says of the preset; what stands between the run and the published score is
+    logged."""
+    is_bundled = model.path == BUNDLED
+    for remark in remarks(name, architecture=model.architecture, is_bundled=is_bundled):
+        logger.warning("%s", remark)
+    return what_was_changed(name, config.as_dict())
 
 
 def default_model() -> Path:

@@ -93,6 +93,7 @@ def run(
     skip_bad: bool = False,
     execution: Execution | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    preset: str | None = None,
     **settings: Any,
 ) -> RunResult:
     """Decode `problems` into the run directory `out`; the same call goes on where an earlier one
@@ -102,10 +103,10 @@ def run(
     finds it.
 
     `settings` are RunConfig's fields and the options of the policy; those not given come from the
-    checkpoint, then from their defaults. Raises ConfigError for settings that cannot be or that
-    differ from the run in `out`, UnknownNameError and PluginError for a policy that is none,
-    ProblemError for bad problems, CheckpointError, StorageError; nothing that was published is ever
-    lost.
+    `preset` (a published evaluation), then from the checkpoint, then from their defaults. Raises
+    ConfigError for settings that cannot be or that differ from the run in `out`, UnknownNameError
+    and PluginError for a policy or a preset that is none, ProblemError for bad problems,
+    CheckpointError, StorageError; nothing that was published is ever lost.
     """
     execution = execution or Execution()
     request = Request(
@@ -117,6 +118,7 @@ def run(
         skip_bad=skip_bad,
         execution=execution,
         settings=settings,
+        preset=preset,
         weights=not execution.distributed,
     )
     plan = plan_run(request)
@@ -148,6 +150,7 @@ def estimate_run(
     out: str | Path | None = None,
     model: str | Path | MaskedDiffusionModel | None = None,
     execution: Execution | None = None,
+    preset: str | None = None,
     **settings: Any,
 ) -> Estimate:
     """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing;
@@ -161,6 +164,7 @@ def estimate_run(
         model=model,
         execution=execution,
         settings=settings,
+        preset=preset,
         weights=can_be_timed,
     )
     plan = plan_run(request)
