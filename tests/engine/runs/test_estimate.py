@@ -146,6 +146,22 @@ def test_the_command_names_every_factor(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("llada", "(12 forward passes)"),
+        ("threshold", "(at most 12 forward passes)"),
+        ("dream", "(at most 12 forward passes)"),
+    ],
+)
+def test_passes_that_nobody_knows_beforehand_are_at_most(
+    policy: str, said: str, bundled_model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    settings = {"policy": policy, "gen_length": 12, "steps": 12}
+    need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **settings)
+    assert said in need.seconds[0].how
+
+
 def test_a_run_on_several_gpus_is_timed_on_a_gpu(
     bundled_model: MaskedDiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
