@@ -102,12 +102,13 @@ class Policy(Protocol):
     `Options` is its own dataclass of options; it is made from one of these, the ids of the model's
     special tokens, and the number of tokens that may be proposed.
 
-    Fixed schedule: the host knows from the options alone which of the S steps have a forward pass
-    (`performed`), every row makes all of these, and no step asks the device for anything. Free
-    schedule (`free_schedule`): a row leaves after the step that leaves no mask in it or that
-    `Update.stopped` names; S is then the most that it can take. How many masks are left only the
-    device knows, so the host waits for that number once a step, after the step's last kernel: a
-    free schedule pays one synchronisation a step for not running forwards that commit nothing.
+    Fixed schedule: the host knows from the options which of the S steps have a forward pass
+    (`performed`), or from them and a problem's noise (`performed_for`); every row makes all of
+    these, and no step asks the device for anything. Free schedule (`free_schedule`): a row leaves
+    after the step that leaves no mask in it or that `Update.stopped` names; S is then the most that
+    it can take. How many masks are left only the device knows, so the host waits for that number
+    once a step, after the step's last kernel: a free schedule pays one synchronisation a step for
+    not running forwards that commit nothing.
     """
 
     Options: ClassVar[type[PolicyOptions]]

@@ -32,6 +32,8 @@ SCORES = {"maskgit_plus": "probability", "topk_margin": "margin", "entropy": "en
 LOG_OFFSET = 1e-10
 """What the published code adds to a probability before it takes the logarithm."""
 
+FINITE = torch.finfo(torch.float64).max
+
 ROWS_KEPT = 4096
 """Problems whose drawn schedule is kept: more than are ever on a canvas."""
 
@@ -73,9 +75,10 @@ class DreamPolicy(Policy):
             counts = None if self.literal else self._counts_by_chance(canvas)
             return Update(token, masked & self._chosen_by_chance(canvas), counts)
 
-        score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
+        score = proposal.confidence.view(shape)
         if self.options.alg_temp > 0:
             score = self._in_noise(canvas, score)
+        score = torch.where(masked, score, -torch.inf)
         if self.literal:
             published = self._counts_of_masks(canvas)
             return Update(token, topk_of_whole_rows(score, published, canvas))
@@ -107,7 +110,9 @@ class DreamPolicy(Policy):
         Kool et al. 2019, "Stochastic beams and where to find them", section 2.3.
         """
         gumbel = -(-self._noise(canvas).log()).log()
-        return (score / self.options.alg_temp).double() + gumbel
+        divided = (score / self.options.alg_temp).double()
+        # A tiny alg_temp makes them infinite, and -inf is no position's that may commit.
+        return divided.clamp(-FINITE, FINITE) + gumbel
 
     def _noise(self, canvas: Canvas) -> Tensor:
         counter = canvas.noise_counter()

@@ -63,6 +63,16 @@ def test_where_the_mass_is_exactly_p_the_next_token_stays_and_transformers_cuts_
     assert kept(top_p_only(quarters, 1.0)) == [{0, 1, 2, 3}]
 
 
+def test_of_many_equal_tokens_the_lowest_ids_stay() -> None:
+    x = torch.zeros(1, 1 << 13)
+    x[0, 5000] = 1.0
+    p = 1000 / float(x.exp().sum())
+    (stay,) = kept(top_p_only(x, p))
+    assert 5000 in stay
+    assert stay - {5000} == set(range(len(stay) - 1))
+    assert len(stay) == pytest.approx(999, abs=2)
+
+
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.9, 0.99])
 def test_top_p_is_transformers_own_away_from_the_edge(p: float) -> None:
     x = draw(200, V) * 3

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from diffengine.engine.config import RunConfig
 from diffengine.engine.models.family import TokenIds
 from diffengine.engine.options import ConfigError
 from diffengine.engine.policies.dream import DreamPolicy, commit_counts, commit_shares
@@ -134,3 +135,16 @@ def test_the_order_has_noise_of_its_own() -> None:
     theirs = position_noise(canvas.noise_counter(), seed=0, domain=SCORE_DOMAIN)
     assert not torch.equal(ours, theirs)
     assert abs(float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])) < 0.15
+
+
+@pytest.mark.parametrize("alg", ["entropy", "maskgit_plus"])
+def test_the_smallest_noise_in_the_order_leaves_every_commit_a_mask(
+    alg: str, random_model: Any, packed: Any, prompts_of: Any
+) -> None:
+    """Scores divided by it are infinite; those of committed positions must stay the lowest."""
+    settings = {"policy": "dream", "alg": alg, "alg_temp": 1e-320, "gen_length": 8, "steps": 8}
+    config = RunConfig.of(model="m", record="masked", **settings)
+    prompts = prompts_of(random_model, 8)[:2]
+    for columns in packed(random_model, config, prompts).values():
+        assert columns["committed"].sum(1).tolist() == [0, 1, 1, 1, 1, 1, 1, 2]
+        assert (columns["committed"].sum(0) == 1).all()
