@@ -40,7 +40,8 @@ class Sight:
 
     @property
     def confidence(self) -> Tensor:
-        """Probability [B, G] of the proposed token."""
+        """How sure [B, G] the proposal is: its token's probability, unless the policy's `sampling`
+        asks for another score."""
         return self.proposal.confidence.double().view(self.eligible.shape)
 
     @property
