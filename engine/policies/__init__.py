@@ -29,6 +29,7 @@ POLICIES = Registry(
         "entropy_bound": "diffengine.engine.policies.entropy_bound:EntropyBoundPolicy",
         "entropy_threshold": "diffengine.engine.policies.entropy_threshold:EntropyThresholdPolicy",
         "klass": "diffengine.engine.policies.klass:KlassPolicy",
+        "margin": "diffengine.engine.policies.margin:MarginPolicy",
         "prophet": "diffengine.engine.policies.prophet:ProphetPolicy",
     },
     group="diffengine.policies",
@@ -45,6 +46,7 @@ OPTIONS = Registry(
         "entropy_bound": "diffengine.engine.policies.parallel_options:EntropyBoundOptions",
         "entropy_threshold": "diffengine.engine.policies.parallel_options:EntropyThresholdOptions",
         "klass": "diffengine.engine.policies.parallel_options:KlassOptions",
+        "margin": "diffengine.engine.policies.parallel_options:MarginOptions",
         "prophet": "diffengine.engine.policies.parallel_options:ProphetOptions",
     },
 )

@@ -24,9 +24,14 @@ def highest(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:
 def rank_of(score: Tensor) -> Tensor:
     """The rank [B, G] of each score in its row, from 0 for the highest, ties to the lowest
     position."""
-    order = score.argsort(dim=-1, descending=True, stable=True)
+    order = by_rank(score)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     return torch.empty_like(order).scatter_(-1, order, places)
+
+
+def by_rank(score: Tensor) -> Tensor:
+    """The positions [B, G] of each row by falling score, those of equal scores ascending."""
+    return score.argsort(dim=-1, descending=True, stable=True)
 
 
 def topk_of_whole_rows(score: Tensor, counts: list[int], canvas: Canvas) -> Tensor:

@@ -21,6 +21,7 @@ from ...kernels.reference import LogitStats
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
+from .commits import by_rank
 from .parallel_options import ParallelOptions
 
 NATS_PER_BIT = math.log(2)
@@ -40,7 +41,8 @@ class Sight:
 
     @property
     def confidence(self) -> Tensor:
-        """Probability [B, G] of the proposed token."""
+        """How sure [B, G] the proposal is: its token's probability, unless the policy's `sampling`
+        asks for another score."""
         return self.proposal.confidence.double().view(self.eligible.shape)
 
     @property
@@ -68,7 +70,7 @@ class Ranked:
     """Positions in the order of a score [B, G], and the way back."""
 
     def __init__(self, score: Tensor) -> None:
-        self.order = score.argsort(dim=-1, descending=True, stable=True)
+        self.order = by_rank(score)
 
     @property
     def first(self) -> Tensor:

@@ -97,6 +97,19 @@ class EntropyBoundOptions(ParallelOptions):
 
 
 @dataclass(frozen=True)
+class MarginOptions(ParallelOptions):
+    """`min_margin` is a difference of two probabilities; nothing reaches one above 1."""
+
+    min_margin: float = option(
+        0.8,
+        "Lead of the most probable token over the next from which on it commits; above 1: one "
+        "token a step.",
+        rule=FINITE,
+        default_text="0.8",
+    )
+
+
+@dataclass(frozen=True)
 class ScheduledOptions(ParallelOptions):
     """Of a policy that falls back on LLaDA's schedule of `steps`."""
 

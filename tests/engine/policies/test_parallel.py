@@ -33,6 +33,7 @@ class Masked:
     place: int
     confidence: float
     entropy: float
+    margin: float
     divergences: list[float] = field(default_factory=list)
 
 
@@ -74,11 +75,17 @@ def entropy_bound(seen: list[Masked], options: Any) -> list[Masked]:
     return order[:n]
 
 
+def margin(seen: list[Masked], options: Any) -> list[Masked]:
+    first, *others = sorted(seen, key=lambda position: (-position.margin, position.place))
+    return [first] + [p for p in others if p.margin >= options.min_margin]
+
+
 RULES: dict[str, Callable[[list[Masked], Any], list[Masked]]] = {
     "threshold": threshold,
     "factor": factor,
     "entropy_threshold": entropy_threshold,
     "entropy_bound": entropy_bound,
+    "margin": margin,
 }
 
 
@@ -125,18 +132,32 @@ def dense_logits(model: MaskedDiffusionModel, prompt: Prompt, canvas: list[int])
     return (hidden @ model.head_weight.T)[len(prompt.token_ids) :]
 
 
+def proposable(model: MaskedDiffusionModel, logits: torch.Tensor) -> torch.Tensor:
+    """The logits of tokens that may be proposed."""
+    allowed = logits.clone()
+    allowed[:, model.token_ids.mask] = -torch.inf
+    allowed[:, model.n_candidates :] = -torch.inf
+    return allowed
+
+
+def margins(model: MaskedDiffusionModel, logits: torch.Tensor, temperature: float) -> list[float]:
+    allowed = proposable(model, logits.float())
+    if temperature > 0:
+        allowed = allowed / temperature
+    first, second = allowed.softmax(-1).topk(2, dim=-1).values.unbind(-1)
+    return (first - second).tolist()
+
+
 def proposed(
     model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt, logits: torch.Tensor, step: int
 ) -> list[int]:
     options: Any = config.sampler
-    proposable = logits.clone()
-    proposable[:, model.token_ids.mask] = -torch.inf
-    proposable[:, model.n_candidates :] = -torch.inf
+    allowed = proposable(model, logits)
     if options.temperature == 0:
-        return proposable.argmax(-1).tolist()
+        return allowed.argmax(-1).tolist()
     counter = torch.tensor([[prompt.key, place, step] for place in range(len(logits))])
     noise = token_noise(counter, vocabulary=logits.shape[1], seed=options.seed)
-    return (proposable.double().exp() / noise**options.temperature).argmax(-1).tolist()
+    return (allowed.double().exp() / noise**options.temperature).argmax(-1).tolist()
 
 
 def divergences(logits: torch.Tensor, before: torch.Tensor | None) -> list[float]:
@@ -165,12 +186,19 @@ def twin(model: MaskedDiffusionModel, config: RunConfig, prompt: Prompt) -> list
         token = proposed(model, config, prompt, logits, step)
         probability = logits.float().softmax(-1)
         entropy = (logit_stats(logits).entropy.double() * math.log(2)).tolist()
+        lead = margins(model, logits, options.temperature)
         changes.append(divergences(logits, before))
         before = logits
 
         end = (block + 1) * options.block_length
         seen = [
-            Masked(g, float(probability[g, token[g]]), entropy[g], [row[g] for row in changes])
+            Masked(
+                g,
+                float(probability[g, token[g]]),
+                entropy[g],
+                lead[g],
+                [row[g] for row in changes],
+            )
             for g in range(end)
             if canvas[g] == mask
         ]
@@ -208,6 +236,14 @@ GRID: dict[str, dict[str, Any]] = {
         "order": "confidence",
         "bound": 2.6,
         "temperature": 0.7,
+    },
+    "margin": {"policy": "margin", "block_length": 6},
+    "margin, low": {"policy": "margin", "min_margin": 0.2, "block_length": 12},
+    "margin, warm": {
+        "policy": "margin",
+        "min_margin": 0.5,
+        "temperature": 0.7,
+        "block_length": 4,
     },
     "klass": {"policy": "klass", "confidence_threshold": 0.6, "block_length": 6},
     "klass, eager": {
@@ -319,6 +355,7 @@ FLOATS = ("logprob", "entropy", "kl", "cka", "state_masked", "answer_logprob")
         "entropy",
         "bound",
         "bound by confidence, warm",
+        "margin, warm",
         "klass",
         "klass, eager",
         "prophet",

@@ -16,12 +16,14 @@ from diffengine.engine.policies import POLICIES, options_class
 from diffengine.engine.policies.parallel_options import ParallelOptions
 
 BY_ENTROPY = {"policy": "ordered_policy:OrderedPolicy", "by": "entropy"}
+BY_MARGIN = {"policy": "ordered_policy:OrderedPolicy", "by": "margin"}
 LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "threshold": ({"threshold": 1.1}, {}),
     "factor": ({"factor": -1.0}, {}),
     "entropy_threshold": ({"max_entropy": -1.0}, BY_ENTROPY),
     "entropy_bound": ({"bound": -1.0}, BY_ENTROPY),
     "entropy_bound by confidence": ({"bound": -1.0, "order": "confidence"}, {}),
+    "margin": ({"min_margin": 1.1}, BY_MARGIN),
     "klass": ({"confidence_threshold": 1.0}, {}),
     "klass, unstable": ({"kl_threshold": -1.0}, {}),
     "prophet": ({"gap_early": 1e6, "gap_middle": 1e6, "gap_late": 1e6}, {}),

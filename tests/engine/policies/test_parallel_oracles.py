@@ -8,7 +8,9 @@ ours is that of positions; theirs may propose the mask token.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,38 +23,14 @@ from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
     EntropyBoundSamplerConfig,
 )
 
-from diffengine.engine.decoding.canvas import Canvas, Room, RowFormat, Schedule
 from diffengine.engine.decoding.policy import Policy, Update
-from diffengine.engine.models.family import TokenIds
-from diffengine.engine.policies import make_policy, options_class
-from diffengine.engine.problems.read import Problem
-from diffengine.engine.prompts.prompt import Prompt
 from diffengine.kernels.head import Proposal
 from diffengine.kernels.reference import logit_stats
 
-B, G, V = 24, 12, 20
-MASK = V - 1
+sys.path.append(str(Path(__file__).parent))
+from parallel_steps import MASK, VOCABULARY, canvas_of, policy_of
 
-
-def canvas_of(generated: torch.Tensor) -> Canvas:
-    """Rows with these generated tokens [B, G]."""
-    rows, length = generated.shape
-    canvas = Canvas(
-        RowFormat(gen_length=length, mask_id=MASK),
-        Schedule([True] * length, free=True),
-        Room(rows=rows, tokens=10**6),
-        device=torch.device("cpu"),
-    )
-    problem = Problem(id="p", question="", answer=None)
-    canvas.fill(iter([Prompt(problem, i, i, (1, 2), ()) for i in range(rows)]))
-    canvas.generated = generated.clone()
-    return canvas
-
-
-def policy_of(name: str, **options: Any) -> Policy:
-    kind = options_class(name)
-    values = {"gen_length": G, "steps": G, "block_length": G} | options
-    return make_policy(name, kind(**values), TokenIds(MASK, 0, None), n_candidates=V)
+B, G, V = 24, 12, VOCABULARY
 
 
 def ours(policy: Policy, generated: torch.Tensor, logits: torch.Tensor) -> tuple[Update, Proposal]:
@@ -107,7 +85,9 @@ def test_threshold_is_diffusers_block_refinement() -> None:
         # Every other threshold is one of the confidences, so that some lie on it.
         confidences = logits.softmax(-1).amax(-1).flatten()
         tau = float(confidences[index % len(confidences)]) if index % 2 else index / 120
-        update, proposal = ours(policy_of("threshold", threshold=tau), generated, logits)
+        update, proposal = ours(
+            policy_of("threshold", threshold=tau, gen_length=G), generated, logits
+        )
         sample, moved, *_ = scheduler.step(
             logits,
             0,
@@ -135,7 +115,7 @@ def test_diffusers_threshold_is_strict_and_fast_dllms_is_not() -> None:
     _, moved, *_ = scheduler.step(
         logits, 0, generated, mask_token_id=MASK, threshold=0.5, return_dict=False
     )
-    policy = policy_of("threshold", threshold=0.5, gen_length=3, steps=3, block_length=3)
+    policy = policy_of("threshold", threshold=0.5, gen_length=3)
     update, _ = ours(policy, generated, logits)
     assert update.commit.tolist() == [[True, True, True]]
     assert int(moved.sum()) == 1
@@ -146,7 +126,7 @@ def test_a_schedule_that_nothing_is_ready_for_is_diffusers_with_an_unreachable_t
     for steps, (logits, generated) in zip([1, 2, 3, 5, 12] * 4, cases(seed=2, n=20), strict=True):
         scheduler = BlockRefinementScheduler(block_length=G)
         scheduler.set_timesteps(steps)
-        update, proposal = ours(policy_of("klass", steps=steps), generated, logits)
+        update, proposal = ours(policy_of("klass", steps=steps, gen_length=G), generated, logits)
         _, moved, *_ = scheduler.step(
             logits, 0, generated, mask_token_id=MASK, threshold=2.0, return_dict=False
         )
@@ -181,7 +161,7 @@ def test_entropy_bound_is_theirs_on_the_masked_positions(accept: Any) -> None:
     n_parallel, n_tied = 0, 0
     for index, (logits, generated) in enumerate(cases(seed=3, n=60, dtype=torch.float64)):
         bound = 0.01 + 0.15 * index
-        update, _ = ours(policy_of("entropy_bound", bound=bound), generated, logits)
+        update, _ = ours(policy_of("entropy_bound", bound=bound, gen_length=G), generated, logits)
         theirs = torch.zeros(B, G, dtype=torch.bool)
         for row in range(B):
             places = (generated[row] == MASK).nonzero().squeeze(-1)
@@ -199,8 +179,7 @@ def test_the_two_published_orders_of_the_entropy_bound_differ() -> None:
     even = torch.tensor([0.5, 0.5, *[0.0] * 18], dtype=torch.float64)
     logits = torch.stack([likely, even, even]).log()[None]
     generated = torch.full((1, 3), MASK)
-    shape = {"gen_length": 3, "steps": 3, "block_length": 3}
-    by_entropy = policy_of("entropy_bound", bound=0.7, **shape)
-    by_confidence = policy_of("entropy_bound", bound=0.7, order="confidence", **shape)
+    by_entropy = policy_of("entropy_bound", bound=0.7, gen_length=3)
+    by_confidence = policy_of("entropy_bound", bound=0.7, order="confidence", gen_length=3)
     assert ours(by_entropy, generated, logits)[0].commit.tolist() == [[False, True, True]]
     assert ours(by_confidence, generated, logits)[0].commit.tolist() == [[True, True, False]]

@@ -160,6 +160,7 @@ FREE: dict[str, dict[str, Any]] = {
     "factor": {},
     "entropy_threshold": {},
     "entropy_bound": {"temperature": 0.5},
+    "margin": {"temperature": 0.5},
     "klass": {"confidence_threshold": 0.3, "kl_threshold": 0.3},
     "prophet": {"gap_early": 2.0, "gap_middle": 1.0},
 }
