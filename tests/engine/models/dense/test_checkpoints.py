@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffengine.engine.models.checkpoint import SHOWN
-from diffengine.engine.models.config_keys import HARMLESS, AskedConfig
 from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.loading import load_model
 
@@ -253,24 +252,3 @@ def test_no_published_key_is_unheard_of(
     with caplog.at_level(logging.WARNING):
         load_model(path, device="cpu", weights=False)
     assert caplog.messages == []
-
-
-def test_an_unknown_key_is_told_and_does_not_block(
-    dense: Callable[..., Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    path = dense("Dream", residual_scale=0.5, note=None, experimental=False, tags=[])
-    with caplog.at_level(logging.WARNING):
-        load_model(path, device="cpu", weights=False)
-    (said,) = caplog.messages
-    assert f"{path}/config.json: this family knows nothing of residual_scale and" in said
-
-
-def test_a_key_is_asked_for_however_it_is_looked_up() -> None:
-    config = AskedConfig({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "dtype": "bfloat16"})
-    assert config["a"] == 1
-    assert config.get("b") == 2
-    assert "c" in config
-    assert "dtype" in HARMLESS
-    assert config.passed_over({"d"}) == ["e"]
-    assert len(config) == 6 and dict(config)["e"] == 5
-    assert config.passed_over(()) == []
