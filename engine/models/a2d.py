@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .family import CheckpointError, Family, TokenName, TokenNames, required
-from .stock_decoder import HARMLESS, decoder_arguments, even_head_size, rope_parameters
+from .stock_decoder import HARMLESS, decoder_arguments, even_head_size, head_size, rope_parameters
 
 BLOCK_DIFFUSION = re.compile(r"bd3lm|block[-_ ]?diffusion", re.IGNORECASE)
 """What block diffusion is called in the names of checkpoints."""
@@ -26,13 +26,10 @@ QWEN3_HEAD_SIZE = 128
 
 def qwen3_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of Qwen3Config; raises CheckpointError on a value it does not cover."""
-    head_size = QWEN3_HEAD_SIZE
-    if config.get("head_dim") is not None:
-        head_size = required(config, "head_dim")
     return {
         **decoder_arguments(config),
         "rope_parameters": rope_parameters(config),
-        "head_dim": head_size,
+        "head_dim": head_size(config, absent=QWEN3_HEAD_SIZE),
         "attention_bias": _switch(config, "attention_bias"),
     }
 
@@ -47,8 +44,7 @@ def llama_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of LlamaConfig; raises CheckpointError on a value it does not cover."""
     arguments = decoder_arguments(config)
     arguments["rope_parameters"] = rope_parameters(config, kinds=("default", "llama3"))
-    if config.get("head_dim") is not None:
-        arguments["head_dim"] = required(config, "head_dim")
+    arguments["head_dim"] = head_size(config)
     for name in ("attention_bias", "mlp_bias"):
         arguments[name] = _switch(config, name)
     return arguments

@@ -27,6 +27,18 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "shared_expert_intermediate_size": (None,),
 }
 
+HARMLESS = frozenset(
+    {
+        "norm_topk_prob",
+        "output_router_logits",
+        "routed_scaling_factor",
+        "router_aux_loss_coef",
+        "router_num_group",
+        "router_topk_group",
+    }
+)
+"""Settings of training, and those that the published code keeps and does not use."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<role>' + ('HUMAN' if message['role'] == 'user' else message['role'] | upper) }}"
@@ -108,4 +120,5 @@ LLADA_MOE = Family(
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     chat_template=CHAT_TEMPLATE,
+    harmless=HARMLESS,
 )

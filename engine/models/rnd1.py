@@ -27,6 +27,17 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "tie_word_embeddings": (False,),
 }
 
+HARMLESS = frozenset(
+    {
+        "max_window_layers",
+        "moe_backend",
+        "num_diffusion_steps",
+        "output_router_logits",
+        "router_aux_loss_coef",
+    }
+)
+"""Settings of training, of other code and of the sampler."""
+
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -81,4 +92,5 @@ RND1 = Family(
     read_offset=-1,
     policy="rnd1",
     chat_template="Question: {{ messages[-1]['content'] }}\nAnswer:",
+    harmless=HARMLESS,
 )

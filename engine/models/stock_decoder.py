@@ -11,6 +11,15 @@ from typing import Any
 
 from .family import CheckpointError, refuse_unless, required
 
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+
 FULL_ATTENTION: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "use_sliding_window": (False, None),
@@ -21,6 +30,14 @@ FULL_ATTENTION: dict[str, tuple[Any, ...]] = {
     "right_shift_logits": (False, None),
 }
 """Settings with their values that a full-attention decoder may have."""
+
+STRETCH = (
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
+"""What "llama3" rotations are stretched by."""
 
 HARMLESS = frozenset({"max_window_layers", "pretraining_tp"})
 """Settings that change nothing where no window is used."""
@@ -34,28 +51,37 @@ def decoder_arguments(config: Mapping[str, Any], *, tied: bool = False) -> dict[
     """
     refuse_unless(config, FULL_ATTENTION)
     _refuse_windows(config)
-    heads = required(config, "num_attention_heads")
-    if heads < 1:
-        raise CheckpointError(f"config.json: num_attention_heads is {heads}, expected 1 or more")
-
+    sizes = {name: positive(config, name) for name in SIZES}
+    heads = sizes["num_attention_heads"]
+    key_value_heads = heads
+    if config.get("num_key_value_heads") is not None:
+        key_value_heads = positive(config, "num_key_value_heads")
+    if heads % key_value_heads:
+        raise CheckpointError(
+            f"config.json: num_attention_heads {heads} is not a multiple of num_key_value_heads "
+            f"{key_value_heads}"
+        )
     if config.get("tie_word_embeddings") is not None:
         tied = required(config, "tie_word_embeddings", bool)
 
     return {
-        "vocab_size": required(config, "vocab_size"),
-        "hidden_size": required(config, "hidden_size"),
-        "intermediate_size": required(config, "intermediate_size"),
-        "num_hidden_layers": required(config, "num_hidden_layers"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": config.get("num_key_value_heads") or heads,
-        "max_position_embeddings": required(config, "max_position_embeddings"),
-        "rms_norm_eps": required(config, "rms_norm_eps", float),
+        **sizes,
+        "num_key_value_heads": key_value_heads,
+        "rms_norm_eps": float(required(config, "rms_norm_eps", float)),
         "tie_word_embeddings": tied,
         "hidden_act": "silu",
         "pad_token_id": None,
         "bos_token_id": None,
         "eos_token_id": None,
     }
+
+
+def positive(config: Mapping[str, Any], field: str) -> int:
+    """The value of a field that must be a number of things; raises CheckpointError."""
+    value = required(config, field)
+    if value < 1:
+        raise CheckpointError(f"config.json: {field} is {value}, expected 1 or more")
+    return int(value)
 
 
 def _refuse_windows(config: Mapping[str, Any]) -> None:
@@ -77,15 +103,31 @@ def _refuse_windows(config: Mapping[str, Any]) -> None:
 def even_head_size(config: Mapping[str, Any]) -> int:
     """Features of a head where it is the network's width divided by the heads; raises
     CheckpointError where it is not."""
-    width = required(config, "hidden_size")
-    heads = required(config, "num_attention_heads")
+    width = positive(config, "hidden_size")
+    heads = positive(config, "num_attention_heads")
     if width % heads:
         raise CheckpointError(
             f"config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}"
         )
     size = width // heads
     refuse_unless(config, {"head_dim": (size, None)})
-    return int(size)
+    return rotatable(size)
+
+
+def head_size(config: Mapping[str, Any], *, absent: int | None = None) -> int:
+    """Features of a head by head_dim; where it is not there, `absent`, or what the network's width
+    divided by the heads is. Raises CheckpointError."""
+    if config.get("head_dim") is not None:
+        return rotatable(positive(config, "head_dim"))
+    return absent if absent is not None else even_head_size(config)
+
+
+def rotatable(size: int) -> int:
+    """`size`, of which one half is rotated against the other; raises CheckpointError where there
+    are no halves."""
+    if size % 2:
+        raise CheckpointError(f"config.json: a head has {size} features, expected an even number")
+    return size
 
 
 def rope_parameters(
@@ -111,8 +153,10 @@ def rope_parameters(
     theta = settings.pop("rope_theta", None)
     if theta is None:
         theta = required(config, "rope_theta", float)
-    extra = {} if kind == "default" else settings
-    return {"rope_type": kind, "rope_theta": float(theta), **extra}
+    stretch: dict[str, Any] = {}
+    if kind == "llama3":
+        stretch = {name: required(settings, name, float) for name in STRETCH}
+    return {"rope_type": kind, "rope_theta": float(theta), **stretch}
 
 
 def _mapping(field: str, value: Any) -> Mapping[str, Any]:

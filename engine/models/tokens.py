@@ -22,9 +22,17 @@ def load_tokenizer(directory: Path, family: Family) -> Any:
     none. Raises CheckpointError."""
     # The class is named outright: AutoTokenizer would ask on stdin whether to run the checkpoint's
     # own code.
-    tokenizer: Any = _class_for(directory, family).from_pretrained(
-        str(directory), local_files_only=True, trust_remote_code=False
-    )
+    cls = _class_for(directory, family)
+    try:
+        tokenizer: Any = cls.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the tokenizers library raises nothing more particular
+        what = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{directory}: its tokenizer cannot be read ({type(error).__name__}: {what}); copy or "
+            "download its files again"
+        ) from None
     if not tokenizer.chat_template:
         tokenizer.chat_template = None
     return tokenizer

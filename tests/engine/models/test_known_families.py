@@ -36,22 +36,28 @@ def test_a_known_family_is_named(tmp_path: Path, architecture: str) -> None:
     assert "\n" not in said
 
 
-PUBLISHED = {
-    "DreamModel": "Dream",
-    "LLaDA2MoeModelLM": "LLaDA2",
-    "SDARForCausalLM": "SDAR",
-    "RND1LM": "RND1",
-    "A2DQwen3LMHeadModel": "A2D",
-    "ILLaDAForCausalLM": "iLLaDA",
-    "LLaDAMoEModelLM": "LLaDA-MoE",
-    "Fast_dLLM_QwenForCausalLM": "Fast-dLLM v2",
-    "NemotronLabsDiffusionModel": "Nemotron",
+WHY = {
+    "LLaDA2MoeModelLM": ("LLaDA2.x", "LLaDA2.2 chooses experts for a whole block"),
+    "SDARForCausalLM": ("SDAR (also TraDo, I-DLM)", "block by block"),
+    "DreamForCausalLM": ("Dream-Reasoner", "block by block"),
+    "_A2DQwen3LMHeadModel": ("OPDLM", "block by block, of 4 tokens"),
+    "Fast_dLLM_QwenForCausalLM": ("Fast-dLLM v2", "block by block"),
+    "NemotronLabsDiffusionModel": ("Nemotron", "causally"),
+    "WeDLMForCausalLM": ("WeDLM", "causally"),
+    "DiffusionGemmaForBlockDiffusion": ("DiffusionGemma", "uniform"),
+    "GiddForDiffusionLM": ("GIDD", "uniform"),
+    "BD3LM": ("BD3-LM", "DiT"),
+    "MDLM": ("MDLM", "DiT"),
+    "DharaForMaskedDiffusion": ("Dhara", "no stock class"),
 }
 
 
-@pytest.mark.parametrize("architecture", [name for name in PUBLISHED if name not in FAMILIES])
+@pytest.mark.parametrize("architecture", WHY)
 def test_the_strings_of_published_checkpoints(tmp_path: Path, architecture: str) -> None:
-    assert f", which is {PUBLISHED[architecture]}" in refusal(tmp_path, architecture)
+    name, why = WHY[architecture]
+    said = refusal(tmp_path, architecture)
+    assert f", which is {name}" in said
+    assert why in said.partition("not yet supported (")[2]
 
 
 def test_any_other_is_unknown(tmp_path: Path) -> None:
@@ -72,3 +78,9 @@ def test_the_name_of_a_repository_is_told_how_to_become_a_directory(
     with pytest.raises(CheckpointError, match="no such directory") as caught:
         load_model(name)
     assert (hub_hint(name) in str(caught.value)) == is_one
+
+
+def test_the_hint_names_the_repositorys_own_name() -> None:
+    """Which says what the checkpoint is, and is not what another was fetched into."""
+    said = hub_hint("Dream-org/Dream-v0-Instruct-7B")
+    assert "--local-dir Dream-v0-Instruct-7B` and give --model ./Dream-v0-Instruct-7B" in said

@@ -14,13 +14,19 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from diffengine.engine.models.attention import packing_of
+from diffengine.engine.models.compiled import compiled
+from diffengine.engine.models.family import CheckpointError
+from diffengine.engine.models.flops import network_flops
+from diffengine.engine.models.fused import fused
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.models.reads import reads_of
 
 FAMILIES = ["Dream", "A2D-Qwen3", "A2D-Qwen2", "A2D-Llama", "iLLaDA"]
-LENGTHS = [38, 70, 70, 91]
+LENGTHS = [21, 40, 40, 67]
 GENERATED = 12
 
 
@@ -149,8 +155,8 @@ def test_a_packed_batch_is_the_published_network_row_by_row(
         alone = model.hidden(row, place, packing_of([len(row)], model.device))
         torch.testing.assert_close(logits(model, packed), expected, atol=3e-5, rtol=3e-5)
         torch.testing.assert_close(logits(model, alone), expected, atol=3e-5, rtol=3e-5)
-        exact = by_hand.logits(row).float()
-        torch.testing.assert_close(logits(model, packed), exact, atol=3e-5, rtol=3e-5)
+    exact = by_hand.logits(rows[0]).float()
+    torch.testing.assert_close(logits(model, together[: LENGTHS[0]]), exact, atol=3e-5, rtol=3e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -203,3 +209,45 @@ def test_bfloat16_is_the_stock_class_bit_by_bit(dense: Callable[..., Path], fami
     row = tokens(70)
     states = model.hidden(row, torch.arange(70), packing_of([70], model.device))
     assert torch.equal(logits(model, states), stock(row[None]).logits[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_arithmetic_is_what_torch_counts(dense: Callable[..., Path], family: str) -> None:
+    """Of heads that are wider than the network divided by their number, too."""
+    model = load_model(dense(family), device="cpu")
+    layers = model.network.model.layers
+    states = torch.randn(1, 40, model.network.config.hidden_size)
+    positions = torch.arange(40)
+    rope = model.network.model.rotary_emb(states, position_ids=positions[None])
+    packing = packing_of([40], model.device)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as counter:
+            for layer in layers:
+                states = layer(
+                    states, attention_mask=None, position_embeddings=rope, packing=packing
+                )
+    assert counter.get_total_flops() == network_flops(model.network.config, [40])
+
+
+def read_states(model: MaskedDiffusionModel) -> Tensor:
+    packing = packing_of(LENGTHS, model.device)
+    reads = reads_of(LENGTHS, packing, rows=len(LENGTHS), each=GENERATED, offset=model.read_offset)
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])
+    return model.hidden_read(tokens(sum(LENGTHS)), positions, packing, reads)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_it_reads_the_same(dense: Callable[..., Path], family: str) -> None:
+    model = load_model(dense(family), device="cpu")
+    faster = compiled(model, most_tokens=256, backend="eager")
+    torch.testing.assert_close(read_states(faster), read_states(model), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fused_it_reads_the_same_or_says_why_not(dense: Callable[..., Path], family: str) -> None:
+    model = load_model(dense(family), device="cpu")
+    if family not in ("A2D-Llama", "iLLaDA"):
+        with pytest.raises(CheckpointError, match="--fused: the network is a Qwen"):
+            fused(model)
+        return
+    torch.testing.assert_close(read_states(fused(model)), read_states(model), atol=1e-5, rtol=1e-5)
