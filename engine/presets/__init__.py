@@ -12,7 +12,7 @@ from typing import Any
 
 from ..options import ConfigError
 from ..registry import UnknownNameError, nearest
-from . import llada
+from . import dllm, dream, fast_dllm, llada
 from .preset import LEFT_TO_THE_RUN, Preset, Score
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "with_preset",
 ]
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(llada.PRESETS)
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    llada.PRESETS | fast_dllm.PRESETS | dream.PRESETS | dllm.PRESETS
+)
 
 
 def find(name: str) -> Preset:

@@ -9,19 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .preset import Preset, Score
+from .preset import CHOICES, EXTRACTION, INSTRUCTIONS, PROGRAMS, STOP_WORDS, Preset, Score
 
 REPOSITORY = "https://github.com/ML-GSAI/LLaDA/blob/b7e6c3565f194352da44b38dd12b6970597309f3"
 EVAL = f"{REPOSITORY}/EVAL.md"
 DATASETS = f"{REPOSITORY}/opencompass/opencompass/configs/datasets"
 
+
 INTERNAL = "internal toolkit"
 OPENCOMPASS = "OpenCompass"
 LM_EVAL = "lm-eval"
 
-PROGRAMS = "programs are not executed here, so nothing is graded"
-CHOICES = "choices are shown and asked for in our own words"
-EXTRACTION = "answers are extracted and graded by our rules"
 
 LAST = "confidence_eos_eot_inf"
 NEVER = "logits_eos_inf"
@@ -101,7 +99,7 @@ IFEVAL = Task(
     name="IFEval",
     shown="the instruction alone",
     metric="instructions followed",
-    differs=("instructions are not checked here, so nothing is graded",),
+    differs=(INSTRUCTIONS,),
     source=f"{DATASETS}/IFEval/IFEval_gen_353ae7.py",
 )
 
@@ -166,7 +164,7 @@ def base(task: str, examples: int, length: int, *scores: float) -> Preset:
         metric="pass@1" if is_program else "accuracy",
         examples=examples,
         prompt=f"lm-eval's, with {examples} worked examples before it" if examples else "lm-eval's",
-        differs=(PROGRAMS if is_program else EXTRACTION,),
+        differs=(PROGRAMS,) if is_program else (EXTRACTION, STOP_WORDS),
         sources=(EVAL, f"{REPOSITORY}/eval_llada_lm_eval.sh"),
     )
 
