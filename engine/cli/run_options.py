@@ -94,7 +94,7 @@ SAMPLER = [
         help="An option of the policy, such as one that has no name of its own here. May be given "
         "several times.",
     ),
-    *click_options(RunConfig, ["prompt_style"]),
+    *click_options(RunConfig, ["prompt_style", "prompt_template"]),
 ]
 RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
 

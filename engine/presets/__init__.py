@@ -73,8 +73,10 @@ def what_was_changed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "changed": changed}
 
 
-def remarks(name: str, *, architecture: str, is_bundled: bool) -> list[str]:
-    """What somebody who will compare the run with the published score ought to know."""
+def remarks(
+    name: str, config: Mapping[str, Any], *, architecture: str, is_bundled: bool
+) -> list[str]:
+    """What somebody who will compare a run of `config` with the published score ought to know."""
     preset = find(name)
     about = []
     if is_bundled or architecture != preset.architecture:
@@ -83,9 +85,10 @@ def remarks(name: str, *, architecture: str, is_bundled: bool) -> list[str]:
             f"preset {name} is of {preset.model} ({preset.architecture}), this is {other}: the "
             "published score says nothing of it"
         )
-    if preset.examples:
+    if preset.examples and not config["prompt_template"]:
         about.append(
             f"preset {name}: the published prompts have {preset.examples} worked examples before "
-            "the question, and these have none: expect another score"
+            "the question, and these have none: expect another score, or give them by "
+            "--prompt-template @FILE"
         )
     return about

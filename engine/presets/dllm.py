@@ -16,7 +16,7 @@ EXAMPLES = "https://github.com/ZHZisZZ/dllm/blob/ca176752fbceec49c6b4777a2c18ae8
 MEASURED_WITH = "lm-eval, by dllm's authors"
 
 
-def published(block: int) -> dict[str, Any]:
+def published(block: int, template: str = "") -> dict[str, Any]:
     """Every setting; all these give 256 tokens as many steps."""
     return {
         "policy": "llada",
@@ -29,17 +29,18 @@ def published(block: int) -> dict[str, Any]:
         "logits_eos_inf": False,
         "confidence_eos_eot_inf": False,
         "prompt_style": "chat",
+        "prompt_template": template,
         "dtype": "bfloat16",
     }
 
 
-def qwen3(task: str, examples: int, score: float, prompt: str) -> Preset:
+def qwen3(task: str, examples: int, score: float, prompt: str, *, template: str = "") -> Preset:
     """An evaluation of Qwen3-0.6B-diffusion-mdlm, in one block."""
     return Preset(
         model="dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1",
         architecture="A2DQwen3LMHeadModel",
         task=task,
-        settings=published(256),
+        settings=published(256, template),
         scores=(Score(score, MEASURED_WITH),),
         examples=examples,
         prompt=prompt,
@@ -65,7 +66,13 @@ def modern_bert(size: str, task: str, examples: int, score: float) -> Preset:
 
 PRESETS = {
     "qwen3-0.6b-mdlm-gsm8k": qwen3("GSM8K", 5, 29.3, "5 worked examples before it"),
-    "qwen3-0.6b-mdlm-math": qwen3("MATH", 0, 8.7, "Problem: and Solution: around the problem"),
+    "qwen3-0.6b-mdlm-math": qwen3(
+        "MATH",
+        0,
+        8.7,
+        "Problem: and Solution: around the problem",
+        template="Problem:\n{question}\n\nSolution:",
+    ),
     "qwen3-0.6b-mdlm-bbh": qwen3("BBH", 3, 26.7, "3 worked examples before it"),
     "modernbert-base-chat-gsm8k": modern_bert("base", "GSM8K", 0, 3.6),
     "modernbert-large-chat-gsm8k": modern_bert("large", "GSM8K", 0, 9.3),

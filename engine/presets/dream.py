@@ -23,10 +23,9 @@ MEASURED_WITH = "lm-eval, by the authors"
 NO_START = "no start token stands before the prompt"
 
 
-def published(
-    length: int, *, temperature: float, top_p: float, prompt_style: str
-) -> dict[str, Any]:
-    """Every setting of a run that gives `length` tokens as many steps, the least entropy first."""
+def published(length: int, *, temperature: float, top_p: float) -> dict[str, Any]:
+    """Every setting of the sampler that gives `length` tokens as many steps, the least entropy
+    first."""
     return {
         "policy": "dream",
         "steps": length,
@@ -37,20 +36,25 @@ def published(
         "top_p": top_p,
         "top_k": 0,
         "alg_temp": 0.0,
-        "prompt_style": prompt_style,
         "dtype": "bfloat16",
     }
 
 
 def instruct(
-    task: str, length: int, score: float, *differs: str, prompt: str, examples: int = 0
+    task: str,
+    length: int,
+    score: float,
+    *differs: str,
+    prompt: str,
+    template: str = "",
+    examples: int = 0,
 ) -> Preset:
     """An evaluation of Dream-v0-Instruct-7B: temperature 0.1, top_p 0.9."""
     return Preset(
         model="Dream-org/Dream-v0-Instruct-7B",
         architecture="DreamModel",
         task=task,
-        settings=published(length, temperature=0.1, top_p=0.9, prompt_style="chat"),
+        settings=published(length, temperature=0.1, top_p=0.9) | in_chat(template),
         scores=(Score(score, MEASURED_WITH),),
         metric=METRICS.get(task, "accuracy"),
         examples=examples,
@@ -68,7 +72,8 @@ def base(
         model="Dream-org/Dream-v0-Base-7B",
         architecture="DreamModel",
         task=task,
-        settings=published(length, temperature=temperature, top_p=0.95, prompt_style="raw"),
+        settings=published(length, temperature=temperature, top_p=0.95)
+        | as_text("" if examples else ALONE),
         scores=(Score(score, MEASURED_WITH),),
         metric=METRICS.get(task, "accuracy"),
         examples=examples,
@@ -79,18 +84,31 @@ def base(
 
 
 def recipe(
-    model: str, length: int, source: str, *, temperature: float, prompt_style: str = "chat"
+    model: str, length: int, source: str, *, temperature: float, is_chat: bool = True
 ) -> Preset:
     """The example of a README: top_p 0.95, no score."""
+    prompt = in_chat("") if is_chat else as_text(ALONE)
     return Preset(
         model=model,
         architecture="DreamModel",
         task="",
-        settings=published(length, temperature=temperature, top_p=0.95, prompt_style=prompt_style),
-        prompt="the chat template" if prompt_style == "chat" else "the text alone",
+        settings=published(length, temperature=temperature, top_p=0.95) | prompt,
+        prompt="the chat template" if is_chat else "the text alone",
         sources=(source,),
     )
 
+
+def in_chat(template: str) -> dict[str, Any]:
+    """The settings of a prompt that is a user's turn; `template` are the words in it."""
+    return {"prompt_style": "chat", "prompt_template": template}
+
+
+def as_text(template: str) -> dict[str, Any]:
+    """The settings of a prompt that is a text."""
+    return {"prompt_style": "raw", "prompt_template": template}
+
+
+ALONE = "{question}"
 
 METRICS = {"HumanEval": "pass@1", "MBPP": "pass@1", "IFEval": "instructions followed"}
 
@@ -99,7 +117,13 @@ PRESETS = {
         "Dream-org/Dream-v0-Instruct-7B", 512, f"{DREAM}/README.md", temperature=0.2
     ),
     "dream-7b-instruct-gsm8k": instruct(
-        "GSM8K", 256, 81.0, EXTRACTION, STOP_WORDS, prompt="Q: and A: around the question"
+        "GSM8K",
+        256,
+        81.0,
+        EXTRACTION,
+        STOP_WORDS,
+        prompt="Q: and A: around the question",
+        template="Q: {question}\nA:",
     ),
     "dream-7b-instruct-math": instruct(
         "MATH",
@@ -108,6 +132,7 @@ PRESETS = {
         EXTRACTION,
         STOP_WORDS,
         prompt="Problem: and Solution: around the problem",
+        template="Problem:\n{question}\n\nSolution:",
     ),
     "dream-7b-instruct-mmlu": instruct(
         "MMLU", 128, 67.0, CHOICES, EXTRACTION, prompt="4 worked examples before it", examples=4
@@ -151,7 +176,7 @@ PRESETS = {
         256,
         f"{DIFFUCODER}/README.md",
         temperature=0.2,
-        prompt_style="raw",
+        is_chat=False,
     ),
     "diffucoder-7b-instruct": recipe(
         "apple/DiffuCoder-7B-Instruct", 256, f"{DIFFUCODER}/inference_demo.py", temperature=0.3

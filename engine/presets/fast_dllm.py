@@ -57,6 +57,7 @@ def _pair(rule: dict[str, Any], length: int, score: float, **rest: Any) -> Prese
         "block_length": 32,
         "temperature": 0.0,
         "prompt_style": "chat",
+        "prompt_template": "",
         "dtype": "bfloat16",
     }
     return Preset(

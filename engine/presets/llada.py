@@ -31,6 +31,7 @@ class Task:
 
     name: str
     shown: str
+    template: str = ""
     examples: int = 0
     metric: str = "accuracy"
     differs: tuple[str, ...] = (EXTRACTION,)
@@ -46,11 +47,13 @@ GSM8K = Task(
 MATH = Task(
     name="MATH",
     shown="the problem, then the request to reason step by step and to box the answer",
+    template="{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
     source=f"{DATASETS}/math/math_0shot_gen_11c4b5.py",
 )
 HUMANEVAL = Task(
     name="HumanEval",
     shown="the request to complete the code, then the code",
+    template="Complete the following python code:\n{question}",
     metric="pass@1",
     differs=(PROGRAMS,),
     source=f"{DATASETS}/humaneval/humaneval_gen_8e312c.py",
@@ -128,7 +131,7 @@ def chat(model: str, task: Task, settings: dict[str, Any], *scores: float) -> Pr
         model=model,
         architecture="LLaDAModelLM",
         task=task.name,
-        settings=settings,
+        settings=settings | {"prompt_template": task.template},
         scores=tuple(map(Score, scores, (INTERNAL, OPENCOMPASS))),
         metric=task.metric,
         examples=task.examples,
@@ -159,7 +162,10 @@ def base(task: str, examples: int, length: int, *scores: float) -> Preset:
         model="GSAI-ML/LLaDA-8B-Base",
         architecture="LLaDAModelLM",
         task=task,
-        settings=published(length, length, prompt_style="raw"),
+        settings={
+            **published(length, length, prompt_style="raw"),
+            "prompt_template": "" if examples else "{question}",
+        },
         scores=tuple(map(Score, scores, (LM_EVAL, OPENCOMPASS))),
         metric="pass@1" if is_program else "accuracy",
         examples=examples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
@@ -77,7 +78,7 @@ def _section(presets: Mapping[str, Preset]) -> Iterator[str]:
         cells = (
             f"`{row}`",
             preset.task or "any",
-            preset.prompt,
+            _prompt_text(preset),
             settings_text(preset),
             scores_text(preset) or "none",
             "; ".join(preset.differs) or "",
@@ -87,6 +88,12 @@ def _section(presets: Mapping[str, Preset]) -> Iterator[str]:
     for source in dict.fromkeys(source for preset in presets.values() for source in preset.sources):
         yield f"- {source}"
     yield ""
+
+
+def _prompt_text(preset: Preset) -> str:
+    """How the published prompt was made, with its words where the preset has them."""
+    template = json.dumps(preset.settings["prompt_template"])
+    return preset.prompt if template == '""' else f"{preset.prompt}: `{template}`"
 
 
 def _publisher(preset: Preset) -> str:

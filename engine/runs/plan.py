@@ -147,9 +147,10 @@ def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -
     """What run.json says of the preset; what stands between the run and the published score is
     logged."""
     is_bundled = model.path == BUNDLED
-    for remark in remarks(name, architecture=model.architecture, is_bundled=is_bundled):
+    settings = config.as_dict()
+    for remark in remarks(name, settings, architecture=model.architecture, is_bundled=is_bundled):
         logger.warning("%s", remark)
-    return what_was_changed(name, config.as_dict())
+    return what_was_changed(name, settings)
 
 
 def default_model() -> Path:
@@ -181,7 +182,12 @@ def prompts_of(
     for place, problem in todo:
         try:
             prompt = build_prompt(
-                problem, place, model, style=config.prompt_style, gen_length=config.gen_length
+                problem,
+                place,
+                model,
+                style=config.prompt_style,
+                gen_length=config.gen_length,
+                template=config.prompt_template,
             )
             prompts.append(prompt)
         except PromptError as error:

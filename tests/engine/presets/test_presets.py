@@ -53,9 +53,8 @@ def test_each_preset_sets_every_option_of_its_policy(name: str) -> None:
     preset = PRESETS[name]
     assert preset.policy in POLICIES
     options = set(options_of(options_class(preset.policy))) - set(LEFT_TO_THE_RUN)
-    assert options | {"policy", "prompt_style", "dtype"} == set(preset.settings) - {
-        "prompt_template"
-    }
+    of_run = {"policy", "prompt_style", "prompt_template", "dtype"}
+    assert set(preset.settings) == options | of_run
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -140,15 +139,24 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
     )
 
 
+def said(name: str, architecture: str = "LLaDAModelLM", **given: Any) -> list[str]:
+    config = resolved(name, **given)
+    return remarks(name, config, architecture=architecture, is_bundled=False)
+
+
 def test_what_stands_between_a_run_and_the_score_is_said() -> None:
     name = "llada-8b-instruct-math"
-    assert remarks(name, architecture="LLaDAModelLM", is_bundled=False) == []
-    (other,) = remarks(name, architecture="DreamModel", is_bundled=False)
+    assert said(name) == []
+    (other,) = said(name, "DreamModel")
     assert "of GSAI-ML/LLaDA-8B-Instruct (LLaDAModelLM), this is a DreamModel" in other
-    (bundled,) = remarks(name, architecture="LLaDAModelLM", is_bundled=True)
+    (bundled,) = remarks(name, resolved(name), architecture="LLaDAModelLM", is_bundled=True)
     assert "this is the bundled model" in bundled
-    (examples,) = remarks("llada-1.5-gsm8k", architecture="LLaDAModelLM", is_bundled=False)
+
+
+def test_missing_examples_are_said_unless_somebody_gives_them() -> None:
+    (examples,) = said("llada-1.5-gsm8k")
     assert "4 worked examples before the question, and these have none" in examples
+    assert said("llada-1.5-gsm8k", prompt_template="Question: {question}\nAnswer:") == []
 
 
 def test_the_page_has_the_table() -> None:
