@@ -70,7 +70,6 @@ class RunConfig:
         "",
         "Words around the question: a text with {question} in it, or a JSON list of turns whose "
         "last has it; @FILE reads one.",
-        default_text="the question alone",
     )
     record: str = option(
         "all",

@@ -127,24 +127,11 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     names = [*options_of(RunConfig), *names_of_policies(), "out"]
     settings = {name: options[name] for name in names if options[name] is not None}
     typed = typed_options(options["texts"], _policy(options)) if options["texts"] else {}
-    if "prompt_template" in settings:
-        settings["prompt_template"] = _text_of(settings["prompt_template"])
     twice = [name for name in typed if name in settings]
     if twice:
         plain = twice[0].replace("_", "-")
         raise click.UsageError(f"--{plain} and --option {twice[0]}: give one of them")
     return settings | typed
-
-
-def _text_of(value: str) -> str:
-    """The text itself, or that of the file behind an @, without the end of its last line. Raises
-    click.UsageError."""
-    if not value.startswith("@"):
-        return value
-    try:
-        return Path(value[1:]).read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"--prompt-template {value}: {error}") from None
 
 
 def _policy(options: Mapping[str, Any]) -> str:

@@ -74,9 +74,9 @@ def what_was_changed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remarks(
-    name: str, config: Mapping[str, Any], *, architecture: str, is_bundled: bool
+    name: str, *, architecture: str, is_bundled: bool, prompt_template: str = ""
 ) -> list[str]:
-    """What somebody who will compare a run of `config` with the published score ought to know."""
+    """What somebody who will compare a run with the published score ought to know."""
     preset = find(name)
     about = []
     if is_bundled or architecture != preset.architecture:
@@ -85,7 +85,7 @@ def remarks(
             f"preset {name} is of {preset.model} ({preset.architecture}), this is {other}: the "
             "published score says nothing of it"
         )
-    if preset.examples and not config["prompt_template"]:
+    if preset.examples and not prompt_template:
         about.append(
             f"preset {name}: the published prompts have {preset.examples} worked examples before "
             "the question, and these have none: expect another score, or give them by "

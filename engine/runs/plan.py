@@ -146,11 +146,14 @@ def plan_run(request: Request) -> Plan:
 def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:
     """What run.json says of the preset; what stands between the run and the published score is
     logged."""
-    is_bundled = model.path == BUNDLED
-    settings = config.as_dict()
-    for remark in remarks(name, settings, architecture=model.architecture, is_bundled=is_bundled):
+    for remark in remarks(
+        name,
+        architecture=model.architecture,
+        is_bundled=model.path == BUNDLED,
+        prompt_template=config.prompt_template,
+    ):
         logger.warning("%s", remark)
-    return what_was_changed(name, settings)
+    return what_was_changed(name, config.as_dict())
 
 
 def default_model() -> Path:

@@ -140,8 +140,8 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
 
 
 def said(name: str, architecture: str = "LLaDAModelLM", **given: Any) -> list[str]:
-    config = resolved(name, **given)
-    return remarks(name, config, architecture=architecture, is_bundled=False)
+    template = resolved(name, **given)["prompt_template"]
+    return remarks(name, architecture=architecture, is_bundled=False, prompt_template=template)
 
 
 def test_what_stands_between_a_run_and_the_score_is_said() -> None:
@@ -149,7 +149,7 @@ def test_what_stands_between_a_run_and_the_score_is_said() -> None:
     assert said(name) == []
     (other,) = said(name, "DreamModel")
     assert "of GSAI-ML/LLaDA-8B-Instruct (LLaDAModelLM), this is a DreamModel" in other
-    (bundled,) = remarks(name, resolved(name), architecture="LLaDAModelLM", is_bundled=True)
+    (bundled,) = remarks(name, architecture="LLaDAModelLM", is_bundled=True)
     assert "this is the bundled model" in bundled
 
 
