@@ -25,10 +25,11 @@ from .options import (
     refuse_unknown,
 )
 from .policies import DEFAULT, options_class
+from .prompts.template import check_template
 
 __all__ = ["ConfigError", "RunConfig", "check_settings", "fingerprint", "resolve"]
 
-ADDED_LATER = {"logits_dtype": "model"}
+ADDED_LATER = {"logits_dtype": "model", "prompt_template": ""}
 """Settings that older runs do not name, with what those runs did; at that value they change no
 fingerprint."""
 
@@ -65,6 +66,11 @@ class RunConfig:
         choices=("chat", "raw"),
         default_text="chat",
     )
+    prompt_template: str = option(
+        "",
+        "Words around the question: a text with {question} in it, or a JSON list of turns whose "
+        "last has it; @FILE reads one.",
+    )
     record: str = option(
         "all",
         "Positions whose statistics are kept.",
@@ -87,6 +93,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_options(RunConfig, vars(self))
+        check_template(self.prompt_template, style=self.prompt_style)
         if self.sampler.published_numerics and self.logits_dtype != "model":
             raise ConfigError(
                 f"logits_dtype is {self.logits_dtype!r}, but numerics 'reference' is the "

@@ -49,6 +49,7 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
         "problem_seconds": round(seconds, 1),
         "shard_bytes": sum(file.stat().st_size for file in (run.path / "shards").glob("*.h5")),
         "config": run.info["config"],
+        **({"preset": run.info["preset"]} if "preset" in run.info else {}),
         "created_at": run.info["created_at"],
         "versions": run.info["versions"],
         "sessions": read_sessions(run.path),

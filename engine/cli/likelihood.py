@@ -143,11 +143,15 @@ def _of_run(path: Path, context: str, options: dict[str, Any]) -> Prepared:
         raise ConfigError(
             f"{model.path} is not the model of {path}; give its checkpoint with --model"
         )
+    # Other words around the question are of the run's own style.
+    template = config.get("prompt_template", "") if style == config["prompt_style"] else ""
     stored = {problem.id: problem for problem in run.problems}
     cases = (
         cases_in_generation(run, model)
         if context == "generation"
-        else cases_after_prompt([stored[name] for name in run.ids], model, style=style)
+        else cases_after_prompt(
+            [stored[name] for name in run.ids], model, style=style, template=template
+        )
     )
     settings = _settings(options, context, style, model, str(run.info["fingerprint"]))
     out = options["out"] or path / "likelihood"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import click
 
-from ..registry import OURS, Registry, Row
+from ..registry import OURS, Registry, Row, nearest
 from .arguments import JSON
 
+PRESETS = "presets"
 PROBLEMS = [
     "samples",
     "generated:N",
@@ -25,19 +27,51 @@ PROBLEMS = [
 
 
 @click.command("list")
+@click.argument("names", metavar="[TABLE]...", nargs=-1)
 @JSON
-def list_names(as_json: bool) -> None:
-    """List what can be named: model architectures, policies, analyses, plots, problem sources.
+def list_names(names: tuple[str, ...], as_json: bool) -> None:
+    """List what can be named: model architectures, policies, presets, analyses, plots, problem
+    sources.
 
-    Behind a name that an installed package has added stand that package and its version.
+    TABLE is the title of a table, such as `policies`; `presets` alone says what each one sets, its
+    published score and where both are found. Behind a name that an installed package has added
+    stand that package and its version.
     """
-    tables = _tables()
+    tables = _chosen(_tables(), names)
     if as_json:
-        names = {title: list(table) for title, table in tables.items()}
-        click.echo(json.dumps({**names, "plugins": _plugins(tables)}))
+        plain = {title: _plain(table) for title, table in tables.items()}
+        click.echo(json.dumps({**plain, "plugins": _plugins(tables)}))
         return
     for title, table in tables.items():
-        click.echo(f"{title}: {', '.join(_with_package(name, table) for name in table)}")
+        if names and title == PRESETS:
+            from ..presets.show import lines
+
+            click.echo("\n".join(lines()))
+        else:
+            click.echo(f"{title}: {', '.join(_with_package(name, table) for name in table)}")
+
+
+def _chosen(
+    tables: dict[str, Collection[str]], titles: Collection[str]
+) -> dict[str, Collection[str]]:
+    """The tables of these titles, all without any; raises click.UsageError."""
+    for title in titles:
+        if title not in tables:
+            raise click.UsageError(
+                f"no table is called {title!r}; there are: {', '.join(tables)}."
+                f"{nearest(title, tables)}"
+            )
+    return {title: tables[title] for title in titles or tables}
+
+
+def _plain(table: Collection[str]) -> Any:
+    """A list of the names; of presets, an object with what each one is."""
+    from ..presets import Preset
+
+    if not isinstance(table, Mapping):
+        return list(table)
+    presets = {name: row.record() for name, row in table.items() if isinstance(row, Preset)}
+    return presets or list(table)
 
 
 def _tables() -> dict[str, Collection[str]]:
@@ -48,10 +82,12 @@ def _tables() -> dict[str, Collection[str]]:
     from ..models import FAMILIES
     from ..models.known_families import KNOWN
     from ..policies import POLICIES
+    from ..presets import PRESETS as ALL_PRESETS
 
     return {
         "architectures": FAMILIES,
         "policies": POLICIES,
+        PRESETS: ALL_PRESETS,
         "architectures known, not yet supported": list(KNOWN),
         "metrics": registry.METRICS,
         "information estimators": ESTIMATORS,

@@ -8,7 +8,20 @@ from typing import Any
 import click
 
 from ..config import RunConfig
+from ..options import options_of
 from .options import click_options, options_of_policies
+
+
+def _text_of(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The text itself, or that of the file behind an @, without the end of its last line. Raises
+    click.UsageError."""
+    if value is None or not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--prompt-template {value}: {error}") from None
+
 
 WHAT = [
     click.option(
@@ -95,6 +108,12 @@ SAMPLER = [
         "several times.",
     ),
     *click_options(RunConfig, ["prompt_style"]),
+    click.option(
+        "--prompt-template",
+        metavar="TEXT|@FILE",
+        callback=_text_of,
+        help=options_of(RunConfig)["prompt_template"].help,
+    ),
 ]
 RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
 

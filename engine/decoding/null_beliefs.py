@@ -88,7 +88,12 @@ class NullBeliefs:
         blank = Problem(id="", question="", answer=None)
         try:
             prompt = build_prompt(
-                blank, 0, self._model, style=config.prompt_style, gen_length=config.gen_length
+                blank,
+                0,
+                self._model,
+                style=config.prompt_style,
+                gen_length=config.gen_length,
+                template=config.prompt_template,
             )
         # a template is a program of the checkpoint's: whatever it raises, the run goes on
         except Exception as error:

@@ -36,13 +36,13 @@ class _Skipped(Exception):
 
 
 def cases_after_prompt(
-    problems: Iterable[Problem], model: MaskedDiffusionModel, *, style: str
+    problems: Iterable[Problem], model: MaskedDiffusionModel, *, style: str, template: str = ""
 ) -> Iterator[Case]:
     """Each gold answer right behind its prompt, nothing else generated: log p(answer given
     question)."""
     for index, problem in enumerate(problems):
         try:
-            tokens = _tokens(problem, model, style=style)
+            tokens = _tokens(problem, model, style=style, template=template)
         except _Skipped as reason:
             yield Case(problem.id, index, skipped=str(reason))
             continue
@@ -61,7 +61,13 @@ def cases_in_generation(run: Run, model: MaskedDiffusionModel) -> Iterator[Case]
         index = int(run.index[row])
         start = int(run["answer_start"][row])
         try:
-            tokens = _tokens(by_id[problem_id], model, style=config["prompt_style"], room=room)
+            tokens = _tokens(
+                by_id[problem_id],
+                model,
+                style=config["prompt_style"],
+                template=config.get("prompt_template", ""),
+                room=room,
+            )
             _check_place(start, len(tokens.answer), room)
         except _Skipped as reason:
             yield Case(problem_id, index, skipped=str(reason))
@@ -84,7 +90,12 @@ def _check_place(start: int, length: int, room: int) -> None:
 
 
 def _tokens(
-    problem: Problem, model: MaskedDiffusionModel, *, style: str, room: int | None = None
+    problem: Problem,
+    model: MaskedDiffusionModel,
+    *,
+    style: str,
+    template: str,
+    room: int | None = None,
 ) -> _Tokens:
     """All tokens of the gold answer, and the prompt's; `room` generated positions, those of the
     answer if None.
@@ -98,7 +109,9 @@ def _tokens(
         raise _Skipped("the gold answer has no tokens")
     gen_length = room or len(answer)
     try:
-        prompt = build_prompt(problem, 0, model, style=style, gen_length=gen_length)
+        prompt = build_prompt(
+            problem, 0, model, style=style, gen_length=gen_length, template=template
+        )
     except PromptError as error:
         raise _Skipped(str(error)) from None
     return _Tokens(answer, prompt.token_ids)

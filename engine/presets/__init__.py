@@ -12,7 +12,7 @@ from typing import Any
 
 from ..options import ConfigError
 from ..registry import UnknownNameError, nearest
-from . import llada
+from . import dllm, dream, fast_dllm, llada
 from .preset import LEFT_TO_THE_RUN, Preset, Score
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "with_preset",
 ]
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(llada.PRESETS)
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    llada.PRESETS | fast_dllm.PRESETS | dream.PRESETS | dllm.PRESETS
+)
 
 
 def find(name: str) -> Preset:
@@ -71,8 +73,10 @@ def what_was_changed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "changed": changed}
 
 
-def remarks(name: str, *, architecture: str, is_bundled: bool) -> list[str]:
-    """What somebody who will compare the run with the published score ought to know."""
+def remarks(
+    name: str, *, architecture: str, is_bundled: bool, prompt_template: str = ""
+) -> list[str]:
+    """What somebody who will compare a run with the published score ought to know."""
     preset = find(name)
     about = []
     if is_bundled or architecture != preset.architecture:
@@ -81,9 +85,10 @@ def remarks(name: str, *, architecture: str, is_bundled: bool) -> list[str]:
             f"preset {name} is of {preset.model} ({preset.architecture}), this is {other}: the "
             "published score says nothing of it"
         )
-    if preset.examples:
+    if preset.examples and not prompt_template:
         about.append(
             f"preset {name}: the published prompts have {preset.examples} worked examples before "
-            "the question, and these have none: expect another score"
+            "the question, and these have none: expect another score, or give them by "
+            "--prompt-template @FILE"
         )
     return about

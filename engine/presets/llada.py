@@ -9,19 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .preset import Preset, Score
+from .preset import CHOICES, EXTRACTION, INSTRUCTIONS, PROGRAMS, STOP_WORDS, Preset, Score
 
 REPOSITORY = "https://github.com/ML-GSAI/LLaDA/blob/b7e6c3565f194352da44b38dd12b6970597309f3"
 EVAL = f"{REPOSITORY}/EVAL.md"
 DATASETS = f"{REPOSITORY}/opencompass/opencompass/configs/datasets"
 
+
 INTERNAL = "internal toolkit"
 OPENCOMPASS = "OpenCompass"
 LM_EVAL = "lm-eval"
 
-PROGRAMS = "programs are not executed here, so nothing is graded"
-CHOICES = "choices are shown and asked for in our own words"
-EXTRACTION = "answers are extracted and graded by our rules"
 
 LAST = "confidence_eos_eot_inf"
 NEVER = "logits_eos_inf"
@@ -33,6 +31,7 @@ class Task:
 
     name: str
     shown: str
+    template: str = ""
     examples: int = 0
     metric: str = "accuracy"
     differs: tuple[str, ...] = (EXTRACTION,)
@@ -48,11 +47,13 @@ GSM8K = Task(
 MATH = Task(
     name="MATH",
     shown="the problem, then the request to reason step by step and to box the answer",
+    template="{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
     source=f"{DATASETS}/math/math_0shot_gen_11c4b5.py",
 )
 HUMANEVAL = Task(
     name="HumanEval",
     shown="the request to complete the code, then the code",
+    template="Complete the following python code:\n{question}",
     metric="pass@1",
     differs=(PROGRAMS,),
     source=f"{DATASETS}/humaneval/humaneval_gen_8e312c.py",
@@ -101,7 +102,7 @@ IFEVAL = Task(
     name="IFEval",
     shown="the instruction alone",
     metric="instructions followed",
-    differs=("instructions are not checked here, so nothing is graded",),
+    differs=(INSTRUCTIONS,),
     source=f"{DATASETS}/IFEval/IFEval_gen_353ae7.py",
 )
 
@@ -130,7 +131,7 @@ def chat(model: str, task: Task, settings: dict[str, Any], *scores: float) -> Pr
         model=model,
         architecture="LLaDAModelLM",
         task=task.name,
-        settings=settings,
+        settings=settings | {"prompt_template": task.template},
         scores=tuple(map(Score, scores, (INTERNAL, OPENCOMPASS))),
         metric=task.metric,
         examples=task.examples,
@@ -161,12 +162,15 @@ def base(task: str, examples: int, length: int, *scores: float) -> Preset:
         model="GSAI-ML/LLaDA-8B-Base",
         architecture="LLaDAModelLM",
         task=task,
-        settings=published(length, length, prompt_style="raw"),
+        settings={
+            **published(length, length, prompt_style="raw"),
+            "prompt_template": "" if examples else "{question}",
+        },
         scores=tuple(map(Score, scores, (LM_EVAL, OPENCOMPASS))),
         metric="pass@1" if is_program else "accuracy",
         examples=examples,
         prompt=f"lm-eval's, with {examples} worked examples before it" if examples else "lm-eval's",
-        differs=(PROGRAMS if is_program else EXTRACTION,),
+        differs=(PROGRAMS,) if is_program else (EXTRACTION, STOP_WORDS),
         sources=(EVAL, f"{REPOSITORY}/eval_llada_lm_eval.sh"),
     )
 

@@ -68,3 +68,10 @@ class Preset:
 LEFT_TO_THE_RUN = ("seed", "numerics")
 """Options of policies that no preset sets: published scores name no seed, and `numerics reference`
 is for comparing tokens on the machine of the published code."""
+
+EXTRACTION = "answers are extracted and graded by our rules"
+STOP_WORDS = "the text is not cut at the harness's stop words before it is graded"
+CHOICES = "choices are shown and asked for in our own words"
+PROGRAMS = "programs are not executed here, so nothing is graded"
+INSTRUCTIONS = "instructions are not checked here, so nothing is graded"
+"""In what a run may differ from an evaluation, whoever published it."""

@@ -7,11 +7,13 @@ problem.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from .chat_template import PromptError, render_chat
+from .template import QUESTION, text_with, turns_of, turns_with
 
 MAX_ANSWER_TOKENS = 32
 RAW_SUFFIX = " Answer:"
@@ -38,28 +40,50 @@ class Prompt(NamedTuple):
     answer_ids: tuple[int, ...]
 
 
-def prompt_text(problem: Problem, model: MaskedDiffusionModel, *, style: str) -> str:
-    """The text the model sees. `chat`: the checkpoint's template, or its family's where it has
-    none; `raw`: the question followed by " Answer:".
+def prompt_text(
+    problem: Problem, model: MaskedDiffusionModel, *, style: str, template: str = ""
+) -> str:
+    """The text the model sees. `chat`: the checkpoint's chat template, or its family's where it has
+    none; `raw`: the question followed by " Answer:". `template`: other words around the question.
 
-    Raises PromptError, and TemplateError (a CheckpointError) where the template itself is at fault.
+    Raises PromptError, and TemplateError (a CheckpointError) where the chat template itself is at
+    fault.
     """
     if style == "raw":
-        return problem.question + RAW_SUFFIX
+        return text_with(template or QUESTION + RAW_SUFFIX, problem.question)
     fallback = model.family.chat_template
     if model.tokenizer.chat_template is None and fallback is None:
         raise PromptError("the checkpoint has no chat template; use --prompt-style raw")
-    messages = problem.messages or [{"role": "user", "content": problem.question}]
+    messages = _messages(problem, template)
     variables = model.family.template_variables
     return render_chat(model.tokenizer, messages, fallback=fallback, variables=variables)
 
 
+def _messages(problem: Problem, template: str) -> Sequence[Mapping[str, Any]]:
+    """The conversation that ends with the problem's question."""
+    if not template:
+        return problem.messages or [{"role": "user", "content": problem.question}]
+    if problem.messages and len(problem.messages) > 1:
+        raise PromptError(
+            f"the problem is a conversation of {len(problem.messages)} turns, and a prompt "
+            "template is for one question; leave --prompt-template out"
+        )
+    turns = turns_of(template)
+    return turns_with(turns or [{"role": "user", "content": template}], problem.question)
+
+
 def build_prompt(
-    problem: Problem, index: int, model: MaskedDiffusionModel, *, style: str, gen_length: int
+    problem: Problem,
+    index: int,
+    model: MaskedDiffusionModel,
+    *,
+    style: str,
+    gen_length: int,
+    template: str = "",
 ) -> Prompt:
     """Tokenise one problem; raises PromptError if it is too long or holds a mask token, and as
     `prompt_text` does."""
-    text = prompt_text(problem, model, style=style)
+    text = prompt_text(problem, model, style=style, template=template)
     # The template already holds the start token.
     ids = model.tokenizer.encode(text, add_special_tokens=False)
 

@@ -146,8 +146,12 @@ def plan_run(request: Request) -> Plan:
 def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:
     """What run.json says of the preset; what stands between the run and the published score is
     logged."""
-    is_bundled = model.path == BUNDLED
-    for remark in remarks(name, architecture=model.architecture, is_bundled=is_bundled):
+    for remark in remarks(
+        name,
+        architecture=model.architecture,
+        is_bundled=model.path == BUNDLED,
+        prompt_template=config.prompt_template,
+    ):
         logger.warning("%s", remark)
     return what_was_changed(name, config.as_dict())
 
@@ -181,7 +185,12 @@ def prompts_of(
     for place, problem in todo:
         try:
             prompt = build_prompt(
-                problem, place, model, style=config.prompt_style, gen_length=config.gen_length
+                problem,
+                place,
+                model,
+                style=config.prompt_style,
+                gen_length=config.gen_length,
+                template=config.prompt_template,
             )
             prompts.append(prompt)
         except PromptError as error:

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from diffengine.engine.cli.command_line import group
 from diffengine.engine.models import FAMILIES
 from diffengine.engine.policies import POLICIES
+from diffengine.engine.presets import PRESETS
 
 ENTRY_POINTS = """
 [diffengine.policies]
@@ -75,3 +78,31 @@ def test_as_json_the_tables_are_names_and_the_plugins_stand_apart(installed: Pat
         "version": "1.2",
     }
     assert [plugin["name"] for plugin in tables["plugins"]] == ["theirs", "theirs"]
+
+
+def test_single_tables_can_be_asked_for() -> None:
+    assert printed("policies", "curve models").splitlines() == [
+        f"policies: {', '.join(POLICIES)}",
+        next(line for line in printed().splitlines() if line.startswith("curve models: ")),
+    ]
+    presets = printed("presets")
+    assert "llada-8b-instruct-gsm8k " in presets
+    assert "presets: " not in presets
+    assert f"presets: {', '.join(PRESETS)}" in printed()
+
+
+def test_as_json_a_preset_is_all_that_is_said_of_it() -> None:
+    tables = json.loads(printed("presets", "--json"))
+    assert set(tables) == {"presets", "plugins"}
+    assert list(tables["presets"]) == list(PRESETS)
+    preset = tables["presets"]["llada-8b-instruct-gsm8k"]
+    assert preset["settings"]["gen_length"] == 512
+    assert preset["scores"][1] == {"value": 68.8, "measured_with": "OpenCompass"}
+    assert list(json.loads(printed("--json"))["presets"]) == list(PRESETS)
+
+
+def test_a_table_that_is_none_is_answered_with_the_nearest() -> None:
+    done = CliRunner().invoke(group, ["list", "preset"])
+    assert done.exit_code == 2
+    assert "no table is called 'preset'" in done.output
+    assert "Did you mean 'presets'?" in done.output

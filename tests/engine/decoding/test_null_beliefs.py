@@ -20,6 +20,7 @@ BASE = RunConfig.of(model="test", steps=8, gen_length=8, block_length=4)
 SAMPLERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "raw": {"prompt_style": "raw"},
+    "words": {"prompt_template": "2 + 2 is 4. {question}?"},
     "guided": {"cfg_scale": 1.5},
     "no eos": {"logits_eos_inf": True},
     "warm": {"temperature": 0.7, "remasking": "random"},
@@ -39,7 +40,9 @@ def by_hand(model: MaskedDiffusionModel, config: RunConfig) -> torch.Tensor:
         text = " Answer:"
     else:
         text = model.tokenizer.apply_chat_template(
-            [{"role": "user", "content": ""}], add_generation_prompt=True, tokenize=False
+            [{"role": "user", "content": config.prompt_template.replace("{question}", "")}],
+            add_generation_prompt=True,
+            tokenize=False,
         )
     prompt = model.tokenizer.encode(text, add_special_tokens=False)
     blank = [model.token_ids.mask] * config.gen_length
