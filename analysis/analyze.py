@@ -22,6 +22,7 @@ from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
 from .information.estimators import curve_table
+from .limits import ENDS_DIFFER, undefined
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
 from .metrics.trajectories import Trajectories, read_trajectories
@@ -131,8 +132,9 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     settings.check(run, list(metrics.by_name))
     trajectories = read_trajectories(run, metrics, answer_position=settings.answer_position)
     info = about_run(run, trajectories, count(trajectories.columns["verdict"]))
-    judged = _judge(trajectories, settings, info["block"])
-    exits = replay_problems(trajectories.metrics, trajectories.columns["verdict"])
+    judged = _judge(trajectories, metrics, settings, info["block"])
+    verdict = trajectories.columns["verdict"]
+    exits = replay_problems(trajectories.metrics, verdict, trajectories.performed)
 
     quantities = metric_quantities(run, metrics, trajectories)
     material = Material(run, settings, trajectories, dict(quantities), judged.curve, exits)
@@ -153,14 +155,19 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     )
 
 
-def _judge(trajectories: Trajectories, settings: Settings, block: np.ndarray) -> Judged:
+def _judge(
+    trajectories: Trajectories, metrics: Metrics, settings: Settings, block: np.ndarray
+) -> Judged:
     """Gain, spikes by every rule, and S-curve of the confidence that the settings name."""
-    confidence = trajectories.recorded(f"confidence/{settings.confidence_method}")
+    name = f"confidence/{settings.confidence_method}"
+    confidence = trajectories.recorded(name)
+    of_running = trajectories.ends_differ and not metrics.by_name[name].kept
     curve = s_curve(
         confidence,
         threshold_low=settings.threshold_low,
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
+        withheld=undefined(ENDS_DIFFER) if of_running else "",
     )
     gain = information_gain(confidence)
     spikes = {}

@@ -21,9 +21,10 @@ class Seen(TypedDict):
 
 
 class Info(TypedDict, total=False):
-    """`block` [step]; `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come`
-    names what was still to be computed when this was saved; `stale` says how the run has changed
-    since; `plugins` is there only where code that is not ours took part."""
+    """`block` [step], -1 where a step has no block of its own; `block_length` 0 without blocks;
+    `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come` names what was
+    still to be computed when this was saved; `stale` says how the run has changed since; `plugins`
+    is there only where code that is not ours took part."""
 
     run: str
     run_id: str

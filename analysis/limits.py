@@ -7,6 +7,8 @@ one analysis and too small by another.
 
 from __future__ import annotations
 
+import numpy as np
+
 MIN_PROBLEMS = 100
 """Problems below which no estimate over problems is made and no verdict is given."""
 
@@ -30,11 +32,38 @@ MIN_MAP_ROWS = 100
 OK = "ok"
 INSUFFICIENT = "insufficient: "
 """What the status of a quantity begins with whose values may not be shown as a result."""
+UNDEFINED = "undefined: "
+"""The same of a quantity that has no meaning in this run, however many problems it had."""
+
+NO_BLOCKS = "the policy has no blocks"
+BLOCKS_OF_ROWS = "problems are at different blocks at one step"
+ENDS_DIFFER = (
+    "problems end at different steps and this value is about a forward pass, so that later steps "
+    "are of other, slower problems"
+)
+OF_RUNNING = "; of the problems still running at the step"
+"""What the label of a mean over fewer and fewer problems ends with."""
+
+SHOWN_SHARE = 0.5
+"""Of the problems behind the best step: with fewer behind it, a step is no end of a curve and no
+place of its extremes."""
 
 
 def status_of(reason: str) -> str:
     """The status of a quantity that has no result for this `reason`; "ok" without one."""
     return INSUFFICIENT + reason if reason else OK
+
+
+def undefined(reason: str) -> str:
+    """The status of a quantity that this run cannot have for this `reason`."""
+    return UNDEFINED + reason
+
+
+def well_covered(n: np.ndarray) -> np.ndarray:
+    """[step] bool: at least half as many problems stand behind the step as behind the best one of
+    `n` [step]; all steps with a problem where none ends before the others."""
+    least = SHOWN_SHARE * np.max(n, initial=0)
+    return np.asarray((n > 0) & (n >= least))
 
 
 def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:

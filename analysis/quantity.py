@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .display import quantity_repr
-from .limits import OK, status_of
+from .limits import OK, status_of, undefined
 from .means import Mean, mean_over_problems
 from .shares import wilson_bounds
 
@@ -26,7 +26,7 @@ class Quantity(NamedTuple):
     `dims` names the axes (`step`, `other_step`; `()` for a single number). `stderr` has the shape
     of `values` or is None where no standard error is defined, as for a share, whose 95 % `interval`
     [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or "insufficient:
-    " and the reason; values may be NaN.
+    " or "undefined: " and the reason; values may be NaN.
     """
 
     values: np.ndarray
@@ -50,6 +50,11 @@ class Quantity(NamedTuple):
         """The same values with a status that says why they are no result; itself without a
         reason."""
         return self._replace(status=status_of(reason)) if reason else self
+
+    def undefined(self, reason: str) -> Quantity:
+        """The same values with a status that says why this run has no such quantity; itself without
+        a reason."""
+        return self._replace(status=undefined(reason)) if reason else self
 
     @classmethod
     def over_problems(cls, values: np.ndarray, *, units: str, label: str, missing: str) -> Quantity:

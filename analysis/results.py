@@ -29,7 +29,7 @@ from .results_hdf5 import Parts, hdf5_image, read_parts, read_records
 
 class Spike(NamedTuple):
     """One jump of the mean confidence. `gain` = after - before; `z` = gain / stderr, NaN where the
-    rule has none."""
+    rule has none. `at_block_boundary` is None where a step has no block of its own."""
 
     step: int
     gain: float
@@ -37,7 +37,7 @@ class Spike(NamedTuple):
     z: float
     confidence_before: float
     confidence_after: float
-    at_block_boundary: bool
+    at_block_boundary: bool | None
 
 
 class SCurve(NamedTuple):

@@ -51,3 +51,8 @@ def n_text(quantity: Quantity, step: int | None = None) -> str:
     if step is not None and n.ndim:
         n = n[step]
     return of_n(int(n), error_of(quantity, step))
+
+
+def blocks_text(block_length: int) -> str:
+    """ "blocks of 8", or that there are none."""
+    return f"blocks of {block_length}" if block_length else "no blocks"

@@ -74,8 +74,11 @@ def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | No
 
 
 def block_of_step(run: Run) -> np.ndarray:
-    """[step] the block that each step works on, as recorded, or from the run's configuration."""
+    """[step] the block that each step works on, as recorded, or from the run's configuration; -1
+    where the policy has no blocks, or problems are at different ones."""
     steps = steps_of(run)
+    if not block_length_of(run):
+        return np.full(steps, -1, np.int32)
     if "block" in run:
         recorded = np.asarray(run["block"][...])
         if recorded.size:

@@ -35,7 +35,7 @@ Signals = Mapping[str, np.ndarray]
 
 def prophet_slot(signals: Signals) -> np.ndarray:
     """[problem, step] bool: mean logit gap at the answer's place above the threshold of this third
-    of the steps."""
+    of the steps that a problem may take: no rule knows beforehand how many it will."""
     margin = signals["answer/margin"]
     steps = margin.shape[1]
     third = np.arange(steps) * len(GAPS) // max(steps, 1)
@@ -73,16 +73,18 @@ def hindsight(signals: Signals) -> np.ndarray:
     return np.asarray(signals["emergence/settled"] == 1)
 
 
-def replay_problems(signals: Signals, verdict: np.ndarray) -> dict[str, np.ndarray]:
-    """`early_exit/<rule>/{accuracy, steps}` [problem]: 1 or 0, and forward passes; NaN without a
-    gold answer.
+def replay_problems(
+    signals: Signals, verdict: np.ndarray, performed: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`early_exit/<rule>/{accuracy, steps}` [problem]: 1 or 0, and steps with a forward pass; NaN
+    without a gold answer.
 
-    `signals`: the metrics [problem, step]. At an exit the answer counts as graded in the end if it
-    already stood there, as correct if it was exactly gold, else as wrong.
+    `signals`: the metrics [problem, step]; `performed` [problem, step] bool. At an exit the answer
+    counts as graded in the end if it already stood there, as correct if it was exactly gold, else
+    as wrong.
     """
     graded = verdict != NO_GOLD_ANSWER
     correct = verdict == CORRECT
-    performed = np.isfinite(signals["emergence/hit"])
     columns: dict[str, np.ndarray] = {}
     for rule in EXIT_RULES:
         stops_at = EXIT_RULES.load(rule)
@@ -116,7 +118,7 @@ def replay(problems: Mapping[str, np.ndarray], verdict: np.ndarray) -> dict[str,
         quantities[f"{prefix}/steps"] = Quantity.over_problems(
             problems[f"{prefix}/steps"],
             units="steps",
-            label=f"forward passes per problem, {which}",
+            label=f"steps with a forward pass per problem, {which}",
             missing=MISSING,
         )
     return quantities

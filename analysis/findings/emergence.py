@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..limits import NO_BLOCKS
+from ..metrics.trajectories import block_length_of
 from ..quantity import Quantity
 from .finding import Finding, Material
 
 EARLY = (25, 50)
-"""Percent of the steps by which the table counts hits."""
+"""Percent of a problem's own steps by which the table counts hits."""
 MISSING = "no problem has a value"
 NAMES = (
     "ever_pass",
@@ -28,6 +30,7 @@ NAMES = (
     "answer_commit_step",
     "commit_order",
     "commit_order_in_block",
+    "ordered_pairs",
     *(
         f"{kind}_hit_by_{percent}{which}"
         for percent in EARLY
@@ -117,23 +120,31 @@ def _over_time(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
         "commit_order": Row(
             columns["commit_order"],
             "1",
-            "rank correlation of commit step and position (Spearman)",
+            "rank correlation of commit step and position (Spearman); commits of one step share "
+            "their mean rank",
         ),
         "commit_order_in_block": Row(
             columns["commit_order_in_block"],
             "1",
             "the same within blocks, mean over blocks",
         ),
+        "ordered_pairs": Row(
+            _column(columns, "ordered_pairs"),
+            "1",
+            "share of pairs of positions that commit at different steps; the others have no order",
+        ),
     }
 
 
 def _early_hits(columns: Mapping[str, np.ndarray], steps: int) -> Iterator[tuple[str, Row]]:
-    """Hits by a share of the steps: first and stable ones, of all graded and of the correct."""
+    """Hits by a share of a problem's own steps, those until its end: first and stable ones, of all
+    graded and of the correct."""
     verdict = columns["verdict"]
+    own_steps = columns["end_step"] + 1 if "end_step" in columns else steps
     for percent in EARLY:
         for kind in ("first", "stable"):
             step = columns[f"{kind}_hit_step"]
-            early = (step >= 0) & (step + 1 <= percent * steps / 100)
+            early = (step >= 0) & (step + 1 <= percent * own_steps / 100)
             text = f"share with a {kind} hit within {percent} % of the steps"
             name = f"{kind}_hit_by_{percent}"
 
@@ -142,6 +153,12 @@ def _early_hits(columns: Mapping[str, np.ndarray], steps: int) -> Iterator[tuple
             correct = _of(early, verdict == CORRECT)
             label = f"{text}, finally correct problems"
             yield f"{name}_correct", Row(correct, "1", label, is_share=True)
+
+
+def _column(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A column that analyses of earlier versions do not have, NaN there."""
+    missing = np.full(len(columns["verdict"]), np.nan)
+    return np.asarray(columns.get(name, missing))
 
 
 def _of(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -154,7 +171,11 @@ def _step(step: np.ndarray) -> np.ndarray:
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return emergence_table(material.trajectories.columns, material.steps)
+    table = emergence_table(material.trajectories.columns, material.steps)
+    in_block = "emergence/commit_order_in_block"
+    if not block_length_of(material.run):
+        table[in_block] = table[in_block].undefined(NO_BLOCKS)
+    return table
 
 
 FINDING = Finding(tuple(f"emergence/{name}" for name in NAMES), _make)

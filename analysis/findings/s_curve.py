@@ -42,10 +42,20 @@ class Spread(NamedTuple):
 
 
 def s_curve(
-    values: np.ndarray, *, threshold_low: float = 0.1, threshold_high: float = 0.8, seed: int = 0
+    values: np.ndarray,
+    *,
+    threshold_low: float = 0.1,
+    threshold_high: float = 0.8,
+    seed: int = 0,
+    withheld: str = "",
 ) -> SCurveResult:
     """Threshold crossings and model comparison of `values` [problem, step]; steps without a value
-    are left out."""
+    are left out. `withheld`: why the steps' means are not of one set of problems, so that they make
+    no curve."""
+    if withheld:
+        nothing = np.full(values.shape[1], np.nan)
+        bare = _thresholds(nothing, threshold_low, threshold_high)
+        return SCurveResult(bare._replace(verdict="insufficient", reason=withheld), nothing, {})
     has_value = np.isfinite(values).any(axis=1)
     values = values[has_value]
     mean = mean_over_problems(values).mean

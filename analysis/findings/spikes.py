@@ -39,7 +39,8 @@ def find_spikes(
     gain: Gain, *, rule: str = "z", threshold: float = 0.1, block: np.ndarray | None = None
 ) -> Spikes:
     """Spikes of `gain` by `rule`; `threshold` is used by `basic` only. `block` [step]: block that
-    each step works on.
+    each step works on, -1 where a step has none of its own: then no spike is at a boundary or
+    inside of one.
 
     Raises ValueError for an unknown rule.
     """
@@ -100,12 +101,15 @@ def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | lis
     """The original suite's summary of a list of spikes: total gain (sum over steps), largest,
     number, mean gain, steps.
 
-    `total_gain` is last minus first mean where the same problems have values at all steps; None
-    where there is no gain.
+    `total_gain` is last minus first mean; None where there is no gain, and where problems end at
+    different steps with the value that they had: then the gains of two steps are of different
+    problems, and their sum is the gain of none.
     """
     gains = [spike.gain for spike in spikes]
-    finite = gain.gain[np.isfinite(gain.gain)]
-    total = float(finite.sum()) if len(finite) else None
+    has_gain = np.isfinite(gain.gain)
+    finite = gain.gain[has_gain]
+    of_same = len(np.unique(gain.n[has_gain])) == 1
+    total = float(finite.sum()) if of_same else None
     mean = float(np.mean(gains)) if gains else None
     return {
         "total_gain": total,
@@ -117,9 +121,11 @@ def spike_totals(spikes: list[Spike], gain: Gain) -> dict[str, float | int | lis
 
 
 def _spike(gain: Gain, marked: Marked, step: int, block: np.ndarray | None) -> Spike:
-    is_new_block = False
+    is_new_block: bool | None = False
     if block is not None and step > 0:
         is_new_block = bool(block[step] != block[step - 1])
+    if block is not None and (block < 0).any():
+        is_new_block = None
     return Spike(
         step=step,
         gain=float(gain.gain[step]),

@@ -28,6 +28,7 @@ CONFIDENCE = Metric(
     label="joint probability of the best guess at the extracted answer",
     variables=_VARIABLES,
     missing=NO_ANSWER,
+    kept=True,
 )
 
 
@@ -43,6 +44,7 @@ LOWEST_CONFIDENCE = Metric(
     label="lowest probability of a best guess at the extracted answer",
     variables=_VARIABLES,
     missing=NO_ANSWER,
+    kept=True,
 )
 
 
@@ -58,6 +60,7 @@ MARGIN = Metric(
     label="gap between largest and second logit, mean over the extracted answer",
     variables=_VARIABLES,
     missing=NO_ANSWER,
+    kept=True,
 )
 
 

@@ -75,6 +75,16 @@ class Block:
         return steps[None, :, None] <= self.commit_step[:, None, :]
 
     @cached_property
+    def end_step(self) -> np.ndarray:
+        """[N] the last step with a forward pass, -1 where there is none: the problem's end."""
+        return end_step(self.performed)
+
+    @cached_property
+    def never_committed(self) -> np.ndarray:
+        """[N, P] bool: the position was still masked when the problem ended."""
+        return np.asarray(self.commit_step >= self.n_steps)
+
+    @cached_property
     def previous_performed(self) -> np.ndarray:
         """[N, T] the latest performed step before each step, -1 where there is none."""
         return previous_performed(self.performed)
@@ -82,10 +92,22 @@ class Block:
     @cached_property
     def guess(self) -> np.ndarray:
         """[N, T, P] the token at each position if decoding stopped here: committed, else the most
-        probable one."""
+        probable one of the latest forward pass; -1 where there was none yet."""
         steps = np.arange(self.n_steps)
         done = steps[None, :, None] >= self.commit_step[:, None, :]
-        return np.where(done, self.variable("token"), self.variable("prediction"))
+        return np.where(done, self.variable("token"), self._latest_prediction)
+
+    @cached_property
+    def _latest_prediction(self) -> np.ndarray:
+        """[N, T, P] `prediction` of the latest performed step; a step without a forward pass says
+        nothing new."""
+        prediction = self.variable("prediction")
+        if self.performed.all():
+            return prediction
+        latest = latest_performed(self.performed)
+        source = np.maximum(latest, 0)[:, :, None]
+        of_latest = np.take_along_axis(prediction, source, axis=1)
+        return np.where(latest[:, :, None] >= 0, of_latest, -1)
 
     @cached_property
     def extracted(self) -> np.ndarray:
@@ -180,9 +202,30 @@ def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
 
 def previous_performed(performed: np.ndarray) -> np.ndarray:
     """[N, T] the latest performed step before each step, -1 where there is none."""
-    problems, steps = performed.shape
-    own_step = np.where(performed, np.arange(steps), -1)
-    latest = np.maximum.accumulate(own_step, axis=1)
-    none = np.full((problems, 1), -1)
-    with_none = np.concatenate([none, latest], axis=1)
+    none = np.full((len(performed), 1), -1)
+    with_none = np.concatenate([none, latest_performed(performed)], axis=1)
     return with_none[:, :-1]
+
+
+def latest_performed(performed: np.ndarray) -> np.ndarray:
+    """[N, T] the latest performed step up to and with each step, -1 where there is none."""
+    steps = np.arange(performed.shape[1])
+    own_step = np.where(performed, steps, -1)
+    return np.asarray(np.maximum.accumulate(own_step, axis=1))
+
+
+def end_step(performed: np.ndarray) -> np.ndarray:
+    """[N] the last performed step of each problem, -1 where it has none."""
+    steps = np.arange(performed.shape[1])
+    return np.asarray(np.where(performed, steps, -1).max(axis=1, initial=-1))
+
+
+def kept_after_end(values: np.ndarray, performed: np.ndarray) -> np.ndarray:
+    """`values` [N, T] where a problem that has ended keeps the value of its last performed step.
+
+    Steps in between that were not performed stay as they are.
+    """
+    end = end_step(performed)[:, None]
+    steps = np.arange(performed.shape[1])
+    source = np.where((steps > end) & (end >= 0), end, steps)
+    return np.take_along_axis(values, source, axis=1)

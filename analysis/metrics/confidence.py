@@ -96,6 +96,7 @@ ANSWER_SLOT = Metric(
     label="probability that exactly the gold answer stands where the answer is",
     variables=_AT_SLOT,
     missing=NO_SLOT,
+    kept=True,
 )
 
 
@@ -113,6 +114,7 @@ PER_TOKEN = Metric(
     label="the same, geometric mean per gold token",
     variables=_AT_SLOT,
     missing=NO_SLOT,
+    kept=True,
 )
 
 

@@ -36,6 +36,7 @@ HIT = Metric(
     variables=_VARIABLES,
     missing=NO_GOLD,
     share=True,
+    kept=True,
 )
 
 
@@ -54,6 +55,7 @@ FIRST_HIT = Metric(
     variables=_VARIABLES,
     missing=NO_GOLD,
     share=True,
+    kept=True,
 )
 
 
@@ -69,6 +71,7 @@ STABLE_HIT = Metric(
     variables=_VARIABLES,
     missing=NO_GOLD,
     share=True,
+    kept=True,
 )
 
 
@@ -89,6 +92,7 @@ FINAL_GUESS = Metric(
     variables=_VARIABLES,
     missing=NO_ANSWER,
     share=True,
+    kept=True,
 )
 
 
@@ -104,6 +108,7 @@ SETTLED = Metric(
     variables=_VARIABLES,
     missing=NO_ANSWER,
     share=True,
+    kept=True,
 )
 
 

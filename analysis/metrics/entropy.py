@@ -73,4 +73,5 @@ AT_ANSWER = Metric(
     label="the model's own entropy at the extracted answer, mean over its positions",
     variables=("entropy", "answer_start", "answer_end"),
     missing=NO_ANSWER,
+    kept=True,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..limits import OF_RUNNING
 from ..quantity import Quantity
 from .loading import Metrics
 from .metric import Metric
@@ -24,6 +25,8 @@ def metric_quantities(
     quantities = {}
     for name, metric in metrics.by_name.items():
         quantity = _mean(metric, trajectories.metrics[name])
+        if trajectories.ends_differ and not metric.kept:
+            quantity = quantity._replace(label=quantity.label + OF_RUNNING)
         quantities[name] = quantity.insufficient(_why_none(run, name, metric, trajectories))
     return quantities
 

@@ -31,6 +31,10 @@ class Metric:
     no such quantity and says so. `missing`: why there may be no value at all. `every_position`:
     undefined unless the run recorded all generated positions. `share`: every value is 0 or 1, so
     that the mean is a share of problems and has an interval instead of a standard error.
+
+    `kept`: a problem that has ended keeps the value of its end, because the value is about an
+    answer that stands by then. Without it the value is about a forward pass, and there is none
+    after the end: the mean of a step is over the problems still running.
     """
 
     function: Callable[[Block], np.ndarray]
@@ -40,3 +44,4 @@ class Metric:
     missing: str = NO_VALUE
     every_position: bool = False
     share: bool = False
+    kept: bool = False

@@ -37,4 +37,5 @@ GOLD_ANSWER = Metric(
     "question",
     variables=("answer_logprob", "answer_token_id", "answer_start", "null_answer_logprob"),
     missing=NO_SLOT,
+    kept=True,
 )

@@ -16,7 +16,8 @@ from ...engine.optional_parts import in_short
 from ...engine.registry import Row
 from ...engine.store.format.schema import VARIABLES
 from ..means import Mean, MeanOverBlocks
-from .block import Block, digit_ids, read_block
+from .block import Block, digit_ids, end_step, kept_after_end, read_block
+from .ends import Ends, ends
 from .events import Events, events
 from .loading import Metrics, load_metrics, whose
 from .metric import Metric
@@ -36,7 +37,8 @@ class Trajectories(NamedTuple):
 
     `metrics`: name -> [problem, step] float64. `columns`: name -> [problem] or [problem,
     answer_token]. `cka_matrix`: mean over problems [step, other_step]. `mismatched_masks`: problems
-    where the recorded `n_masked` contradicts the recorded commits. `failures`: metrics of others
+    where the recorded `n_masked` contradicts the recorded commits. `performed` [problem, step]: a
+    forward pass ran. `failures`: metrics of others
     that could not be computed, all NaN, and why in a sentence. `incomplete`: metrics that need
     positions which the run did not record.
     """
@@ -45,8 +47,15 @@ class Trajectories(NamedTuple):
     columns: dict[str, np.ndarray]
     cka_matrix: Mean
     mismatched_masks: int
+    performed: np.ndarray
     failures: dict[str, str]
     incomplete: frozenset[str]
+
+    @property
+    def ends_differ(self) -> bool:
+        """Whether some problem ended before others, so that fewer run at later steps."""
+        ends = end_step(self.performed)
+        return bool(len(ends) and (ends != ends[0]).any())
 
     def recorded(self, name: str) -> np.ndarray:
         """[problem, step] of a metric, all NaN where the run did not record the positions that it
@@ -83,6 +92,7 @@ def read_trajectories(
             matrix.add(block.variable("cka").astype(np.float64))
             values.add(rows, block)
 
+    values.cut_behind_the_last()
     incomplete = []
     for name, metric in metrics.by_name.items():
         if positions_missing(run, metric):
@@ -92,15 +102,15 @@ def read_trajectories(
         columns.by_name,
         matrix.result(),
         columns.mismatched_masks,
+        values.performed,
         values.failures,
         frozenset(incomplete),
     )
 
 
 def block_length_of(run: Run) -> int:
-    """Positions of a block; a run whose policy has no blocks has one of all positions."""
-    config = run.info["config"]
-    return int(config.get("block_length") or config["gen_length"])
+    """Positions of a block; 0 where the run's policy has no blocks."""
+    return int(run.info["config"].get("block_length") or 0)
 
 
 def steps_of(run: Run) -> int:
@@ -123,11 +133,13 @@ def positions_missing(run: Run, metric: Metric) -> bool:
 
 
 class _MetricValues:
-    """Every metric [problem, step] as the blocks come, NaN where there is no value."""
+    """Every metric [problem, step] as the blocks come, NaN where there is no value; and which steps
+    were performed."""
 
     def __init__(self, run: Run, metrics: Metrics) -> None:
         shape = (len(run.ids), steps_of(run))
         self.by_name = {name: np.full(shape, np.nan) for name in metrics.by_name}
+        self.performed = np.zeros(shape, bool)
         self.failures: dict[str, str] = {}
         self._plugins = metrics.plugins
         self._computed: dict[str, Metric] = {}
@@ -138,9 +150,10 @@ class _MetricValues:
     def add(self, rows: np.ndarray, block: Block) -> None:
         """Reduce one block, whose problems are the `rows` of the run; ours come first, so that no
         stranger's change to an array reaches them."""
+        self.performed[rows] = block.performed
         for name, metric in self._computed.items():
             if name not in self._plugins:
-                self.by_name[name][rows] = metric.function(block)
+                self._put(name, rows, block, metric.function(block))
         for name, row in self._plugins.items():
             if name in self._computed and name not in self.failures:
                 self._add_of_plugin(rows, block, row)
@@ -158,7 +171,18 @@ class _MetricValues:
             self.failures[row.name] = f"{whose(row)} {fault}"
             self.by_name[row.name][:] = np.nan
             return
-        self.by_name[row.name][rows] = values
+        self._put(row.name, rows, block, np.asarray(values))
+
+    def _put(self, name: str, rows: np.ndarray, block: Block, values: np.ndarray) -> None:
+        if self._computed[name].kept:
+            values = kept_after_end(values, block.performed)
+        self.by_name[name][rows] = values
+
+    def cut_behind_the_last(self) -> None:
+        """No values behind the last step that any problem performed: the run has no such step."""
+        reached = int(end_step(self.performed).max(initial=-1)) + 1
+        for values in self.by_name.values():
+            values[:, reached:] = np.nan
 
 
 def _fault_of(values: object, shape: tuple[int, ...], metric: Metric) -> str:
@@ -180,7 +204,7 @@ class _Columns:
     """What is kept of each problem beside the metrics, as the blocks come."""
 
     def __init__(self, run: Run) -> None:
-        names = (*COLUMNS, "gold_length", "slot_status", "answer_commit_step", *Events._fields)
+        names = (*COLUMNS, "gold_length", "slot_status", *Ends._fields, *Events._fields)
         self.by_name = {name: np.zeros(0, np.int32) for name in names}
         self.by_name["answer_token_id"] = np.zeros((0, 0), np.int32)
         self.mismatched_masks = 0
@@ -209,10 +233,8 @@ class _Columns:
         columns = {name: block.variable(name) for name in COLUMNS}
         columns["gold_length"] = block.gold_length
         columns["slot_status"] = block.slot_status
-        inside = np.where(block.extracted, block.commit_step, -1)
-        columns["answer_commit_step"] = inside.max(axis=1, initial=-1)
         happened = events(block, block_length=self._block_length)
-        return columns | happened._asdict()
+        return columns | ends(block)._asdict() | happened._asdict()
 
 
 def _mismatched_masks(block: Block) -> int:

@@ -10,6 +10,7 @@ from ..wording import error_of, known, n_text, plus_minus, value_text
 from .values import count, ends_of, method_of, spike_rule
 
 SPIKES_SHOWN = 10
+NO_TOTAL = "undefined, the steps' gains are of different problems"
 
 
 def curve_lines(analysis: Analysis) -> list[str]:
@@ -60,7 +61,8 @@ def spike_lines(analysis: Analysis) -> list[str]:
     gain = analysis[f"gain/{method_of(analysis)}"]
     total = analysis.info["spike_totals"][rule]["total_gain"]
 
-    lines = [f"{spike_count(spikes)}; total gain {total:+.3f} (n = {count(gain)} problems)"]
+    in_all = NO_TOTAL if total is None else f"{total:+.3f}"
+    lines = [f"{spike_count(spikes)}; total gain {in_all} (n = {count(gain)} problems)"]
     lines += [_spike_line(spike, units) for spike in spikes[:SPIKES_SHOWN]]
     if len(spikes) > SPIKES_SHOWN:
         lines.append(f"... and {len(spikes) - SPIKES_SHOWN} more in analysis.h5")
@@ -68,9 +70,11 @@ def spike_lines(analysis: Analysis) -> list[str]:
 
 
 def spike_count(spikes: list[Spike]) -> str:
-    """ "3 spikes, 2 at a block boundary"."""
+    """ "3 spikes, 2 at a block boundary"; of boundaries nothing where steps have no blocks."""
     word = "spike" if len(spikes) == 1 else "spikes"
-    boundaries = sum(spike.at_block_boundary for spike in spikes)
+    if any(spike.at_block_boundary is None for spike in spikes):
+        return f"{len(spikes)} {word}"
+    boundaries = sum(bool(spike.at_block_boundary) for spike in spikes)
     return f"{len(spikes)} {word}, {boundaries} at a block boundary"
 
 

@@ -54,7 +54,7 @@ def test_what_an_exit_is_worth() -> None:
                     same=[[0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]],
                     settled=[[0, 0, 1], [0, 0, 1], [1, 1, 1], [0] * 3])  # fmt: skip
     verdict = np.array([0, 1, 1, 3])
-    found = replay(replay_problems(given, verdict), verdict)
+    found = replay(replay_problems(given, verdict, np.ones((4, 3), bool)), verdict)
     accuracy, change = (
         found[f"early_exit/confidence_slot/{part}"] for part in ("accuracy", "accuracy_change")
     )
@@ -69,6 +69,7 @@ def test_what_an_exit_is_worth() -> None:
 
 def test_every_rule_is_replayed() -> None:
     verdict = np.array([1])
-    found = replay(replay_problems(signals(hit=[[0.0, 1.0]], same=[[0.0, 1.0]]), verdict), verdict)
+    given = signals(hit=[[0.0, 1.0]], same=[[0.0, 1.0]])
+    found = replay(replay_problems(given, verdict, np.ones((1, 2), bool)), verdict)
     assert {name.split("/")[1] for name in found} == set(EXIT_RULES)
     assert all("counterfactual" in quantity.label for quantity in found.values())
