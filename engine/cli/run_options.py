@@ -10,6 +10,11 @@ import click
 from ..config import RunConfig
 from .options import click_options, options_of_policies
 
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
+)
 WHAT = [
     click.option(
         "--problems",
@@ -24,11 +29,7 @@ WHAT = [
         type=click.Path(path_type=Path),
         help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
     ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
-    ),
+    OUT,
     click.option("--limit", type=int, help="Only the first N problems."),
     click.option("--ids", help="Only these problem ids, comma separated."),
     click.option(
@@ -77,23 +78,25 @@ HOW = [
         help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
     ),
 ]
+PRESET = click.option(
+    "--preset",
+    metavar="NAME",
+    help="Settings of a published evaluation, see `diffengine list presets`; what else is "
+    "given stands above it.",
+)
+OPTION = click.option(
+    "--option",
+    "texts",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the policy, such as one that has no name of its own here. May be given "
+    "several times.",
+)
 SAMPLER = [
-    click.option(
-        "--preset",
-        metavar="NAME",
-        help="Settings of a published evaluation, see `diffengine list presets`; what else is "
-        "given stands above it.",
-    ),
+    PRESET,
     *click_options(RunConfig, ["policy"]),
     *options_of_policies(),
-    click.option(
-        "--option",
-        "texts",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An option of the policy, such as one that has no name of its own here. May be given "
-        "several times.",
-    ),
+    OPTION,
     *click_options(RunConfig, ["prompt_style"]),
 ]
 RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
@@ -102,5 +105,27 @@ RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hid
 def run_options(command: Any) -> Any:
     """All of them, as one decorator."""
     for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
+        command = option(command)
+    return command
+
+
+def sweep_options(command: Any) -> Any:
+    """The same for a sweep, where options of policies and the policy itself may have several
+    values."""
+    out = click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Directory of the sweep; the same command continues it.  [default: "
+        "runs/sweep-<problems>-<settings>]",
+    )
+    what = [out if option is OUT else option for option in WHAT]
+    sampler = [
+        PRESET,
+        *click_options(RunConfig, ["policy"], several=True),
+        *options_of_policies(several=True),
+        OPTION,
+        *click_options(RunConfig, ["prompt_style"]),
+    ]
+    for option in reversed([*what, *HOW, *sampler, *RECORDING]):
         command = option(command)
     return command
