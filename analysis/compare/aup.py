@@ -1,9 +1,9 @@
 """Accuracy under parallelism (AUP): one number for a method that trades accuracy for tokens per
 forward pass.
 
-As the leaderboard of d3LLM computes it (Qian et al. 2025, "AUP: when Accuracy Meets Parallelism in
-Diffusion Language Models"): the area under accuracy over tokens per forward pass, from zero on,
-where accuracy below the best counts exponentially less.
+Qian et al. 2026, "d3LLM" (arXiv 2601.07568), as its leaderboard computes it: the area under
+accuracy over tokens per forward pass, from zero on, where accuracy below the best counts
+exponentially less.
 """
 
 from __future__ import annotations

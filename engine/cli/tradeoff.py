@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 if TYPE_CHECKING:
+    from ...analysis.compare.generations import Generations
     from ...analysis.compare.methods import Method
     from ...analysis.compare.standing import Standing
 
@@ -32,20 +33,23 @@ def say_tradeoff(
 ) -> Compared:
     """Print the table of these runs and draw `tradeoff.png` in `folder`. `references` [run]: the
     place of the run that each is measured from; the first unless given."""
-    from ...analysis.compare.generations import read_generations
     from ...analysis.compare.methods import methods
     from ...analysis.compare.standing import standings
     from ...analysis.compare.tradeoff import tradeoff_text
     from ...analysis.show.tradeoff import draw_tradeoff
-    from ..store import open_run
 
-    runs = []
-    for path in paths:
-        with open_run(path) as run:
-            runs.append(read_generations(run))
+    runs = [_read(path) for path in paths]
     rows = standings(runs, references)
     compared = Compared(rows, methods(rows))
     click.echo(tradeoff_text(*compared).rstrip(), err=on_stderr)
     picture = draw_tradeoff(*compared, folder / PICTURE)
     click.echo(f"\ntrade-off: {picture}\n", err=on_stderr)
     return compared
+
+
+def _read(path: Path) -> Generations:
+    from ...analysis.compare.generations import read_generations
+    from ..store import open_run
+
+    with open_run(path) as run:
+        return read_generations(run)
