@@ -221,7 +221,7 @@ def test_imports_without_torch_or_other_weights(module):
 def test_the_package_offers_four_names_and_no_others():
     import diffengine
 
-    assert diffengine.__all__ == ["load_model", "open_run", "read_problems", "run"]
+    assert diffengine.__all__ == ["load_model", "open_run", "read_problems", "run", "sweep"]
     assert all(
         callable(getattr(diffengine, name)) and name in dir(diffengine)
         for name in diffengine.__all__

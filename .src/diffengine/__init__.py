@@ -1,8 +1,9 @@
 """Exact decoding of masked diffusion language models, measured at every step.
 
-`run`, `open_run`, `load_model` and `read_problems` load on first use, so that `import diffengine`
-costs nothing and torch comes with `run` and `load_model` only. `engine`, `kernels`, `analysis` and
-`bench` beside this file are links to the folders at the root of the checkout.
+`run`, `sweep`, `open_run`, `load_model` and `read_problems` load on first use, so that `import
+diffengine` costs nothing and torch comes with `run`, `sweep` and `load_model` only. `engine`,
+`kernels`, `analysis` and `bench` beside this file are links to the folders at the root of the
+checkout.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from .engine.models import load_model
     from .engine.problems.read import read_problems
     from .engine.runs.run import run
+    from .engine.runs.sweep import sweep
     from .engine.store import open_run
 
 __version__ = "0.2.0"
-__all__ = ["load_model", "open_run", "read_problems", "run"]
+__all__ = ["load_model", "open_run", "read_problems", "run", "sweep"]
 
 _HOMES = {
     "load_model": "engine.models",
     "open_run": "engine.store",
     "read_problems": "engine.problems.read",
     "run": "engine.runs.run",
+    "sweep": "engine.runs.sweep",
 }
 
 

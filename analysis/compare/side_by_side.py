@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...engine.store.write.results import publish
 from ..limits import OK
+from ..quantity import Quantity
 from ..registry import EXIT_RULES
 from ..results import Analysis
 from ..shares import percent
@@ -33,6 +34,24 @@ NOTE = (
 )
 SETTINGS = ("policy", "remasking", "temperature")
 SIZES = ("steps", "block_length")
+COLUMNS = (
+    "run",
+    *SETTINGS,
+    *SIZES,
+    "quantity",
+    "value",
+    "stderr",
+    "n",
+    "units",
+    "status",
+    "low",
+    "high",
+    "unfinished",
+    "setting",
+    "reference",
+)
+"""Of comparison.csv. `setting`: what sets a run apart from others of its policy; `reference`: the
+run that it is measured from."""
 NUMBERS: dict[str, str] = {
     "accuracy": "accuracy (Pass)",
     "emergence/ever_pass": "EverPass",
@@ -86,32 +105,38 @@ def compare_text(analyses: Sequence[Analysis]) -> str:
     return "\n".join([*pairs, *parts]) + "\n"
 
 
-def write_comparison(analyses: Sequence[Analysis], path: str | Path) -> Path:
+def write_comparison(
+    analyses: Sequence[Analysis], path: str | Path, *, more: Iterable[Sequence[object]] = ()
+) -> Path:
     """The same as CSV, one line a run and number: run, settings, quantity, value and how sure it
-    is."""
+    is. `more`: further lines, in the order of `COLUMNS`."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    names = ["quantity", "value", "stderr", "n", "units", "status", "low", "high", "unfinished"]
-    writer.writerow(["run", *SETTINGS, *SIZES, *names])
+    writer.writerow(COLUMNS)
     for analysis in analyses:
+        run = str(analysis.info["run"])
         settings = [_setting(analysis, name) for name in (*SETTINGS, *SIZES)]
         unfinished = analysis.info.get("unfinished", "")
         for name in NUMBERS:
-            cell = _cell(analysis, name)
-            row = [
-                name,
-                _in_full(cell.value),
-                _in_full(cell.stderr),
-                cell.n,
-                cell.units,
-                cell.status,
-                _in_full(cell.low),
-                _in_full(cell.high),
-                unfinished,
-            ]
-            writer.writerow([analysis.info["run"], *settings, *row])
+            cells = csv_cells(name, _cell(analysis, name))
+            writer.writerow([run, *settings, *cells, unfinished, "", ""])
+    writer.writerows(more)
     publish(path, table.getvalue().encode())
     return Path(path)
+
+
+def csv_cells(name: str, cell: Cell) -> list[object]:
+    """Quantity, value and how sure it is, numbers in full."""
+    return [
+        name,
+        _in_full(cell.value),
+        _in_full(cell.stderr),
+        cell.n,
+        cell.units,
+        cell.status,
+        _in_full(cell.low),
+        _in_full(cell.high),
+    ]
 
 
 def _each(analyses: Sequence[Analysis], text: Callable[[Analysis], str]) -> list[str]:
@@ -140,7 +165,11 @@ def _number(analysis: Analysis, name: str) -> str:
 def _cell(analysis: Analysis, name: str) -> Cell:
     if name not in analysis:
         return Cell(None, None, 0, "", "not computed")
-    quantity = analysis[name]
+    return cell_of(analysis[name])
+
+
+def cell_of(quantity: Quantity) -> Cell:
+    """A single number as a cell; without its value where the status forbids it."""
     n = int(np.max(quantity.n))
     if not quantity.ok:
         return Cell(None, None, n, quantity.units, quantity.status)

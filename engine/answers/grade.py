@@ -109,6 +109,15 @@ def lm_eval_flexible(text: str, gold: str) -> bool:
     return _lm_eval_equal(matches[-1] if matches else "[invalid]", gold)
 
 
+def same_answer(answer: str, other: str) -> bool:
+    """Whether two extracted answers are the same number, or else the same text; neither is gold."""
+    value = parse_value(answer)
+    other_value = parse_value(other)
+    if value is not None and other_value is not None:
+        return value.value == other_value.value
+    return same_text(answer, other)
+
+
 def _lm_eval_equal(prediction: str, gold: str) -> bool:
     def normalised(answer: str) -> str:
         for ignored in (",", r"\$", r"(?s).*#### ", r"\.$"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,30 +105,48 @@ def analyze(
     """Compute every analysis of a run: analysis.h5, the dashboard, a summary, the original suite's
     results file.
 
-    Several runs are also compared with the first, problem by problem where they share problems, and
-    put side by side: tables here before the summaries, and comparison.csv and comparison-paired.csv
-    in the first one's folder.
+    Several runs are also compared with the first, problem by problem where they share problems: how
+    much faster each is, how far it strays, how accurate; then side by side. Tables here before the
+    summaries; comparison.csv, comparison-paired.csv and tradeoff.png in the first one's folder. The
+    directory of a sweep stands for its runs.
     """
     from ...analysis.show.plots import load_panel
 
+    paths = _with_sweeps(paths)
     for name in panels:
         load_panel(name)  # refused before hours of work
     analyses = [
         _analyze_one(path, plots, panels, confidence_method=method, **settings) for path in paths
     ]
     if len(analyses) > 1:
-        _say_comparison(analyses, paths[0])
+        _say_comparison(analyses, paths)
     for path, analysis in zip(paths, analyses, strict=True):
         _say_summary(path, analysis)
 
 
-def _say_comparison(analyses: list[Analysis], folder: Path) -> None:
+def _with_sweeps(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The runs, each directory of a sweep replaced by those in it."""
+    from ..runs.sweep_json import runs_of_sweep
+
+    runs: list[Path] = []
+    for path in paths:
+        runs += runs_of_sweep(path) or [path]
+    return tuple(runs)
+
+
+def _say_comparison(analyses: list[Analysis], paths: Sequence[Path]) -> None:
     from ...analysis.compare.paired_runs import compare_pairs, write_pairs
     from ...analysis.compare.side_by_side import NUMBERS, compare_text, write_comparison
+    from ...analysis.compare.tradeoff import tradeoff_lines
+    from .tradeoff import say_tradeoff
 
+    folder = paths[0]
+    compared = say_tradeoff(paths, folder)
     click.echo(compare_text(analyses).rstrip())
     pairs = write_pairs(compare_pairs(analyses, list(NUMBERS)), folder / "comparison-paired.csv")
-    click.echo(f"\ncomparison: {write_comparison(analyses, folder / 'comparison.csv')}, {pairs}\n")
+    more = tradeoff_lines(*compared, with_accuracy=False)
+    table = write_comparison(analyses, folder / "comparison.csv", more=more)
+    click.echo(f"\ncomparison: {table}, {pairs}\n")
 
 
 def _say_summary(path: Path, analysis: Analysis) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,17 +13,24 @@ from ..policies import OPTIONS, options_class
 Decorator = Callable[[Any], Any]
 
 
-def click_options(kind: type, names: Iterable[str] | None = None) -> list[Decorator]:
+def click_options(
+    kind: type, names: Iterable[str] | None = None, *, several: bool = False
+) -> list[Decorator]:
     """The options of a dataclass, or those of these names, as decorators of a command.
 
-    None is what click hands on for an option that was not given.
+    None is what click hands on for an option that was not given. `several`: each but a flag may be
+    given several times, and an empty tuple is what is not given.
     """
     known = options_of(kind)
     chosen = known if names is None else names
-    return [_click_option(kind, name, _help(known[name], _default(known[name]))) for name in chosen]
+    decorators = []
+    for name in chosen:
+        text = _help(known[name], _default(known[name]))
+        decorators.append(_click_option(kind, name, text, several=several))
+    return decorators
 
 
-def _click_option(kind: type, name: str, text: str) -> Decorator:
+def _click_option(kind: type, name: str, text: str, *, several: bool) -> Decorator:
     option = options_of(kind)[name]
     plain = name.replace("_", "-")
     (value_type, *_) = kinds_of(kind, name)
@@ -32,8 +39,9 @@ def _click_option(kind: type, name: str, text: str) -> Decorator:
         flag = f"--{plain}/--no-{plain}" if default else f"--{plain}"
         return click.option(flag, is_flag=True, default=None, help=text)
     if option.choices:
-        return click.option(f"--{plain}", type=click.Choice(option.choices), help=text)
-    return click.option(f"--{plain}", type=value_type, help=text)
+        choice = click.Choice(option.choices)
+        return click.option(f"--{plain}", type=choice, help=text, multiple=several)
+    return click.option(f"--{plain}", type=value_type, help=text, multiple=several)
 
 
 def _help(option: Option, *notes: str) -> str:
@@ -60,16 +68,16 @@ def names_of_policies() -> list[str]:
     return list(policies_by_option())
 
 
-def options_of_policies() -> list[Decorator]:
+def options_of_policies(*, several: bool = False) -> list[Decorator]:
     """The options of our policies, each name once, with the policies that have it; a stranger's
-    policy takes those that it has as well."""
+    policy takes those that it has as well. `several` as in `click_options`."""
     decorators = []
     for name, owners in policies_by_option().items():
         kind = next(iter(owners.values()))
         option = options_of(kind)[name]
         default = _default(option, _other_defaults(name, owners))
         text = _help(option, default, _owned_by(list(owners)))
-        decorators.append(_click_option(kind, name, text))
+        decorators.append(_click_option(kind, name, text, several=several))
     return decorators
 
 
@@ -93,17 +101,35 @@ def _owned_by(owners: list[str]) -> str:
 def typed_options(texts: Iterable[str], policy: str) -> dict[str, Any]:
     """The values of `--option NAME=VALUE` for this policy. Raises ConfigError for a name that it
     has not and a value that cannot be, UnknownNameError, PluginError."""
-    pairs: dict[str, str] = {}
+    values = {}
+    for name, each in typed_values(texts, [policy]).items():
+        if len(each) > 1:
+            raise click.UsageError(f"--option {name}: given twice")
+        values[name] = each[0]
+    return values
+
+
+def typed_values(texts: Iterable[str], policies: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of `--option NAME=VALUE` by name, several where a name is given several times, as
+    the first of the policies that has the option reads them. Raises as `typed_options`."""
+    values: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
             raise click.UsageError(f"--option {text}: expected NAME=VALUE")
-        if name in pairs:
-            raise click.UsageError(f"--option {name}: given twice")
-        pairs[name] = value.strip()
-    if not pairs:
-        return {}
-    kind = options_class(policy)
-    refuse_unknown(pairs, options_of(kind), policy=policy)
-    return {name: parse_option(kind, name, value) for name, value in pairs.items()}
+        kind = _kind_with(name, policies)
+        values.setdefault(name, []).append(parse_option(kind, name, value.strip()))
+    return values
+
+
+def _kind_with(name: str, policies: Sequence[str]) -> type:
+    """The options of the first policy that has one of this name."""
+    names: set[str] = set()
+    for policy in policies:
+        kind = options_class(policy)
+        if name in options_of(kind):
+            return kind
+        names |= options_of(kind).keys()
+    refuse_unknown([name], names, policy=" or ".join(policies))
+    raise AssertionError(name)

@@ -47,13 +47,8 @@ def run(context: click.Context, /, **options: Any) -> None:
 
     what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
     policy = asked.settings["policy"]
-    click.echo(f"model {_called(asked.model)}; policy {policy}; {what}", err=as_json)
-    on_stderr = logging.StreamHandler()
-    on_stderr.setLevel(logging.WARNING)  # the run's logs/ have more
-    logging.basicConfig(format="%(message)s", handlers=[on_stderr])
-    # A polite kill ends as Ctrl-C does: what is finished is published, and the same command goes
-    # on.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
+    warn_and_end_politely()
     with ProgressPrinter() as progress:
         result = run_problems(
             asked.problems,
@@ -65,6 +60,15 @@ def run(context: click.Context, /, **options: Any) -> None:
         )
     _say_result(result, as_json=as_json)
     context.exit(3 if result.failed else 0)
+
+
+def warn_and_end_politely() -> None:
+    """Warnings go to stderr; and a polite kill ends as Ctrl-C does: what is finished is published,
+    and the same command goes on."""
+    on_stderr = logging.StreamHandler()
+    on_stderr.setLevel(logging.WARNING)  # the run's logs/ have more
+    logging.basicConfig(format="%(message)s", handlers=[on_stderr])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @click.command()
@@ -90,10 +94,22 @@ class Asked(NamedTuple):
 def _asked(options: dict[str, Any]) -> Asked:
     """Problems, model, execution and settings of the options; raises click.UsageError, ConfigError
     and what reading the problems raises."""
+    device = device_of(options)
+    settings = _settings(options)
+    problems = problems_of(options)
+
+    from ..runs.plan import default_model
+
+    settings["policy"] = policy_of(options)
+    execution = execution_of(options, device)
+    model = options["model"] or default_model()
+    return Asked(problems, model, execution, options["preset"], settings)
+
+
+def problems_of(options: Mapping[str, Any]) -> ProblemSet:
+    """The problems that are asked for; says which lines were skipped. Raises ProblemError."""
     from ..problems.read import read_problems
 
-    device = _device_of(options)
-    settings = _settings(options)
     ids = options["ids"]
     problems = read_problems(
         list(options["sources"]) or ["samples"],
@@ -103,12 +119,14 @@ def _asked(options: dict[str, Any]) -> Asked:
     )
     for bad in problems.skipped:
         click.echo(f"skipped {bad}", err=True)
+    return problems
 
+
+def execution_of(options: Mapping[str, Any], device: str | None) -> Execution:
+    """On what and in which portions the options want to decode. Raises ConfigError."""
     from ..runs.execution import Execution
-    from ..runs.plan import default_model
 
-    settings["policy"] = _policy(options)
-    execution = Execution(
+    return Execution(
         device=device,
         workers=options["workers"] or max(options["gpus"] or 1, 1),
         cluster=options["cluster"],
@@ -117,8 +135,6 @@ def _asked(options: dict[str, Any]) -> Asked:
         compile=options["compile_"],
         fused=options["fused"],
     )
-    model = options["model"] or default_model()
-    return Asked(problems, model, execution, options["preset"], settings)
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +142,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     cannot be."""
     names = [*options_of(RunConfig), *names_of_policies(), "out"]
     settings = {name: options[name] for name in names if options[name] is not None}
-    typed = typed_options(options["texts"], _policy(options)) if options["texts"] else {}
+    typed = typed_options(options["texts"], policy_of(options)) if options["texts"] else {}
     twice = [name for name in typed if name in settings]
     if twice:
         plain = twice[0].replace("_", "-")
@@ -134,7 +150,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return settings | typed
 
 
-def _policy(options: Mapping[str, Any]) -> str:
+def policy_of(options: Mapping[str, Any]) -> str:
     """The policy that is asked for, else the preset's, else the one that the model's family is
     published with. Raises ConfigError where the first two differ."""
     if options["preset"] is not None:
@@ -148,7 +164,7 @@ def _policy(options: Mapping[str, Any]) -> str:
     return published_policy(checkpoint_path(options["model"]))
 
 
-def _device_of(options: Mapping[str, Any]) -> str | None:
+def device_of(options: Mapping[str, Any]) -> str | None:
     """The device that is asked for, None for the best there is; raises click.UsageError."""
     gpus = options["gpus"]
     workers = options["workers"]
@@ -197,7 +213,7 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
     refuse_short_disk(need.disk, free=need.free_disk, out=need.out)
 
 
-def _called(model: Path) -> str:
+def model_text(model: Path) -> str:
     from ..models.bundled import BUNDLED
 
     return (

@@ -23,6 +23,11 @@ def _text_of(context: click.Context, parameter: click.Parameter, value: str | No
         raise click.UsageError(f"--prompt-template {value}: {error}") from None
 
 
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
+)
 WHAT = [
     click.option(
         "--problems",
@@ -37,11 +42,7 @@ WHAT = [
         type=click.Path(path_type=Path),
         help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
     ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run directory; the same command continues it.  [default: runs/<problems>-<settings>]",
-    ),
+    OUT,
     click.option("--limit", type=int, help="Only the first N problems."),
     click.option("--ids", help="Only these problem ids, comma separated."),
     click.option(
@@ -90,23 +91,25 @@ HOW = [
         help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
     ),
 ]
+PRESET = click.option(
+    "--preset",
+    metavar="NAME",
+    help="Settings of a published evaluation, see `diffengine list presets`; what else is "
+    "given stands above it.",
+)
+OPTION = click.option(
+    "--option",
+    "texts",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the policy, such as one that has no name of its own here. May be given "
+    "several times.",
+)
 SAMPLER = [
-    click.option(
-        "--preset",
-        metavar="NAME",
-        help="Settings of a published evaluation, see `diffengine list presets`; what else is "
-        "given stands above it.",
-    ),
+    PRESET,
     *click_options(RunConfig, ["policy"]),
     *options_of_policies(),
-    click.option(
-        "--option",
-        "texts",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An option of the policy, such as one that has no name of its own here. May be given "
-        "several times.",
-    ),
+    OPTION,
     *click_options(RunConfig, ["prompt_style"]),
     click.option(
         "--prompt-template",
@@ -121,5 +124,27 @@ RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hid
 def run_options(command: Any) -> Any:
     """All of them, as one decorator."""
     for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
+        command = option(command)
+    return command
+
+
+def sweep_options(command: Any) -> Any:
+    """The same for a sweep, where options of policies and the policy itself may have several
+    values."""
+    out = click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Directory of the sweep; the same command continues it.  [default: "
+        "runs/sweep-<problems>-<settings>]",
+    )
+    what = [out if option is OUT else option for option in WHAT]
+    sampler = [
+        PRESET,
+        *click_options(RunConfig, ["policy"], several=True),
+        *options_of_policies(several=True),
+        OPTION,
+        *click_options(RunConfig, ["prompt_style"]),
+    ]
+    for option in reversed([*what, *HOW, *sampler, *RECORDING]):
         command = option(command)
     return command

@@ -25,6 +25,7 @@ RESULTS = (
     "report.html",
     "comparison.csv",
     "comparison-paired.csv",
+    "tradeoff.png",
 )
 """What analyses write under names of their own."""
 

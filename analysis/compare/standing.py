@@ -1,0 +1,208 @@
+"""Where each of several decoders stands: how many tokens a forward pass it makes, how accurate it
+is, and how far it strays from a reference run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..limits import OK, status_of
+from ..quantity import Quantity
+from .generations import Generations
+from .paired import paired_shares
+from .stray import Stray, stray
+
+TOKENS_PER_FORWARD = "parallel/tokens_per_forward"
+TEXT_TOKENS_PER_FORWARD = "parallel/text_tokens_per_forward"
+MEAN_TOKENS_PER_FORWARD = "parallel/tokens_per_forward_of_a_problem"
+FORWARDS = "parallel/forwards"
+ACCURACY = "accuracy"
+ACCURACY_CHANGE = "stray/accuracy_change"
+SAME_ANSWER = "stray/same_answer"
+SAME_TEXT = "stray/same_text"
+NEVER_DIVERGED = "stray/never_diverged"
+DIVERGENCE = {
+    0.25: "stray/divergence_quarter",
+    0.5: "stray/divergence_median",
+    0.75: "stray/divergence_three_quarters",
+}
+
+UNITS = "tokens per forward"
+NO_GOLD = "no problem has a gold answer"
+NOTHING_SHARED = "no problem in common"
+NO_PROBLEM = "no problem is finished"
+
+
+class Standing(NamedTuple):
+    """One run and its numbers by name. `reference` is the place of the run that it is measured
+    from, its own place for one that is measured from nothing; `strays` is None for such a run.
+    """
+
+    run: Generations
+    reference: int
+    quantities: dict[str, Quantity]
+    strays: Stray | None
+
+
+def standings(
+    runs: Sequence[Generations], references: Sequence[int] | None = None
+) -> list[Standing]:
+    """One row a run, in order. `references` [run]: the place of the run that each is measured from;
+    the first of all unless given."""
+    places = [0] * len(runs) if references is None else list(references)
+    rows = []
+    for place, (run, reference) in enumerate(zip(runs, places, strict=True)):
+        quantities = speed(run) | {ACCURACY: _accuracy(run)}
+        strays = None
+        if reference != place:
+            strays = stray(runs[reference], run)
+            quantities |= straying(runs[reference], run, strays)
+        rows.append(Standing(run, reference, quantities, strays))
+    return rows
+
+
+def speed(run: Generations) -> dict[str, Quantity]:
+    """Tokens per forward pass and forward passes per problem.
+
+    Tokens are the committed positions of the canvas, all of them and those before the first
+    end-of-sequence token. A step of a guided run is two passes.
+    """
+    tokens = run.committed.sum(axis=1).astype(np.float64)
+    text_tokens = tokens_of_text(run)
+    forwards = run.n_forwards.astype(np.float64)
+    no_eos = "the run does not say which token ends a text"
+    return {
+        TOKENS_PER_FORWARD: ratio_of_totals(
+            tokens, forwards, label="tokens per forward pass, all", missing=NO_PROBLEM
+        ),
+        TEXT_TOKENS_PER_FORWARD: ratio_of_totals(
+            text_tokens,
+            forwards,
+            label="tokens per forward pass, before the end of the text",
+            missing=NO_PROBLEM if _eos(run) is not None else no_eos,
+        ),
+        MEAN_TOKENS_PER_FORWARD: Quantity.over_problems(
+            tokens / forwards,
+            units=UNITS,
+            label="tokens per forward pass of a problem, mean over problems",
+            missing=NO_PROBLEM,
+        ),
+        FORWARDS: Quantity.over_problems(
+            forwards, units="forward passes", label="forward passes per problem", missing=NO_PROBLEM
+        ),
+    }
+
+
+def tokens_of_text(run: Generations) -> np.ndarray:
+    """[problem] committed positions before the first end-of-sequence token, which is not counted;
+    NaN where the run does not name that token."""
+    eos = _eos(run)
+    if eos is None:
+        return np.full(len(run.token), np.nan)
+    ended = np.cumsum(run.token == eos, axis=1) > 0
+    return np.asarray((run.committed & ~ended).sum(axis=1), np.float64)
+
+
+def _eos(run: Generations) -> int | None:
+    eos = run.info["model"].get("eos_token_id")
+    return None if eos is None else int(eos)
+
+
+def ratio_of_totals(
+    numerator: np.ndarray, denominator: np.ndarray, *, label: str, missing: str
+) -> Quantity:
+    """Sum over sum of two numbers a problem [problem], with the standard error of a ratio.
+
+    Linearised: the error of the mean of numerator - ratio x denominator, over the mean of the
+    denominator (Cochran 1977, Sampling Techniques, section 2.11). NaN with one problem.
+    """
+    finite = np.isfinite(numerator) & np.isfinite(denominator)
+    above = numerator[finite]
+    below = denominator[finite]
+    n = len(above)
+    ratio = np.nan
+    error = np.nan
+    if n:
+        ratio = float(above.sum() / below.sum())
+    if n > 1:
+        rest = above - ratio * below
+        error = float(np.sqrt((rest**2).sum() / (n - 1) / n) / below.mean())
+    return Quantity(
+        values=np.asarray(ratio),
+        dims=(),
+        units=UNITS,
+        n=n,
+        stderr=np.asarray(error),
+        status=status_of("" if n else missing),
+        label=label,
+    )
+
+
+def straying(reference: Generations, run: Generations, strays: Stray) -> dict[str, Quantity]:
+    """The numbers that say how far `run` strays from `reference`, over the shared problems."""
+    shared = NOTHING_SHARED if not len(strays.rows) else ""
+    never = np.where(np.isnan(strays.divergence), np.nan, np.isinf(strays.divergence))
+    quantities = {
+        ACCURACY_CHANGE: _accuracy_change(reference, run, strays, shared or NO_GOLD),
+        SAME_ANSWER: Quantity.share_of_problems(
+            strays.same_answer,
+            label="share of problems with the same answer",
+            missing=shared or "no text has an answer",
+        ),
+        SAME_TEXT: Quantity.share_of_problems(
+            strays.same_text, label="share of problems with the same text", missing=shared
+        ),
+        NEVER_DIVERGED: Quantity.share_of_problems(
+            never,
+            label="share of problems without another token",
+            missing=shared or strays.undefined,
+        ),
+    }
+    for share, name in DIVERGENCE.items():
+        quantities[name] = _divergence_by(strays, share, shared or strays.undefined)
+    return quantities
+
+
+def _divergence_by(strays: Stray, share: float, missing: str) -> Quantity:
+    """The first step by which this share of the problems holds another token, infinite where fewer
+    ever do: a value that occurs, never one between two."""
+    steps = strays.divergence[~np.isnan(strays.divergence)]
+    value = np.nan
+    if len(steps):
+        value = float(np.quantile(steps, share, method="inverted_cdf"))
+    return Quantity(
+        values=np.asarray(value),
+        dims=(),
+        units="steps",
+        n=len(steps),
+        stderr=None,
+        status=status_of("" if len(steps) else missing),
+        label=f"step by which {share:.0%} of the problems hold another token",
+    )
+
+
+def _accuracy(run: Generations) -> Quantity:
+    return Quantity.share_of_problems(
+        run.correct, label="share of problems answered correctly", missing=NO_GOLD
+    )
+
+
+def _accuracy_change(
+    reference: Generations, run: Generations, strays: Stray, missing: str
+) -> Quantity:
+    before = reference.correct[strays.rows[:, 0]]
+    after = run.correct[strays.rows[:, 1]]
+    paired = paired_shares(before, after)
+    return Quantity(
+        values=np.asarray(paired.difference),
+        dims=(),
+        units="1",
+        n=paired.n,
+        stderr=None,
+        status=OK if paired.n else status_of(missing),
+        label="accuracy minus that of the reference, paired",
+        interval=np.array([paired.low, paired.high]),
+    )
