@@ -111,6 +111,14 @@ class Family:
     """Which stock tensors stack matrices of the checkpoint, in a mixture of experts; the names of
     the matrices are compared after `renames`."""
 
+    adapted: Callable[[Any], Any] | None = None
+    """Of the stock class's network, one whose `model` gives the states that its `lm_head.weight`
+    projects, where those of the stock class do not."""
+
+    forward: Callable[[Any], Any] | None = None
+    """The `engine.models.forward.Forward` of such a network; chosen by the layers where none is
+    named."""
+
     float32_rope: bool = False
     """Whether the rotations stay in float32 in a model of another dtype."""
 
