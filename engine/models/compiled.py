@@ -145,8 +145,8 @@ def compiled(
     lacking = [part for part in PARTS if not hasattr(model.network.model, part)]
     if lacking:
         raise CheckpointError(
-            f"--compile: the network of {model.architecture} has no {' and no '.join(lacking)}, "
-            "expected a stock decoder; run without --compile"
+            f"--compile: the network of {model.architecture} is no stock decoder (it lacks "
+            f"{', '.join(lacking)}); run without --compile"
         )
     forward = CompiledForward(
         model.network, sizes=Sizes(most_tokens), max_length=model.max_length, backend=backend
