@@ -41,7 +41,8 @@ class TokenName:
     `text` of its tokenizer; `published` is the id that the family's authors name outside of both.
 
     Whatever is there must agree. Of several ids in config.json the first counts. An absent key is
-    refused unless `key_optional` or `optional`, an id that is nowhere unless `optional`.
+    refused unless `key_optional` or `optional`, an id that is nowhere unless `optional`, or unless
+    there is a `fallback`: what the published code takes where the checkpoint says nothing.
     """
 
     key: str | None = None
@@ -49,6 +50,7 @@ class TokenName:
     optional: bool = False
     key_optional: bool = False
     published: int | None = None
+    fallback: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

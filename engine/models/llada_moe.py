@@ -27,6 +27,21 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "shared_expert_intermediate_size": (None,),
 }
 
+HARMLESS = frozenset(
+    {
+        "dense_intermediate_size",  # of layers that a model without dense ones does not have
+        "norm_topk_prob",
+        "output_router_logits",
+        "routed_scaling_factor",
+        "router_aux_loss_coef",
+        "router_num_group",
+        "router_topk_group",
+    }
+)
+
+MASK = 156895
+"""The published sampler's (generate.py of LLaDA-MoE-7B-A1B)."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<role>' + ('HUMAN' if message['role'] == 'user' else message['role'] | upper) }}"
@@ -102,10 +117,11 @@ LLADA_MOE = Family(
     stacked=QWEN3_MOE,
     n_candidates=n_candidates,
     tokens=TokenNames(
-        mask=TokenName(key="mask_token_id", text="<|mask|>"),
+        mask=TokenName(key="mask_token_id", text="<|mask|>", key_optional=True, fallback=MASK),
         eos=TokenName(key="eos_token_id"),
         eot=TokenName(text="<|role_end|>", optional=True),
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     chat_template=CHAT_TEMPLATE,
+    harmless=HARMLESS,
 )

@@ -22,6 +22,27 @@ COVERED: dict[str, tuple[Any, ...]] = {
 }
 """`position_embedding_type` is a remnant that no code reads: positions are rotations."""
 
+HARMLESS = frozenset(
+    {
+        # training, and how the weights begin
+        "embedding_dropout",
+        "mlp_dropout",
+        "initializer_cutoff_factor",
+        "sparse_prediction",
+        "sparse_pred_ignore_index",
+        # heads for tasks that are none of ours
+        "classifier_dropout",
+        "classifier_pooling",
+        # tokens, an older name of norm_eps, and how attention is computed
+        "cls_token_id",
+        "sep_token_id",
+        "layer_norm_eps",
+        "deterministic_flash_attn",
+        "reference_compile",
+        "repad_logits_with_grad",
+    }
+)
+
 BIASES = ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias")
 """Which of the layers have a bias; without the key none."""
 
@@ -141,4 +162,5 @@ MODERN_BERT = Family(
         eos=TokenName(key="pad_token_id", text="[PAD]"),
     ),
     chat_template=CHAT_TEMPLATE,
+    harmless=HARMLESS,
 )

@@ -27,6 +27,20 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "tie_word_embeddings": (False,),
 }
 
+HARMLESS = frozenset(
+    {
+        "is_causal",
+        "max_window_layers",
+        "moe_backend",
+        "num_diffusion_steps",
+        "output_router_logits",
+        "router_aux_loss_coef",
+    }
+)
+
+MASK = 151669
+"""What the published code takes where config.json says nothing (configuration_rnd.py)."""
+
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -73,12 +87,13 @@ RND1 = Family(
     stacked=QWEN3_MOE,
     n_candidates=n_candidates,
     tokens=TokenNames(
-        mask=TokenName(key="mask_token_id"),
+        mask=TokenName(key="mask_token_id", key_optional=True, fallback=MASK),
         eos=TokenName(key="eos_token_id"),
         eot=TokenName(text="<|im_end|>", optional=True),
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     read_offset=-1,
+    harmless=HARMLESS,
     policy="rnd1",
     chat_template="Question: {{ messages[-1]['content'] }}\nAnswer:",
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,9 +26,11 @@ from diffengine.engine.models.compiled import compiled
 from diffengine.engine.models.encoder import encoder_flops, seen_pairs
 from diffengine.engine.models.family import CheckpointError, TokenIds
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.models.modern_bert import CHAT_TEMPLATE
 from diffengine.engine.models.reads import reads_of
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt, prompt_text
+from diffengine.engine.runs.run import BUNDLED
 from diffengine.engine.store import open_run
 from diffengine.kernels.geometry import LogitGeometry
 
@@ -193,6 +196,23 @@ def test_prompts_and_tokens_are_the_published_ones(model: MaskedDiffusionModel) 
     problem = Problem(id="p", question=" 2 + 2?\n", answer="4")
     text = prompt_text(problem, model, style="chat")
     assert text == "[Question]\n2 + 2?\n[/Question]\n\n[Answer]\n"
+    turns = [
+        {"role": "system", "content": "Be brief. "},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+    ]
+    first = "[SYS]\nBe brief.\n[/SYS]\n\n[Question]\n2 + 2?\n[/Question]\n\n"
+    assert rendered(turns) == first + "[Answer]\n4\n[/Answer]\n\n"
+
+
+def rendered(turns: list[dict[str, str]]) -> str:
+    """The family's template as transformers renders it."""
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(BUNDLED / "tokenizer.json"))
+    return str(
+        tokenizer.apply_chat_template(
+            turns, chat_template=CHAT_TEMPLATE, tokenize=False, add_generation_prompt=True
+        )
+    )
 
 
 def test_arithmetic_is_torchs_and_of_a_window_what_it_needs(
@@ -227,5 +247,7 @@ def test_bfloat16_keeps_float32_frequencies(checkpoint: Callable[..., Path]) -> 
 
 
 def test_compiling_is_refused_in_one_sentence(model: MaskedDiffusionModel) -> None:
-    with pytest.raises(CheckpointError, match=r"ModernBertForMaskedLM is no stock.*without --compile"):
+    with pytest.raises(
+        CheckpointError, match=r"ModernBertForMaskedLM is no stock.*without --compile"
+    ):
         compiled(model, most_tokens=100)

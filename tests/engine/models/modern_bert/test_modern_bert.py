@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.loading import load_model
 from diffengine.engine.models.modern_bert import stock_config
@@ -85,3 +86,47 @@ def test_new_and_old_names_of_the_same_settings_are_one(published: dict[str, Any
         changed = {**rope, "full_attention": rope["full_attention"] | wrong}
         with pytest.raises(CheckpointError, match="with the plain rotation only"):
             stock_config(new | renamed | {"rope_parameters": changed})
+
+
+def test_no_key_that_is_published_is_unheard_of(
+    checkpoint: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    more = {"reference_compile": True, "repad_logits_with_grad": True}
+    load_model(checkpoint(**more), device="cpu", weights=False)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoder_bias": False},
+        {"tie_word_embeddings": False},
+        dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True),
+    ],
+    ids=str,
+)
+def test_other_biases_and_heads_are_the_stock_classs(
+    checkpoint: Callable[..., Path], stock: Callable[[Path], Any], changes: dict[str, Any]
+) -> None:
+    path = checkpoint(**changes)
+    write_random(path, stock)
+    model, dense = load_model(path, device="cpu"), stock(path)
+    ids = torch.randint(6, 500, (40,), generator=torch.Generator().manual_seed(1))
+    packing = packing_of([40], model.device)
+    logits = model.hidden(ids, torch.arange(40), packing) @ model.head_weight.T
+    with torch.inference_mode():
+        expected = dense(ids[None]).logits[0]
+    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=2e-5)
+
+
+def write_random(path: Path, stock: Callable[[Path], Any]) -> None:
+    """Replace the weights by random ones of all that the stock class has with this config."""
+    network = stock(path)
+    generator = torch.Generator().manual_seed(4)
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        tensors[name] = 0.5 + 0.5 * noise if tensor.ndim == 1 else noise / tensor.shape[1] ** 0.5
+    if network.config.tie_word_embeddings:
+        del tensors["decoder.weight"]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
