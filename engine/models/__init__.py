@@ -18,6 +18,7 @@ FAMILIES = Registry(
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
         "LLaDAMoEModel": "diffengine.engine.models.llada_moe:LLADA_MOE",
         "LLaDAMoEModelLM": "diffengine.engine.models.llada_moe:LLADA_MOE",
+        "ModernBertForMaskedLM": "diffengine.engine.models.modern_bert:MODERN_BERT",
         "RND1LM": "diffengine.engine.models.rnd1:RND1",
     },
     group="diffengine.families",

@@ -36,9 +36,16 @@ class Packing(NamedTuple):
     groups: Groups
     longest: int
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """Attention within rows, by plain torch."""
-        return by_group(query, key, value, scaling, same(self.groups))
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        reach: int | None = None,
+    ) -> Tensor:
+        """Attention within rows, and within `reach` positions, by plain torch."""
+        return by_group(query, key, value, scaling, same(self.groups), reach=reach)
 
 
 class PartPacking(NamedTuple):
@@ -48,10 +55,18 @@ class PartPacking(NamedTuple):
     keys: Packing
     queries: Packing
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """Attention of the asking tokens to their whole rows, by plain torch."""
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        reach: int | None = None,
+    ) -> Tensor:
+        """Attention of the asking tokens to their rows, within `reach` positions, by plain
+        torch."""
         pairs = zip(self.keys.groups, self.queries.groups, strict=True)
-        return by_group(query, key, value, scaling, list(pairs))
+        return by_group(query, key, value, scaling, list(pairs), reach=reach)
 
 
 def packing_of(lengths: list[int], device: torch.device) -> Packing:
@@ -86,11 +101,14 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     packing: Packing | PartPacking | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of each row to itself; query, key, value are [1, H, T, d]. Returns [1, T, H, d].
 
-    Under a `PartPacking` the queries, and so what is returned, are fewer.
+    Under a `PartPacking` the queries, and so what is returned, are fewer. A layer with a
+    `sliding_window` sees the tokens that are fewer positions away, on both sides (transformers says
+    so of a layer that is not causal).
     """
     if packing is None or attention_mask is not None:
         raise ValueError(
@@ -100,13 +118,20 @@ def packed_attention(
     # float32 RoPE promotes them
     query = query.to(value.dtype)
     key = key.to(value.dtype)
+    reach = None if sliding_window is None else sliding_window - 1
     if query.is_cuda and query.dtype in VARLEN_DTYPES:
-        return _varlen(query, key, value, scaling, packing), None
-    return packing.attend(query, key, value, scaling), None
+        return _varlen(query, key, value, packing, scaling=scaling, reach=reach), None
+    return packing.attend(query, key, value, scaling, reach), None
 
 
 def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: Packing | PartPacking
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing | PartPacking,
+    *,
+    scaling: float | None,
+    reach: int | None,
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
@@ -117,8 +142,19 @@ def _varlen(
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))  # [T, H, d]
     keys = packing.keys if isinstance(packing, PartPacking) else packing
     queries = packing.queries if isinstance(packing, PartPacking) else packing
+    # The last query of a row is its last key's, also where there are fewer queries; (-1, -1) is no
+    # bound.
+    window = (-1, -1) if reach is None else (reach, reach)
     out: Any = varlen_attn(
-        q, k, v, queries.offsets, keys.offsets, queries.longest, keys.longest, scale=scaling
+        q,
+        k,
+        v,
+        queries.offsets,
+        keys.offsets,
+        queries.longest,
+        keys.longest,
+        scale=scaling,
+        window_size=window,
     )
     mixed: Tensor = out[None]
     return mixed
@@ -130,22 +166,36 @@ def by_group(
     value: Tensor,
     scaling: float | None,
     groups: Iterable[tuple[Group, Group]],
+    *,
+    reach: int | None = None,
 ) -> Tensor:
     """One attention call for each group of rows [1, T, H, d]: the kernel treats each (row, head)
     alone, so the values are those of one row. `groups` are those of the keys and of the queries,
-    which may be fewer tokens of the same rows."""
+    which may be fewer tokens of the same rows: their last ones. With a `reach`, tokens see those up
+    to so many positions away."""
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     for key_group, query_group in groups:
         q = _rows_of(query, query_group)
         k = _rows_of(key, key_group)
         v = _rows_of(value, key_group)
+        mask = _band(q.shape[2], k.shape[2], reach, q.device)
         part = F.scaled_dot_product_attention(
-            q, k, v, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, mask, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
         )
         start, rows, length = query_group
         end = start + rows * length
         out[0, start:end] = part.transpose(1, 2).flatten(0, 1)  # [rows * length, H, d]
     return out
+
+
+def _band(queries: int, keys: int, reach: int | None, device: torch.device) -> Tensor | None:
+    """Which of a row's tokens [queries, keys] see each other, the queries being the last of them;
+    None where all do."""
+    if reach is None or reach >= keys - 1:
+        return None
+    places = torch.arange(keys, device=device)
+    distance = places[keys - queries :, None] - places
+    return distance.abs() <= reach
 
 
 def _rows_of(packed: Tensor, group: Group) -> Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ...kernels.transfer import on_device
 from .attention import Packing, by_group, groups_of, same
+from .family import CheckpointError
 from .forward import Forward
 from .loading import MaskedDiffusionModel
 from .reads import Reads
@@ -31,6 +32,9 @@ SIZES = 4
 SIZE_STEP = 64
 LONGEST_STEP = 128
 """What a size, and the longest row that the attention kernel is told of, are multiples of."""
+
+PARTS = ("embed_tokens", "rotary_emb", "layers", "norm")
+"""Of a stock decoder."""
 
 Stack = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 """(states, cos, sin, offsets, longest) -> states, through all layers and the last norm."""
@@ -43,10 +47,17 @@ class StaticPacking(NamedTuple):
     offsets: Tensor
     longest: int
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """Attention within rows, by plain torch behind one operation that the compiler does not
-        look into."""
-        mixed: Tensor = attention_by_group(query, key, value, self.offsets, scaling)
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        reach: int | None = None,
+    ) -> Tensor:
+        """Attention within rows, and within `reach` positions, by plain torch behind one operation
+        that the compiler does not look into."""
+        mixed: Tensor = attention_by_group(query, key, value, self.offsets, scaling, reach)
         return mixed
 
 
@@ -128,8 +139,15 @@ def compiled(
 ) -> MaskedDiffusionModel:
     """`model` with its layers compiled in decoding, on first use of each shape.
 
-    `most_tokens`: of a batch that fills the budget. `backend` is torch.compile's.
+    `most_tokens`: of a batch that fills the budget. `backend` is torch.compile's. CheckpointError
+    for a network that is no stock decoder.
     """
+    lacking = [part for part in PARTS if not hasattr(model.network.model, part)]
+    if lacking:
+        raise CheckpointError(
+            f"--compile: the network of {model.architecture} is no stock decoder (it lacks "
+            f"{', '.join(lacking)}); run without --compile"
+        )
     forward = CompiledForward(
         model.network, sizes=Sizes(most_tokens), max_length=model.max_length, backend=backend
     )
@@ -177,15 +195,27 @@ def _up(number: int, step: int) -> int:
 
 @torch.library.custom_op("diffengine::attention_by_group", mutates_args=())
 def attention_by_group(
-    query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, scaling: float | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    offsets: Tensor,
+    scaling: float | None,
+    reach: int | None,
 ) -> Tensor:
     """Attention [1, T, H, d] of each row to itself, opaque to the compiler; `offsets` is read on
     the host."""
     bounds = offsets.tolist()
     lengths = [end - start for start, end in itertools.pairwise(bounds) if end > start]
-    return by_group(query, key, value, scaling, same(groups_of(lengths)))
+    return by_group(query, key, value, scaling, same(groups_of(lengths)), reach=reach)
 
 
 @attention_by_group.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, scaling: float | None) -> Tensor:
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    offsets: Tensor,
+    scaling: float | None,
+    reach: int | None,
+) -> Tensor:
     return query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])

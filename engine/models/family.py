@@ -41,7 +41,8 @@ class TokenName:
     `text` of its tokenizer; `published` is the id that the family's authors name outside of both.
 
     Whatever is there must agree. Of several ids in config.json the first counts. An absent key is
-    refused unless `key_optional` or `optional`, an id that is nowhere unless `optional`.
+    refused unless `key_optional` or `optional`, an id that is nowhere unless `optional`, or unless
+    there is a `fallback`: what the published code takes where the checkpoint says nothing.
     """
 
     key: str | None = None
@@ -49,6 +50,7 @@ class TokenName:
     optional: bool = False
     key_optional: bool = False
     published: int | None = None
+    fallback: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,14 @@ class Family:
     stacked: tuple[Stacked, ...] = ()
     """Which stock tensors stack matrices of the checkpoint, in a mixture of experts; the names of
     the matrices are compared after `renames`."""
+
+    adapted: Callable[[Any], Any] | None = None
+    """Of the stock class's network, one whose `model` gives the states that its `lm_head.weight`
+    projects, where those of the stock class do not."""
+
+    forward: Callable[[Any], Any] | None = None
+    """The `engine.models.forward.Forward` of such a network; chosen by the layers where none is
+    named."""
 
     float32_rope: bool = False
     """Whether the rotations stay in float32 in a model of another dtype."""

@@ -52,9 +52,6 @@ KNOWN = {
     "BD3LM": KnownFamily("BD3-LM", f"{_BLOCKS} and {_DIT}"),
     "MDLM": KnownFamily("MDLM", _DIT),
     "DharaForMaskedDiffusion": KnownFamily("Dhara", "no stock class has its network"),
-    "ModernBertForMaskedLM": KnownFamily(
-        "ModernBERT-chat", "it is an encoder with layers of local attention"
-    ),
 }
 """Architecture to family; the strings are those of the checkpoints' config.json."""
 

@@ -29,6 +29,7 @@ COVERED: dict[str, tuple[Any, ...]] = {
 
 HARMLESS = frozenset(
     {
+        "dense_intermediate_size",  # of layers that a model without dense ones does not have
         "norm_topk_prob",
         "output_router_logits",
         "routed_scaling_factor",
@@ -38,6 +39,9 @@ HARMLESS = frozenset(
     }
 )
 """Settings of training, and those that the published code keeps and does not use."""
+
+MASK = 156895
+"""The published sampler's (generate.py of LLaDA-MoE-7B-A1B)."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -114,7 +118,7 @@ LLADA_MOE = Family(
     stacked=QWEN3_MOE,
     n_candidates=n_candidates,
     tokens=TokenNames(
-        mask=TokenName(key="mask_token_id", text="<|mask|>"),
+        mask=TokenName(key="mask_token_id", text="<|mask|>", key_optional=True, fallback=MASK),
         eos=TokenName(key="eos_token_id"),
         eot=TokenName(text="<|role_end|>", optional=True),
         pad=TokenName(key="pad_token_id", optional=True),

@@ -142,6 +142,9 @@ def load_model(
         network = filled(stock, family, directory, device=target, dtype=kind)
     else:
         network = network.to(kind)
+    if family.adapted is not None:
+        network = family.adapted(network)
+    forward = family.forward or forward_of
 
     tokenizer = load_tokenizer(directory, family)
     token_ids = special_tokens(family.tokens, config, tokenizer, directory)
@@ -158,7 +161,7 @@ def load_model(
         fingerprint=fingerprint(directory, files),
         sampler_defaults=_sampler_defaults(directory),
         family=family,
-        forward=forward_of(network),
+        forward=forward(network),
     )
 
 

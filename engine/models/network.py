@@ -96,7 +96,7 @@ def filled(
     if family.float32_rope:
         network.model.rotary_emb = _float32_rope(network)
     network = network.eval().requires_grad_(False).to(device)
-    if network.model.rotary_emb.inv_freq.dtype != torch.float32:
+    if not _frequencies_are_float32(network.model.rotary_emb):
         raise CheckpointError(
             "rotary inv_freq is not float32: its rounding would shift phases by radians; report "
             "this"
@@ -115,6 +115,11 @@ def _refuse_second_head(network: Any, directory: Path) -> None:
             "a head of its own with other values; if that head is meant, say in config.json that "
             "the two are not tied"
         )
+
+
+def _frequencies_are_float32(rotary: torch.nn.Module) -> bool:
+    kinds = {buffer.dtype for name, buffer in rotary.named_buffers() if name.endswith("inv_freq")}
+    return kinds == {torch.float32}
 
 
 def _float32_rope(network: Any) -> torch.nn.Module:

@@ -29,6 +29,7 @@ COVERED: dict[str, tuple[Any, ...]] = {
 
 HARMLESS = frozenset(
     {
+        "is_causal",
         "max_window_layers",
         "moe_backend",
         "num_diffusion_steps",
@@ -37,6 +38,9 @@ HARMLESS = frozenset(
     }
 )
 """Settings of training, of other code and of the sampler."""
+
+MASK = 151669
+"""What the published code takes where config.json says nothing (configuration_rnd.py)."""
 
 SIZES = (
     "vocab_size",
@@ -84,13 +88,13 @@ RND1 = Family(
     stacked=QWEN3_MOE,
     n_candidates=n_candidates,
     tokens=TokenNames(
-        mask=TokenName(key="mask_token_id"),
+        mask=TokenName(key="mask_token_id", key_optional=True, fallback=MASK),
         eos=TokenName(key="eos_token_id"),
         eot=TokenName(text="<|im_end|>", optional=True),
         pad=TokenName(key="pad_token_id", optional=True),
     ),
     read_offset=-1,
+    harmless=HARMLESS,
     policy="rnd1",
     chat_template="Question: {{ messages[-1]['content'] }}\nAnswer:",
-    harmless=HARMLESS,
 )

@@ -118,8 +118,8 @@ def _id_of(
         raise CheckpointError(f"{directory}: {', but '.join(said)}")
     for token_id in said.values():
         return token_id
-    if name.optional:
-        return None
+    if name.optional or name.fallback is not None:
+        return name.fallback
     raise CheckpointError(
         f"{directory}/{_tokenizer_file(directory)}: has no token {name.text}, which this family "
         "needs"

@@ -18,11 +18,12 @@ from diffengine.engine.config import RunConfig
 from diffengine.engine.models import llada_moe, rnd1
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.compiled import compiled
-from diffengine.engine.models.family import CheckpointError, TokenIds
+from diffengine.engine.models.family import CheckpointError, Family, TokenIds
 from diffengine.engine.models.fused import fused
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
 from diffengine.engine.models.reading import ReadingForward
 from diffengine.engine.models.reads import reads_of
+from diffengine.engine.models.tokens import special_tokens
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt, prompt_text
 from diffengine.engine.runs.memory import footprint, memory_need
@@ -215,6 +216,30 @@ def test_prompts_are_in_the_form_that_the_families_publish(mixture: Callable[...
     assert ids.count(4) == 1
     model = load_model(mixture("RND1", "b"), device="cpu", weights=False)
     assert prompt_text(problem, model, style="chat") == "Question: 2 + 2?\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    ("family", "mask"), [(llada_moe.LLADA_MOE, 156895), (rnd1.RND1, 151669)], ids=FAMILIES
+)
+def test_a_mask_that_no_file_names_is_the_published_codes(
+    bundled_model: MaskedDiffusionModel, family: Family, mask: int
+) -> None:
+    tokenizer = bundled_model.tokenizer
+    config = {"eos_token_id": 156892}
+    here = Path("checkpoint")
+    assert special_tokens(family.tokens, config, tokenizer, here).mask == mask
+    said = special_tokens(family.tokens, config | {"mask_token_id": 7}, tokenizer, here)
+    assert said.mask == 7
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_key_that_is_published_is_unheard_of(
+    mixture: Callable[..., Path], caplog: pytest.LogCaptureFixture, family: str
+) -> None:
+    load_model(mixture(family, "a"), device="cpu", weights=False)
+    assert not caplog.records
+    load_model(mixture(family, "b", moe_frobnication=3), device="cpu", weights=False)
+    assert "moe_frobnication" in caplog.text
 
 
 @pytest.mark.parametrize("architecture", ["LLaDAMoEModel", "LLaDAMoEModelLM"])
