@@ -184,5 +184,5 @@ def previous_performed(performed: np.ndarray) -> np.ndarray:
     own_step = np.where(performed, np.arange(steps), -1)
     latest = np.maximum.accumulate(own_step, axis=1)
     none = np.full((problems, 1), -1)
-    with_none = np.concatenate([none, latest], axis=1)
+    with_none: np.ndarray = np.concatenate([none, latest], axis=1)
     return with_none[:, :-1]
