@@ -203,7 +203,7 @@ def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
 def previous_performed(performed: np.ndarray) -> np.ndarray:
     """[N, T] the latest performed step before each step, -1 where there is none."""
     none = np.full((len(performed), 1), -1)
-    with_none = np.concatenate([none, latest_performed(performed)], axis=1)
+    with_none: np.ndarray = np.concatenate([none, latest_performed(performed)], axis=1)
     return with_none[:, :-1]
 
 

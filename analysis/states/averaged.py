@@ -104,7 +104,7 @@ def consecutive_cka(hidden: np.ndarray, head: np.ndarray) -> np.ndarray:
         products = (grams[1:] * grams[:-1]).sum(axis=(1, 2))
         cka = products / (norms[1:] * norms[:-1])
 
-    with_first = np.concatenate([[np.nan], cka])
+    with_first: np.ndarray = np.concatenate([[np.nan], cka])
     return with_first[: len(hidden)]
 
 

@@ -1,9 +1,10 @@
 """The n-th write, fsync, rename, link, open or mkdir fails, for n = 1, 2, 3, ...: one clear error
 or success.
 
-Afterwards what was published still verifies, the same command without the fault ends with the
-tokens and values of a run that never met one, and no temporary file is left. For each command and
-kind (once, persistently) an errno and an n are drawn; `--faults all` tries every one.
+Where the command says success, everything is there. Otherwise what was published still verifies.
+Either way the same command without the fault ends with the tokens, values and files of a run that
+never met one, and no temporary file is left. For each command and kind (once, persistently) an
+errno and an n are drawn; `--faults all` tries every one (`-n 2` shares them out).
 """
 
 from __future__ import annotations
@@ -11,30 +12,44 @@ from __future__ import annotations
 import errno
 import importlib.util
 import itertools
+import json
 import logging
 import os
 import random
 import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pytest
 
+from diffengine.analysis.results import load_analysis
+from diffengine.analysis.show import dashboard
 from diffengine.engine.cli import command_line as cli
 from diffengine.engine.runs import writer
+from diffengine.engine.runs.cluster import crew
 from diffengine.engine.store import open_run, temporaries, verify_run
 from diffengine.engine.store.check import verify
 from diffengine.engine.store.check.shard_check import check_shard
+from diffengine.engine.store.write.results import SUMS
 
-_spec = importlib.util.spec_from_file_location(
-    "faulty_disk", Path(__file__).with_name("faulty_disk.py")
-)
-assert _spec is not None and _spec.loader is not None
-faulty_disk: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(faulty_disk)
+
+def _beside(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+faulty_disk = _beside("faulty_disk")
+ray_in_process = _beside("ray_in_process")
+damage = _beside("damage")
 
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EACCES)
 SHORT = (
@@ -50,10 +65,13 @@ SHORT = (
     "cpu",
 )
 RUN = ("run", "--problems", "generated:3", *SHORT, "--out", "{run}")
+ANALYZE = ("analyze", "{run}", "--no-mi", "--no-tsne")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": RUN,
     "resume": RUN,
-    "analyze": ("analyze", "{run}", "--no-mi", "--no-tsne"),
+    "workers": (*RUN, "--workers", "2"),
+    "analyze": ANALYZE,
+    "analyze again": ANALYZE,
     "report": ("report", "{run}"),
     "export": ("export", "{run}"),
     "likelihood": (
@@ -69,6 +87,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "verify": ("verify", "{run}", "--repair"),
 }
 RANDOM_OR_TIMED = ("seconds",)
+SUMMED_OTHERWISE = 1e-5
+"""By how much values may differ where another number of rows was decoded together."""
+RESULTS = {
+    "analyze": ("analysis*", "comprehensive*"),
+    "analyze again": ("analysis*", "comprehensive*"),
+    "report": ("report.html",),
+    "export": ("export-seed/*",),
+    "likelihood": ("likelihood/*",),
+}
+"""What a command makes beside what is recorded, as patterns."""
 
 
 class Outcome:
@@ -84,6 +112,8 @@ class Outcome:
             ["diffengine", *(part.format(run=run_dir) for part in arguments)],
         )
         path = sys.path[:]
+        ours = logging.getLogger("diffengine")
+        handlers = ours.handlers[:]
         try:
             cli.main()
             self.code: Any = 0
@@ -91,14 +121,37 @@ class Outcome:
             self.code = end.code or 0
         finally:
             sys.argv, sys.path[:] = before, path
+            for handler in set(ours.handlers) - set(handlers):  # of workers, which would be gone
+                ours.removeHandler(handler)
+                handler.close()
             said = capsys.readouterr()
             self.out, self.err = said.out, said.err
 
 
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, bytes]:
+    """What has been drawn, by what was drawn."""
+    return {}
+
+
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for a disk to become free, no second process for each look into a shard, no old
-    log handlers."""
+def quick(monkeypatch: pytest.MonkeyPatch, pictures: dict[str, bytes]) -> None:
+    """No waiting for a disk to become free, no second process for each look into a shard, workers
+    in this one, no picture drawn twice (nine tenths of `analyze`), no old log handlers."""
+    draw = dashboard.render_dashboard
+
+    def drawn(analysis: Any, **options: Any) -> bytes:
+        what = damage._digest(analysis)
+        if what not in pictures:
+            pictures[what] = draw(analysis, **options)
+        return pictures[what]
+
+    def end_process(code: int) -> None:
+        raise AssertionError(f"a worker ended its process with {code}")
+
+    monkeypatch.setattr(dashboard, "render_dashboard", drawn)
+    monkeypatch.setattr(os, "_exit", end_process)
+    monkeypatch.setattr(crew, "started_ray", ray_in_process.started_ray)
     monkeypatch.setattr(writer, "BACK_OFF_SECONDS", (0.0, 0.0))
     checked = lambda paths, info, **_: (check_shard(path, info) for path in paths)  # noqa: E731
     monkeypatch.setattr(verify, "checked_shards", checked)
@@ -107,32 +160,43 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from diffengine.engine.cli.command_line import main
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (sys.argv, end.code)
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every command must end with; made by another process, where no disk is faulty."""
-    import subprocess
-
     out = tmp_path_factory.mktemp("finished") / "run"
-    for name in ("run", "analyze", "report", "export", "likelihood"):
-        command = [
-            sys.executable,
-            "-m",
-            "diffengine",
-            *(part.format(run=out) for part in COMMANDS[name]),
-        ]
-        subprocess.run(command, check=True, capture_output=True)
+    commands = [
+        ["diffengine", *(part.format(run=out) for part in COMMANDS[name])]
+        for name in ("run", "analyze", "report", "export", "likelihood")
+    ]
+    program = [sys.executable, "-P", "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)]
+    subprocess.run(program, check=True, capture_output=True)
     return out
 
 
 def prepare(command: str, finished: Path, run_dir: Path) -> None:
     """The run as the command finds it: nothing, half, whole, or with something to repair."""
     shutil.rmtree(run_dir, ignore_errors=True)
-    if command == "run":
+    if command in ("run", "workers"):
         return
     shutil.copytree(finished, run_dir)
     if command == "resume":
         shutil.rmtree(run_dir / "shards")
         (run_dir / "tokens.json").unlink()
+    if command == "analyze":
+        for path in (*results_in(run_dir, command), *results_in(run_dir, "report")):
+            path.unlink()
+        (run_dir / SUMS).unlink()
     if command == "likelihood":
         shutil.rmtree(run_dir / "likelihood")
     if command == "export":
@@ -152,20 +216,53 @@ def values(run_dir: Path) -> dict[str, Any]:
         return {name: run[name][...] for name in run.variables if name != "hidden_sum"}
 
 
-def assert_same_values(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
+def results_in(run_dir: Path, command: str) -> list[Path]:
+    """The files that a command makes beside what is recorded."""
+    return [path for pattern in RESULTS.get(command, ()) for path in sorted(run_dir.glob(pattern))]
+
+
+def contents(run_dir: Path, command: str) -> dict[str, Any]:
+    """What stands in them, without the hour at which it was written."""
+    return {path.name: content_of(path) for path in results_in(run_dir, command)}
+
+
+def content_of(path: Path) -> Any:
+    if path.name == "analysis.h5":
+        return damage._digest(load_analysis(path))
+    if path.suffix == ".pt":
+        with zipfile.ZipFile(path) as archive:
+            return {member: archive.read(member) for member in archive.namelist()}
+    return path.read_bytes()
+
+
+def assert_same_values(
+    run_dir: Path, command: str, expected: dict[str, Any], files: dict[str, Any], what: str
+) -> None:
+    """Everything that a command that never met a fault leaves is there, and the same."""
+    recorded = values(run_dir)
+    assert recorded.keys() == expected.keys(), what
     for name, array in expected.items():
-        if name not in RANDOM_OR_TIMED:
-            np.testing.assert_array_equal(found[name], array, err_msg=name)
+        message = f"{what}: {name}"
+        if name in RANDOM_OR_TIMED:
+            continue
+        if command == "workers" and array.dtype.kind == "f":
+            np.testing.assert_allclose(
+                recorded[name], array, atol=SUMMED_OTHERWISE, err_msg=message
+            )
+        else:
+            np.testing.assert_array_equal(recorded[name], array, err_msg=message)
+    there = contents(run_dir, command)
+    assert there.keys() == files.keys(), what
+    assert [name for name in files if there[name] != files[name]] == [], what
 
 
-def assert_clear(outcome: Outcome, what: str) -> None:
+def assert_clear(outcome: Outcome, command: str, what: str) -> None:
     """Exit code 0 or 1 (3: some problems failed is none of it), and one sentence in the second
-    case."""
+    case; `verify` may instead name what it sees."""
     assert outcome.code in (0, 1), f"{what}: exit code {outcome.code}: {outcome.err}"
     said = outcome.err + outcome.out
     assert "Traceback" not in said and "--- Logging error" not in said, f"{what}: {said}"
-    if outcome.code:
+    if outcome.code and not (command == "verify" and "error: " in outcome.out):
         errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
         assert len(errors) == 1 and len(errors[0]) > 40, f"{what}: {outcome.err!r}"
 
@@ -195,6 +292,37 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("command", "code", "persistent"), cases)
 
 
+class Whole(NamedTuple):
+    """A command on a faulty disk and all that it must leave in the end."""
+
+    command: str
+    run_dir: Path
+    recorded: dict[str, Any]
+    files: dict[str, Any]
+
+    def again(self, capsys: pytest.CaptureFixture[str]) -> Outcome:
+        return Outcome(COMMANDS[self.command], self.run_dir, capsys)
+
+    def assert_sound(self, what: str) -> None:
+        """Of what is published nothing is wrong."""
+        if any(self.run_dir.glob("shards/*.h5")):
+            report = verify_run(self.run_dir)
+            assert report.ok, f"{what}: {report.findings}"
+
+    def assert_there(self, what: str) -> None:
+        """Everything is there and as it should be."""
+        report = verify_run(self.run_dir)
+        assert report.complete, f"{what}: {report.findings} {report.missing}"
+        assert_same_values(self.run_dir, self.command, self.recorded, self.files, what)
+
+    def assert_swept(self, what: str) -> None:
+        """No temporary file outlives the process that met the fault, which is this one."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(temporaries, "is_stale", lambda path: True)
+            temporaries.sweep_temporaries(self.run_dir)
+        assert [path.name for path in self.run_dir.rglob("*.tmp*")] == [], what
+
+
 def test_the_nth_write_fails(
     finished: Path,
     tmp_path: Path,
@@ -207,34 +335,37 @@ def test_the_nth_write_fails(
     faults_seed: int,
     every_fault: bool,
 ) -> None:
-    run_dir, expected, arguments = tmp_path / "place" / "run", values(finished), COMMANDS[command]
+    run_dir = tmp_path / "place" / "run"
     run_dir.parent.mkdir()
+    whole = Whole(command, run_dir, values(finished), contents(finished, command))
     disk = faulty_disk.FaultyDisk(run_dir.parent, monkeypatch)
     if command not in lengths:
         prepare(command, finished, run_dir)
         disk.fail(0, 0, persistent=False)
-        outcome = Outcome(arguments, run_dir, capsys)
-        assert outcome.code == (1 if command == "verify" else 0), (
-            command,
-            outcome.err,
-            outcome.out,
-        )
+        outcome = whole.again(capsys)
+        assert outcome.code == (1 if command == "verify" else 0), (outcome.err, outcome.out)
         lengths[command] = len(disk.calls)
+        whole.assert_there(command)
     assert lengths[command] > 15, command
     wrong: list[str] = []
     for n in places(lengths[command], every_fault, f"{faults_seed} {command} {code} {persistent}"):
         prepare(command, finished, run_dir)
         disk.fail(n, code, persistent=persistent)
-        outcome = Outcome(arguments, run_dir, capsys)
+        outcome = whole.again(capsys)
         call = disk.calls[n - 1] if disk.met else "not met"
         disk.fail(0, 0, persistent=False)
-        what = (
-            f"{command}: call {n} ({call}) {errno.errorcode[code]}{' and all after' * persistent}"
-        )
+        and_after = " and all after" if persistent else ""
+        what = f"{command}: call {n} ({call}) {errno.errorcode[code]}{and_after}"
         try:
+            assert_clear(outcome, command, what)
             if command != "verify":
-                assert_clear(outcome, what)
-            assert_goes_on(command, run_dir, capsys, expected, what)
+                whole.assert_sound(what)
+                if outcome.code == 0:
+                    whole.assert_there(f"{what}, which was no failure")
+            again = whole.again(capsys)
+            assert again.code == 0 or command == "verify", f"{what}: {again.err}"
+            whole.assert_there(what)
+            whole.assert_swept(what)
         except AssertionError as error:
             wrong.append(str(error))
     assert not wrong, f"{len(wrong)} faults (seed {faults_seed}):\n" + "\n\n".join(wrong)
@@ -243,30 +374,6 @@ def test_the_nth_write_fails(
 def places(length: int, every_fault: bool, seed: str) -> list[int]:
     """Which calls fail, from 1: all, or one drawn."""
     return list(range(1, length + 1)) if every_fault else [random.Random(seed).randint(1, length)]
-
-
-def assert_goes_on(
-    command: str,
-    run_dir: Path,
-    capsys: pytest.CaptureFixture[str],
-    expected: dict[str, Any],
-    what: str,
-) -> None:
-    """What is there verifies; the same command ends well and as if nothing had been."""
-    if any(run_dir.glob("shards/*.h5")) and command != "verify":
-        report = verify_run(run_dir)
-        assert report.ok, f"{what}: {report.findings}"
-    again = Outcome(COMMANDS[command], run_dir, capsys)
-    assert again.code == 0 or command == "verify", f"{what}: {again.err}"
-    report = verify_run(run_dir)
-    assert report.complete, f"{what}: {report.findings}"
-    assert_same_values(values(run_dir), expected)
-    with (
-        pytest.MonkeyPatch.context() as patch
-    ):  # the process that met the fault would be dead by now; it is this one
-        patch.setattr(temporaries, "is_stale", lambda path: True)
-        temporaries.sweep_temporaries(run_dir)
-    assert [path.name for path in run_dir.rglob("*.tmp*")] == [], what
 
 
 def test_hdf5_itself_never_writes_a_file(monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path,
