@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from diffengine.engine.models.checkpoint import weight_files
@@ -156,3 +157,23 @@ def test_stacked_tensors_come_apart_into_their_parts() -> None:
         "m.norm": (5,),
     }
     assert apart({"a": (2, 3)}, (Stacked(".b", (".c",)),)) == {"a": (2, 3)}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decoder_sparse_step": 2},
+        {"decoder_sparse_step": 3, "mlp_only_layers": [2]},
+        {"mlp_only_layers": [0, 3]},
+        {"num_experts": 0},
+    ],
+    ids=str,
+)
+def test_layers_with_experts_are_the_stock_classs(settings: dict[str, Any]) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 8, "moe_intermediate_size": 8, "head_dim": 8}
+    counts = {"num_hidden_layers": 6, "num_experts": 4, "vocab_size": 10}
+    config = transformers.Qwen3MoeConfig(**{**sizes, **counts, **settings})
+    with torch.device("meta"):
+        layers = transformers.Qwen3MoeForCausalLM(config).model.layers
+    for number, layer in enumerate(layers):
+        assert has_experts(config, number) == hasattr(layer.mlp, "experts")
