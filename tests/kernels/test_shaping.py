@@ -223,6 +223,20 @@ def test_the_statistics_stay_those_of_the_model(name: str) -> None:
         assert torch.equal(one, two) or (one.isnan() & two.isnan()).all()
 
 
+def test_literally_the_likeliest_token_is_that_of_the_rounded_probabilities() -> None:
+    """Two logits that bfloat16 tells apart, and whose probabilities it does not."""
+    weight = torch.tensor([[0.1], [0.1005], [-1.0], [-1.0]], dtype=torch.bfloat16)
+    assert weight[0] < weight[1]
+    p = weight[:, 0].softmax(-1)
+    assert p[0] == p[1]
+    rows = Rows(torch.ones(1, 1, dtype=torch.bfloat16))
+    for literal, token in ((True, int(p.max(-1).indices)), (False, 1)):
+        sampling = Sampling(literal=literal, shaping=Shaping())
+        _, proposal = Head(weight, sampling=sampling).step(rows)
+        assert proposal.token.tolist() == [token]
+    assert int(p.max(-1).indices) == 0
+
+
 def test_the_noise_picks_among_what_is_left() -> None:
     sampling = SAMPLINGS["warm"]
     rows = rows_of(30)
