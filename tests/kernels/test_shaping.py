@@ -155,6 +155,18 @@ def test_one_token_alone_is_sure() -> None:
     assert float(score_of(x, token, Shaping(score="entropy"))) == 0.0
 
 
+def test_the_offset_is_added_to_every_probability() -> None:
+    """Where it is as large as they are, adding it and replacing them by it differ."""
+    x = torch.full((1, 1001), math.log(1e-10), dtype=torch.float64)
+    x[0, 0] = 0.0
+    p = 1e-10 / (1 + 1e-7)
+    rest = 1 / (1 + 1e-7)
+    expected = rest * math.log(rest + 1e-10) + 1000 * p * math.log(p + 1e-10)
+    shaping = Shaping(score="entropy", log_offset=1e-10)
+    score = score_of(x, torch.tensor([0]), shaping)
+    assert float(score) == pytest.approx(expected, rel=1e-9)
+
+
 def test_tokens_that_may_not_be_proposed_are_out_before_anything_is_cut() -> None:
     """Else the mask token alone could be all of a nucleus."""
     x = torch.tensor([[9.0, 1.0, 0.5, 0.0, 8.0]])
@@ -209,6 +221,20 @@ def test_the_statistics_stay_those_of_the_model(name: str) -> None:
     theirs, _ = head_of(plain).step(rows, topk=3)
     for one, two in zip(ours, theirs, strict=True):
         assert torch.equal(one, two) or (one.isnan() & two.isnan()).all()
+
+
+def test_literally_the_likeliest_token_is_that_of_the_rounded_probabilities() -> None:
+    """Two logits that bfloat16 tells apart, and whose probabilities it does not."""
+    weight = torch.tensor([[0.1], [0.1005], [-1.0], [-1.0]], dtype=torch.bfloat16)
+    assert weight[0] < weight[1]
+    p = weight[:, 0].softmax(-1)
+    assert p[0] == p[1]
+    rows = Rows(torch.ones(1, 1, dtype=torch.bfloat16))
+    for literal, token in ((True, int(p.max(-1).indices)), (False, 1)):
+        sampling = Sampling(literal=literal, shaping=Shaping())
+        _, proposal = Head(weight, sampling=sampling).step(rows)
+        assert proposal.token.tolist() == [token]
+    assert int(p.max(-1).indices) == 0
 
 
 def test_the_noise_picks_among_what_is_left() -> None:
