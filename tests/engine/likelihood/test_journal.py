@@ -231,6 +231,23 @@ def test_a_run_is_read_and_left_as_it_is(made: Path, capsys: pytest.CaptureFixtu
     assert len(rows_of(made / "likelihood" / "sequential-generation.csv")) == 4
 
 
+def test_behind_the_prompt_stand_the_words_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bundled_model
+) -> None:
+    words = "Think. {question}"
+    path = run("generated:1", out=tmp_path / "run", model="bundled", prompt_template=words).path
+    arguments = ("--context", "prompt", "--kind", "sequential")
+    assert command(capsys, path, *arguments)[0] == 0
+    (row,) = rows_of(path / "likelihood" / "sequential-prompt.csv")
+
+    problems = open_run(path).problems
+    (case,) = cases_after_prompt(problems, bundled_model, style="chat", template=words)
+    expected = measure(bundled_model, case, SEQUENTIAL)
+    assert float(row["log_likelihood_nats"]) == pytest.approx(expected.nats, abs=1e-4)
+    (plain,) = cases_after_prompt(problems, bundled_model, style="chat")
+    assert measure(bundled_model, plain, SEQUENTIAL).nats != pytest.approx(expected.nats, abs=1e-3)
+
+
 def test_messages(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], random_checkpoint
 ) -> None:

@@ -66,6 +66,19 @@ def test_a_run_typed_by_hand_is_the_same_run(tmp_path: Path) -> None:
     assert "preset" not in info_of(other.path)
 
 
+def test_whoever_gives_the_examples_is_not_told_that_they_are_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "1 + 1 is 2. {question}"
+    run = de.run(
+        "samples", limit=1, out=tmp_path / "run", preset=NAME, gen_length=8, prompt_template=words
+    )
+    assert "this is the bundled model" in caplog.text
+    assert "worked examples" not in caplog.text
+    changed = info_of(run.path)["preset"]["changed"]
+    assert changed["prompt_template"] == {"preset": "", "run": words}
+
+
 def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(UnknownNameError, match="no preset is called 'nothing'"):
