@@ -93,8 +93,21 @@ def trajectory_lines(analysis: Analysis) -> list[str]:
     for name, quantity in analysis.quantities.items():
         fitted = name == "s_curve/fit"
         if quantity.dims == ("step",) and not fitted and not name.startswith(("mi/", "mi_")):
-            lines.append(f"{name}: {_first_to_last(quantity)}")
+            lines.append(f"{name}: {_first_to_last(quantity)}{_own_ends(analysis, name)}")
     return lines
+
+
+def _own_ends(analysis: Analysis, name: str) -> str:
+    """Where problems end at different steps, from where to where it goes in each: the mean of the
+    last step is over the slowest problems alone."""
+    own = analysis.info.get("own_ends", {}).get(name)
+    if own is None or not analysis[name].ok or not own["n"]:
+        return ""
+    error = plus_minus(own["change_stderr"])
+    return (
+        f"; from each problem's first to its own last {own['first']:.4g} -> {own['last']:.4g}, "
+        f"change {own['change']:+.4g}{error} (paired, n = {own['n']})"
+    )
 
 
 def _first_to_last(quantity: Quantity) -> str:
