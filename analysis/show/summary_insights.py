@@ -126,7 +126,7 @@ def _spikes(analysis: Analysis) -> str:
     largest = max(spikes, key=lambda spike: spike.gain)
     units = analysis[f"confidence/{method_of(analysis)}"].units
     return (
-        f"Rule {rule} marks {spike_count(spikes)}; the largest is "
+        f"Rule {rule} marks {spike_count(analysis)}; the largest is "
         f"{largest.gain:+.3f}{plus_minus(largest.stderr, '.3f')} {units} at step {largest.step}."
     )
 

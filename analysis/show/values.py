@@ -170,6 +170,12 @@ def spikes_of(analysis: Analysis, method: str) -> list[Spike] | None:
     return sorted(spikes, key=lambda spike: spike.step)
 
 
+def has_blocks(analysis: Analysis) -> bool:
+    """Whether each step works on a block of its own, the same for all problems."""
+    block = np.asarray(analysis.info.get("block", ()))
+    return bool((block >= 0).all())
+
+
 def block_starts(analysis: Analysis) -> np.ndarray:
     """Steps at which a new block begins, the first block left out; empty where the run has one
     block."""
