@@ -11,6 +11,12 @@ from ..shares import share_of
 from ..wording import blocks_text
 from .values import ends_in_words
 
+SHIFTED = (
+    "shifted model: what is said of a position (distribution, entropy, KL, CKA, state) is read one "
+    "position before it, the first behind the prompt at the prompt's last token; a token that "
+    "commits is the input of the next position's prediction"
+)
+
 
 def dataset_lines(analysis: Analysis) -> list[str]:
     """Model, data, counts and accuracy, and code that is not ours, if any took part."""
@@ -24,6 +30,8 @@ def dataset_lines(analysis: Analysis) -> list[str]:
         f"{info['n_problems']} problems; {steps}, {info['gen_length']} positions, "
         f"{blocks_text(info['block_length'])}"
     )
+    if info.get("read_offset"):
+        lines.append(SHIFTED)
     lines += [_verdicts(info), _accuracy(analysis), *words, *_open(analysis)]
     return lines + plugin_lines(info)
 

@@ -185,3 +185,13 @@ def test_well_covered() -> None:
         missing="",
     )
     assert covered(quantity).tolist() == [0, 1]
+
+
+def test_a_shifted_model_and_drawn_tokens_are_told(make_run: Callable[..., Any]) -> None:
+    plain = make_run(4)
+    assert "shifted model" not in summarise(analyze_run(plain))
+    plain.info["model"]["read_offset"] = -1
+    plain.info["config"]["temperature"] = 0.3
+    found = analyze_run(plain)
+    assert "shifted model: what is said of a position" in summarise(found)
+    assert any(text.startswith("temperature 0.3: committed") for text in found.info["warnings"])
