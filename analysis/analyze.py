@@ -17,6 +17,7 @@ from .findings.accuracy import count
 from .findings.early_exit import replay_problems
 from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
+from .findings.own_ends import own_ends
 from .findings.patterns import Signs, judge_patterns
 from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
@@ -144,6 +145,8 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
             quantities |= finding.make(material)
 
     _add_findings(info, run, settings, judged)
+    if ends := own_ends(metrics, trajectories):
+        info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
     return Analysis(
         quantities=quantities,

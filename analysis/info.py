@@ -6,11 +6,14 @@ data sets of the group `info`.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from ..engine.registry import Plugin
+
+if TYPE_CHECKING:
+    from .findings.own_ends import OwnEnds
 
 
 class Seen(TypedDict):
@@ -22,9 +25,11 @@ class Seen(TypedDict):
 
 class Info(TypedDict, total=False):
     """`block` [step], -1 where a step has no block of its own; `block_length` 0 without blocks;
+    `read_offset` as in run.json;
     `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come` names what was
-    still to be computed when this was saved; `stale` says how the run has changed since; `plugins`
-    is there only where code that is not ours took part."""
+    still to be computed when this was saved; `own_ends` is there only where problems end at
+    different steps, of what only a running one has; `stale` says how the run has changed since;
+    `plugins` is there only where code that is not ours took part."""
 
     run: str
     run_id: str
@@ -34,6 +39,7 @@ class Info(TypedDict, total=False):
     gen_length: int
     block_length: int
     block: np.ndarray
+    read_offset: int
 
     n_problems: int
     n_correct: int
@@ -57,6 +63,7 @@ class Info(TypedDict, total=False):
     spike_status: dict[str, str]
     spike_totals: dict[str, dict[str, Any]]
     s_curve_aicc: dict[str, float]
+    own_ends: dict[str, OwnEnds]
     plugins: list[Plugin]
     warnings: list[str]
 

@@ -42,6 +42,7 @@ ENDS_DIFFER = (
     "are of other, slower problems"
 )
 OF_RUNNING = "; of the problems still running at the step"
+OF_RUNNING_AT_BOTH = "; of the problems still running at both"
 """What the label of a mean over fewer and fewer problems ends with."""
 
 SHOWN_SHARE = 0.5

@@ -45,6 +45,7 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
         "gen_length": int(config["gen_length"]),
         "block_length": block_length_of(run),
         "block": block_of_step(run),
+        "read_offset": int(run.info["model"].get("read_offset") or 0),
         "accuracy_interval": list(wilson(counts.correct, counts.graded)),
         "n_asked": held.asked,
         "missing": [*held.pending, *held.given_up],

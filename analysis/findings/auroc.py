@@ -74,22 +74,27 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> Auroc:
 
 
 def auroc_trajectories(
-    metrics: Mapping[str, np.ndarray], verdict: np.ndarray
+    metrics: Mapping[str, np.ndarray], verdict: np.ndarray, *, each_step: bool = False
 ) -> dict[str, Quantity]:
     """`auroc/<signal>` [step] over problems with a gold answer; positive is graded correct.
 
-    "insufficient" below 100 such problems or 20 in the smaller class.
+    "insufficient" below 100 such problems or 20 in the smaller class. `each_step`: a step without
+    as many has no value, for where problems end at different steps.
     """
     graded = verdict != NO_GOLD_ANSWER
     positive = verdict == CORRECT
     quantities = {}
     for signal in SIGNALS:
         score = signal.sign * metrics[signal.metric][graded]
-        quantities[f"auroc/{signal.name}"] = _trajectory(score, positive[graded], signal.metric)
+        quantities[f"auroc/{signal.name}"] = _trajectory(
+            score, positive[graded], signal.metric, each_step=each_step
+        )
     return quantities
 
 
-def _trajectory(score: np.ndarray, positive: np.ndarray, metric: str) -> Quantity:
+def _trajectory(
+    score: np.ndarray, positive: np.ndarray, metric: str, *, each_step: bool
+) -> Quantity:
     areas = []
     errors = []
     counts = []
@@ -100,16 +105,28 @@ def _trajectory(score: np.ndarray, positive: np.ndarray, metric: str) -> Quantit
         counts.append(of_step.n)
 
     area = np.array(areas, np.float64)
+    n = np.array(counts, np.int64)
+    if each_step:
+        area[_too_few(score, positive)] = np.nan
     reason = _shortage(positive) or _no_value(area, metric)
     return Quantity(
         area,
         ("step",),
         "1",
-        n=np.array(counts, np.int64),
-        stderr=np.array(errors, np.float64),
+        n=n,
+        stderr=np.where(np.isfinite(area), np.array(errors, np.float64), np.nan),
         status=status_of(reason),
         label=f"AUROC of {metric} against correctness (DeLong error)",
     )
+
+
+def _too_few(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """[step] bool: not enough problems with a score for this step by itself."""
+    has_score = np.isfinite(score)
+    n = has_score.sum(axis=0)
+    positives = (has_score & positive[:, None]).sum(axis=0)
+    smaller = np.minimum(positives, n - positives)
+    return np.asarray((n < MIN_PROBLEMS) | (smaller < MIN_CLASS))
 
 
 def _shortage(positive: np.ndarray) -> str:
@@ -124,11 +141,14 @@ def _shortage(positive: np.ndarray) -> str:
 
 
 def _no_value(area: np.ndarray, metric: str) -> str:
-    return "" if np.isfinite(area).any() else f"no value of {metric}"
+    return "" if np.isfinite(area).any() else f"no step with enough values of {metric}"
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return auroc_trajectories(material.trajectories.metrics, material.verdict)
+    trajectories = material.trajectories
+    return auroc_trajectories(
+        trajectories.metrics, material.verdict, each_step=trajectories.ends_differ
+    )
 
 
 FINDING = Finding(tuple(f"auroc/{signal.name}" for signal in SIGNALS), _make)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..limits import OF_RUNNING_AT_BOTH
 from ..quantity import Quantity
 from .finding import Finding, Material
 
@@ -10,10 +11,11 @@ NAME = "cka/matrix"
 
 def cka_matrix(material: Material) -> dict[str, Quantity]:
     """`cka/matrix` [step, other_step], over all positions."""
+    of_running = OF_RUNNING_AT_BOTH if material.trajectories.ends_differ else ""
     quantity = Quantity.of_mean(
         material.trajectories.cka_matrix,
         units="1",
-        label="debiased CKA of the logits of two steps, all positions",
+        label=f"debiased CKA of the logits of two steps, all positions{of_running}",
         missing="no recorded value",
     )
     if "cka/consecutive" in material.trajectories.incomplete:

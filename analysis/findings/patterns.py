@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..limits import INSUFFICIENT, OK, too_few_in_class, too_few_problems
+from ..limits import ENDS_DIFFER, INSUFFICIENT, OK, too_few_in_class, too_few_problems
 from ..means import mean_over_problems
 from ..results import Pattern, SCurve, Spike
 from ..wording import known, of_n, plus_minus
@@ -145,6 +145,9 @@ def _kl_aligned(signs: Signs) -> Pattern:
         f"1 highest step), p = {p:.3f} against {len(usable)} circular shifts"
     )
     verdict = _yes(p <= 0.05) if len(usable) >= 20 else _unknown("fewer than 20 steps")
+    behind = np.isfinite(signs.kl).sum(axis=0)[usable]
+    if (behind != behind[0]).any():
+        verdict = _unknown(ENDS_DIFFER)
     return Pattern(name, evidence, verdict)
 
 
@@ -196,10 +199,11 @@ def _random_spikes(signs: Signs) -> Pattern:
         f"{known(agreement, '.2f')} (mean of {SPLITS} splits); largest one-step gain of a single "
         f"problem {known(jump, '.2f')} on average"
     )
+    compared = int(np.isfinite(signs.confidence).any(axis=0).sum()) - 1
     verdict = _unknown("agreement between the halves is neither clear nor absent")
     if agreement > 0.5 or jump < signs.major:
         verdict = "not seen"
-    elif agreement < 2 / np.sqrt(max(signs.confidence.shape[1] - 1, 1)):
+    elif agreement < 2 / np.sqrt(max(compared, 1)):
         verdict = "seen"
     return Pattern(name, evidence, verdict, "problematic")
 

@@ -38,7 +38,21 @@ def warnings_of(
     warnings += _uncompared(rules)
     if run.info["config"].get("record", "all") != "all":
         warnings.append(RECORDED_MASKED)
-    return warnings
+    return warnings + _of_temperature(run)
+
+
+def _of_temperature(run: Run) -> list[str]:
+    """What it means for guesses that tokens were drawn; the recorded distributions are those before
+    temperature and filters."""
+    temperature = float(run.info["config"].get("temperature") or 0.0)
+    if temperature <= 0:
+        return []
+    return [
+        f"temperature {temperature:g}: committed tokens were drawn, while a guess is the most "
+        "probable token, so that a guess may change when its position commits, and an early exit "
+        "is worth what filling with the most probable tokens gives; distributions are those before "
+        "the temperature"
+    ]
 
 
 def _of_coverage(run: Run, held: Coverage) -> list[str]:

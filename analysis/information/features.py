@@ -1,6 +1,9 @@
 """What the estimators are given of a run: features of each problem and step, none of which knows
 the gold answer.
 
+A problem that has ended keeps its `belief` and `state`, which stand by then; it has no `summary`,
+which is of a forward pass.
+
 `belief`: how sure the model is at its own answer slot (where the extracted answer stands), frozen
 at each commit; `slot` is its first column. `summary`: mean, standard deviation and maximum of the
 logits over all positions and tokens, and the mean entropy. `state`: the final hidden state, mean
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..metrics.block import Block, frozen, mean_where, read_block
+from ..metrics.block import Block, end_step, frozen, kept_after_end, mean_where, read_block
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -32,16 +35,17 @@ _NARROW = ("logprob", "entropy", "margin", "logsumexp", "logit_mean", "logit_std
 
 class Features(NamedTuple):
     """`every_position`: they need a run that recorded all positions. `wide`: as many as the model
-    has hidden features, read a few steps at a time."""
+    has hidden features, read a few steps at a time. `kept`: a problem that has ended keeps them."""
 
     every_position: bool = False
     wide: bool = False
+    kept: bool = True
 
 
 FEATURES = {
     "belief": Features(),
     "slot": Features(),
-    "summary": Features(every_position=True),
+    "summary": Features(every_position=True, kept=False),
     "state": Features(wide=True),
 }
 
@@ -58,15 +62,30 @@ class RunFeatures:
         self._state_at_start: np.ndarray | None = None
 
     @cached_property
+    def ends(self) -> np.ndarray:
+        """[problem] the last step with a forward pass."""
+        if not len(self.run.ids):
+            return np.zeros(0, np.int64)
+        return end_step(np.asarray(self.run["performed"][...]) == 1)
+
+    @property
+    def ends_differ(self) -> bool:
+        """Whether some problem ended before others."""
+        return bool((self.ends != self.ends[:1]).any())
+
+    @cached_property
     def narrow(self) -> dict[str, np.ndarray]:
         """[problem, step, feature] of those that are not wide, by name."""
         features = narrow_features(self.run)
+        for values in features.values():
+            values[:, self._reached :] = np.nan
         features["slot"] = features["belief"][:, :, :1]
         return features
 
     def of_steps(self, names: Sequence[str], steps: int) -> Iterator[tuple[str, int, np.ndarray]]:
-        """(name, step, [problem, feature]) of each of `names` and `steps`, NaN where a problem has
-        none. Hidden states come as float32."""
+        """(name, step, [problem, feature]) of each of `names` and of `steps` up to the last that
+        any problem performed, NaN where a problem has none. Hidden states come as float32."""
+        steps = min(steps, self._reached)
         for name in names:
             if not FEATURES[name].wide:
                 for step in range(steps):
@@ -76,6 +95,11 @@ class RunFeatures:
                 if step == 0:
                     self._state_at_start = values.copy()
                 yield "state", step, values
+
+    @property
+    def _reached(self) -> int:
+        """How many steps there are up to the end of the last problem."""
+        return int(self.ends.max(initial=-1)) + 1
 
     def state_at(self, step: int) -> np.ndarray:
         """[problem, feature] float32 hidden state of one step; read only where it was not kept."""
@@ -120,8 +144,8 @@ def states(run: Run, steps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def belief(block: Block) -> np.ndarray:
-    """[N, T, 3] over the slot: sum of the best tokens' log-probability, mean entropy, least
-    margin."""
+    """[N, T, 3] over the slot: sum of the best tokens' log-probability, mean entropy, least margin;
+    kept after the problem's end."""
     position, inside = _slot(block)
     rows = np.arange(len(position))[:, None, None]
     steps = np.arange(block.performed.shape[1])[None, :, None]
@@ -145,7 +169,8 @@ def belief(block: Block) -> np.ndarray:
     columns = []
     for values in reduced:
         defined = np.where(has_slot, values, np.nan)
-        columns.append(block.at_performed(defined))
+        at_steps = block.at_performed(defined)
+        columns.append(kept_after_end(at_steps, block.performed))
     return np.stack(columns, axis=2)
 
 
@@ -171,12 +196,13 @@ def summary(block: Block) -> np.ndarray:
 
 
 def state(block: Block, steps: np.ndarray) -> np.ndarray:
-    """[N, chosen steps, feature] float32; NaN for a problem without an answer slot and at steps not
-    performed."""
+    """[N, chosen steps, feature] float32, kept after the problem's end; NaN for a problem without
+    an answer slot and at steps not performed before that."""
     position, inside = _slot(block)
     commit = np.take_along_axis(block.commit_step, position, axis=1)
     last_commit = np.where(inside, commit, -1).max(axis=1, initial=-1)
     last_source = np.maximum(last_commit, 0)
+    last_source = np.minimum(last_source, np.maximum(block.end_step, 0))
     source = np.minimum(steps[None, :], last_source[:, None])
 
     recorded = np.asarray(block.variables["state_answer"], np.float32)
@@ -184,7 +210,8 @@ def state(block: Block, steps: np.ndarray) -> np.ndarray:
     values = recorded[rows, source]
 
     has_slot = inside.any(axis=1, keepdims=True)
-    is_defined = has_slot & block.performed[:, steps]
+    has_ended = steps[None, :] > block.end_step[:, None]
+    is_defined = has_slot & (block.performed[:, steps] | has_ended)
     return np.where(is_defined[:, :, None], values, np.float32("nan"))
 
 

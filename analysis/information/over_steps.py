@@ -80,6 +80,9 @@ def mutual_information(
         missing = targets[member.curve.target].missing or _unrecorded(run, member)
         curves.append(StepCurve(member, steps, permutations, missing))
     features = RunFeatures(run) if features is None else features
+    for curve in curves:
+        kept = FEATURES[curve.spec.features].kept
+        curve.of_running = features.ends_differ and not kept
     _fill(features, curves, targets, permutations, CurveSettings(seed, k, n_bins))
 
     quantities: dict[str, Quantity] = {}

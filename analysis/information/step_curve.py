@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..limits import MIN_CLASS, MIN_PROBLEMS, lacking
+from ..limits import MIN_CLASS, MIN_PROBLEMS, OF_RUNNING, lacking
 from ..results import Quantity
 from .estimators import EstimatorCurve, whose
 from .points import Named, Points
@@ -15,11 +15,13 @@ class StepCurve:
     """A curve over `steps`.
 
     `missing`: why there can be none, or "". `available` [step]: problems that have features and Y
-    there, whether they suffice or not. Several threads may add steps.
+    there, whether they suffice or not. `of_running`: at each step of the problems still running
+    alone. Several threads may add steps.
     """
 
     def __init__(self, member: EstimatorCurve, steps: int, permutations: int, missing: str) -> None:
         self.spec = member.curve
+        self.of_running = False
         self.missing = missing
         self.available = np.zeros(steps, np.int64)
         self._member = member
@@ -46,7 +48,7 @@ class StepCurve:
     def quantities(self) -> dict[str, Quantity]:
         """Its estimates and p-values; all NaN where the estimator failed at any step."""
         points = self._empty if self._failures else self._points
-        label = self.spec.label
+        label = self.spec.label + (OF_RUNNING if self.of_running else "")
         p_label = f"p-value over all steps (max-T) of: {label}"
         if self.spec.tested_by:
             p_label += f"; {self.spec.tested_by}"

@@ -95,10 +95,10 @@ class Block:
         probable one of the latest forward pass; -1 where there was none yet."""
         steps = np.arange(self.n_steps)
         done = steps[None, :, None] >= self.commit_step[:, None, :]
-        return np.where(done, self.variable("token"), self._latest_prediction)
+        return np.where(done, self.variable("token"), self.latest_prediction)
 
     @cached_property
-    def _latest_prediction(self) -> np.ndarray:
+    def latest_prediction(self) -> np.ndarray:
         """[N, T, P] `prediction` of the latest performed step; a step without a forward pass says
         nothing new."""
         prediction = self.variable("prediction")

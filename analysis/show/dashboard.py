@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...engine.store.write.results import publish
 from ..results import Analysis
+from ..wording import blocks_text
 from .figure import CAVEAT_PITCH, caveats, png, write, write_caveats
 from .layout import lay_out
 from .plots import PANELS, load_panel, style
@@ -25,7 +26,7 @@ TITLE_TOP = 0.37
 DETAILS_TOP = 0.74
 CAVEATS_TOP = 1.02
 
-NUMBERS = ("n_problems", "n_correct", "n_wrong", "steps", "gen_length", "block_length")
+NUMBERS = ("n_problems", "n_correct", "n_wrong", "steps", "gen_length")
 
 
 def draw_dashboard(analysis: Analysis, out: str | Path, *, more: Iterable[str] = ()) -> Path:
@@ -73,6 +74,10 @@ def dashboard_panels(more: Iterable[str] = ()) -> list[Chosen]:
     return panels
 
 
+def _blocks(analysis: Analysis) -> str:
+    return blocks_text(int(analysis.info.get("block_length", 0)))
+
+
 def _write_header(figure: Figure, analysis: Analysis) -> None:
     info = analysis.info
     title = f"Denoising dashboard · {info.get('run', 'run')}"
@@ -82,7 +87,7 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
         "{n_problems} problems: {n_correct} correct, {n_wrong} wrong".format_map(numbers),
-        "{steps} steps, {gen_length} positions, blocks of {block_length}".format_map(numbers),
+        "{steps} steps, {gen_length} positions, ".format_map(numbers) + _blocks(analysis),
     ]
     if info.get("data"):
         parts.append(f"data {Path(str(info['data'])).name}")

@@ -1,5 +1,5 @@
-"""Figures drawn in memory, and what stands on every one of them: that the run is unfinished, or the
-analysis older than the run."""
+"""Figures drawn in memory, and what stands on every one of them: that the run is unfinished, the
+analysis older than the run, or that problems end at different steps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..results import Analysis
 from .plots import style
 from .plots.text import plain
 from .summary_dataset import whole_text
+from .values import ends_in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,8 +46,8 @@ def write(figure: Figure, text: str, top: float, *, most: int, **look: Any) -> N
 
 
 def caveats(analysis: Analysis) -> list[str]:
-    """What has to stand on every picture: that the run is unfinished, or the analysis older than
-    the run."""
+    """What has to stand on every picture: that the run is unfinished, the analysis older than the
+    run, or that fewer problems stand behind later steps."""
     info = analysis.info
     sentences = []
     if info.get("unfinished"):
@@ -54,7 +55,7 @@ def caveats(analysis: Analysis) -> list[str]:
         sentences.append(f"{said}{whole_text(info)}")
     if info.get("stale"):
         sentences.append(f"STALE: {info['stale']}")
-    return sentences
+    return [*sentences, *ends_in_words(analysis)]
 
 
 def write_caveats(figure: Figure, analysis: Analysis, top: float) -> None:

@@ -27,12 +27,15 @@ from ..results import Analysis
 from .report_curves import charts
 from .report_facts import block_numbers, run_facts, size_of
 from .report_problems import choose, codings, pack, read_problems
+from .values import ends_in_words
 
 if TYPE_CHECKING:
     from ...engine.store import Run
 
 MAX_CELLS = 6_000_000
 """Steps x positions x problems that a page may hold, at about 8 bytes each."""
+
+IN_PAGE = "a line ends where fewer than half of them do"
 
 STYLE = "report.css"
 SCRIPTS = ("report_charts.js", "report.js")
@@ -60,7 +63,7 @@ def page_data(run: Run, analysis: Analysis | None, *, max_problems: int) -> dict
     steps, positions = size_of(run)
     limit = min(max_problems, MAX_CELLS // max(steps * positions, 1))
     rows = choose(verdicts, limit)
-    problems = list(read_problems(run, rows))
+    problems = list(read_problems(run, rows, steps))
     coding_of = codings(problems)
     ids = _token_ids(problems)
     texts = token_texts(run, ids.tolist())
@@ -71,8 +74,9 @@ def page_data(run: Run, analysis: Analysis | None, *, max_problems: int) -> dict
         "codings": {name: coding._asdict() for name, coding in coding_of.items()},
         "tokens": texts,
         "token_bytes": 2 if len(texts) <= 1 << 16 else 4,
-        "charts": list(charts(analysis)) if analysis is not None else [],
+        "charts": list(charts(analysis, steps)) if analysis is not None else [],
         "analysed": analysis is not None,
+        "ends": ends_in_words(analysis, IN_PAGE) if analysis is not None else [],
         "stale": staleness(analysis, run) if analysis is not None else "",
         "problems": [pack(problem, ids, coding_of) for problem in problems],
     }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..results import Analysis, Quantity
-from .values import band_of, count, method_of, spike_rule, usable, why_not
+from .values import band_of, count, covered, method_of, spike_rule, usable, why_not
 
 
 class Curve(NamedTuple):
@@ -87,15 +87,16 @@ CHARTS = (
 )
 
 
-def charts(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    """The run's curves as JSON values, means over problems with the ends of the 95 % interval."""
+def charts(analysis: Analysis, steps: int) -> Iterator[dict[str, Any]]:
+    """The run's curves over the first `steps` steps as JSON values, means over problems with the
+    ends of the 95 % interval."""
     for chart in CHARTS:
         curves = [curve for curve in chart.curves if usable(analysis, curve.quantity)]
         yield {
             "title": chart.title,
             "unit": chart.unit,
             "span": chart.span,
-            "lines": [_line(analysis[curve.quantity], curve) for curve in curves],
+            "lines": [_line(analysis[curve.quantity], curve, steps) for curve in curves],
             "why_not": "" if curves else why_not(analysis, chart.curves[0].quantity),
             "spikes": _spikes(analysis, chart.spikes_of),
         }
@@ -108,15 +109,22 @@ def _spikes(analysis: Analysis, method: str) -> list[int]:
     return [spike.step for spike in analysis.spikes.get(spike_rule(analysis), [])]
 
 
-def _line(quantity: Quantity, curve: Curve) -> dict[str, Any]:
+def _line(quantity: Quantity, curve: Curve, steps: int) -> dict[str, Any]:
+    """Where fewer than half of a curve's problems are left it has no values."""
+    is_shown = np.zeros(len(quantity.values), bool)
+    is_shown[covered(quantity)] = True
+
+    def shown(values: np.ndarray) -> list[float | None]:
+        return _all_rounded(np.where(is_shown, values, np.nan)[:steps])
+
     low, high = band_of(quantity)
     return {
         "label": curve.label,
         "role": curve.role,
         "n": count(quantity),
-        "values": _all_rounded(quantity.values),
-        "low": _all_rounded(low),
-        "high": _all_rounded(high),
+        "values": shown(quantity.values),
+        "low": shown(low),
+        "high": shown(high),
     }
 
 

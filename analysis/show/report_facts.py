@@ -12,27 +12,38 @@ import numpy as np
 from ...engine.store.drawing import coverage
 from ..findings.about_run import whole_interval
 from ..findings.accuracy import count
+from ..metrics.block import end_step
 from ..shares import wilson
+from ..wording import blocks_text
 
 if TYPE_CHECKING:
     from ...engine.store import Run
 
 
 def size_of(run: Run) -> tuple[int, int]:
-    """Steps and positions of the run; as configured where no problem is finished yet."""
+    """Steps and positions of the run: steps until the last problem has ended; as configured where
+    no problem is finished yet."""
     if len(run):
-        steps, positions = run["token"].shape[1:]
-        return steps, positions
+        positions = run["token"].shape[2]
+        ends = end_step(np.asarray(run["performed"][...]) == 1)
+        return int(ends.max()) + 1, positions
     config = run.info.get("config", {})
     return config.get("steps", 0), config.get("gen_length", 0)
 
 
 def block_numbers(run: Run, steps: int) -> list[int]:
-    """The block that each step works on."""
+    """The block that each step works on, -1 where it has none of its own."""
+    if not run.info.get("config", {}).get("block_length"):
+        return [-1] * steps
     recorded = np.asarray(run["block"][...]) if "block" in run else np.zeros(0)
     if not recorded.size:
         return [0] * steps
-    return [int(block) for block in recorded.reshape(-1, steps)[0]]
+    return [int(block) for block in recorded.reshape(-1, _bound(run))[0][:steps]]
+
+
+def _bound(run: Run) -> int:
+    """Steps that a problem may take."""
+    return int(run["performed"].shape[1])
 
 
 def run_facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dict[str, Any]:
@@ -58,7 +69,17 @@ def run_facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dic
         "steps": int(steps),
         "positions": int(positions),
         "block_length": int(config.get("block_length") or positions or 1),
+        "canvas": f"{_steps_text(run, steps)}, {blocks_text(int(config.get('block_length') or 0))}",
     }
+
+
+def _steps_text(run: Run, steps: int) -> str:
+    """How many steps the problems took: one number, or from the fewest to the most."""
+    if not len(run):
+        return f"{steps} steps"
+    taken = end_step(np.asarray(run["performed"][...]) == 1) + 1
+    low = int(taken.min())
+    return f"{low} to {steps} steps" if low < steps else f"{steps} steps"
 
 
 def _origin(info: dict[str, Any]) -> dict[str, str]:

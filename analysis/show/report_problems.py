@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...engine.store.format.schema import VARIABLES
 from ...engine.store.format.verdicts import (
     AMBIGUOUS,
     CORRECT,
@@ -19,7 +20,7 @@ from ...engine.store.format.verdicts import (
     NO_GOLD_ANSWER,
     WRONG,
 )
-from ..metrics.block import digit_ids, read_block
+from ..metrics.block import digit_ids, kept_after_end, read_block
 from ..metrics.confidence import answer_slot
 from .report_curves import rounded
 
@@ -98,12 +99,13 @@ def _spaced(rows: np.ndarray, number: int) -> list[int]:
     return [int(row) for row in rows[places]]
 
 
-def read_problems(run: Run, rows: list[int]) -> Iterator[dict[str, Any]]:
-    """The raw arrays and texts of the problems in `rows`, a few read at once."""
+def read_problems(run: Run, rows: list[int], steps: int) -> Iterator[dict[str, Any]]:
+    """The raw arrays of the first `steps` steps and the texts of the problems in `rows`, a few read
+    at once."""
     problem_of = {problem.id: problem for problem in run.problems}
     for first in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[first : first + ROWS_AT_ONCE]
-        columns, gold = _read(run, part)
+        columns, gold = _read(run, part, steps)
         masked = columns["token"] == run.info.get("model", {}).get("mask_token_id")
         for index, row in enumerate(part):
             problem = problem_of[run.ids[row]]
@@ -118,13 +120,19 @@ def read_problems(run: Run, rows: list[int]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _read(run: Run, rows: list[int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns of some problems, and the probability of their gold answers [row, S]."""
+def _read(run: Run, rows: list[int], steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns of some problems, and the probability of their gold answers [row, S]; a step without
+    a forward pass predicts what the one before it did."""
     names = [*VALUES, *FIELDS]
     if all(name in run for name in TOPK):
         names += TOPK
     columns = {name: np.asarray(run[name][rows]) for name in names}
-    gold = answer_slot(read_block(columns, digit_ids(Path(run.path))))
+    for name, values in columns.items():
+        if "step" in VARIABLES[name].dims:
+            columns[name] = values[:, :steps]
+    block = read_block(columns, digit_ids(Path(run.path)))
+    gold = kept_after_end(answer_slot(block), block.performed)
+    columns["prediction"] = block.latest_prediction
     return columns, gold
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..results import Analysis, Quantity, SCurve, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
-from .values import count, ends_of, method_of, spike_rule
+from .values import count, ends_of, has_blocks, method_of, spike_rule
 
 SPIKES_SHOWN = 10
 NO_TOTAL = "undefined, the steps' gains are of different problems"
@@ -62,17 +62,18 @@ def spike_lines(analysis: Analysis) -> list[str]:
     total = analysis.info["spike_totals"][rule]["total_gain"]
 
     in_all = NO_TOTAL if total is None else f"{total:+.3f}"
-    lines = [f"{spike_count(spikes)}; total gain {in_all} (n = {count(gain)} problems)"]
+    lines = [f"{spike_count(analysis)}; total gain {in_all} (n = {count(gain)} problems)"]
     lines += [_spike_line(spike, units) for spike in spikes[:SPIKES_SHOWN]]
     if len(spikes) > SPIKES_SHOWN:
         lines.append(f"... and {len(spikes) - SPIKES_SHOWN} more in analysis.h5")
     return lines
 
 
-def spike_count(spikes: list[Spike]) -> str:
+def spike_count(analysis: Analysis) -> str:
     """ "3 spikes, 2 at a block boundary"; of boundaries nothing where steps have no blocks."""
+    spikes = analysis.spikes[spike_rule(analysis)]
     word = "spike" if len(spikes) == 1 else "spikes"
-    if any(spike.at_block_boundary is None for spike in spikes):
+    if not has_blocks(analysis):
         return f"{len(spikes)} {word}"
     boundaries = sum(bool(spike.at_block_boundary) for spike in spikes)
     return f"{len(spikes)} {word}, {boundaries} at a block boundary"
@@ -93,8 +94,21 @@ def trajectory_lines(analysis: Analysis) -> list[str]:
     for name, quantity in analysis.quantities.items():
         fitted = name == "s_curve/fit"
         if quantity.dims == ("step",) and not fitted and not name.startswith(("mi/", "mi_")):
-            lines.append(f"{name}: {_first_to_last(quantity)}")
+            lines.append(f"{name}: {_first_to_last(quantity)}{_own_ends(analysis, name)}")
     return lines
+
+
+def _own_ends(analysis: Analysis, name: str) -> str:
+    """Where problems end at different steps, from where to where it goes in each: the mean of the
+    last step is over the slowest problems alone."""
+    own = analysis.info.get("own_ends", {}).get(name)
+    if own is None or not analysis[name].ok or not own["n"]:
+        return ""
+    error = plus_minus(own["change_stderr"])
+    return (
+        f"; from each problem's first to its own last {own['first']:.4g} -> {own['last']:.4g}, "
+        f"change {own['change']:+.4g}{error} (paired, n = {own['n']})"
+    )
 
 
 def _first_to_last(quantity: Quantity) -> str:

@@ -3,9 +3,19 @@ graded, and what an unfinished run says of the whole."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..info import Info
 from ..results import Analysis
 from ..shares import share_of
+from ..wording import blocks_text
+from .values import ends_in_words
+
+SHIFTED = (
+    "shifted model: what is said of a position (distribution, entropy, KL, CKA, state) is read one "
+    "position before it, the first behind the prompt at the prompt's last token; a token that "
+    "commits is the input of the next position's prediction"
+)
 
 
 def dataset_lines(analysis: Analysis) -> list[str]:
@@ -14,12 +24,28 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     lines = [f"model {info['model']}; data {info['data'] or 'not recorded'}"]
     if info.get("unfinished"):
         lines.append(f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids")
+    words = ends_in_words(analysis)
+    steps = f"at most {info['steps']} steps" if words else f"{info['steps']} steps"
     lines.append(
-        f"{info['n_problems']} problems; {info['steps']} steps, {info['gen_length']} positions, "
-        f"blocks of {info['block_length']}"
+        f"{info['n_problems']} problems; {steps}, {info['gen_length']} positions, "
+        f"{blocks_text(info['block_length'])}"
     )
-    lines += [_verdicts(info), _accuracy(analysis)]
+    if info.get("read_offset"):
+        lines.append(SHIFTED)
+    lines += [_verdicts(info), _accuracy(analysis), *words, *_open(analysis)]
     return lines + plugin_lines(info)
+
+
+def _open(analysis: Analysis) -> list[str]:
+    """How many problems ended before their canvas was full."""
+    masks_left = np.asarray(analysis.problems.get("masks_left", ()))
+    left = masks_left[masks_left > 0]
+    if not left.size:
+        return []
+    return [
+        f"{left.size} problems ended with masks left (median {int(np.median(left))} of "
+        f"{analysis.info['gen_length']} positions), which are in no text"
+    ]
 
 
 def _verdicts(info: Info) -> str:

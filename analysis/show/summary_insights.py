@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..limits import MIN_CLASS
-from ..results import Analysis, Quantity
+from ..results import Analysis
 from ..wording import plus_minus, value_text
 from .summary_curves import spike_count
-from .values import count, ends_of, method_of, spike_rule
+from .values import Course, count, course_of, method_of, spike_rule
 
 DIFFERS = 1.96
 """Standard errors by which two values must differ to be called different."""
@@ -22,9 +22,9 @@ def key_insights(analysis: Analysis) -> list[str]:
         _confidence(analysis),
         _emergence(analysis),
         _separation(analysis),
-        _movement(analysis["entropy/all"], "The entropy over all positions"),
+        _movement(analysis, "entropy/all", "The entropy over all positions"),
         _spikes(analysis),
-        _movement(analysis["cka/consecutive"], "The CKA with the step before"),
+        _movement(analysis, "cka/consecutive", "The CKA with the step before"),
     ]
     return [sentence for sentence in sentences if sentence]
 
@@ -47,17 +47,16 @@ def _accuracy(analysis: Analysis) -> str:
 def _confidence(analysis: Analysis) -> str:
     method = method_of(analysis)
     confidence = analysis[f"confidence/{method}"]
-    ends = ends_of(confidence)
-    if not confidence.ok or ends is None:
+    course = course_of(analysis, f"confidence/{method}")
+    if not confidence.ok or course is None:
         return f"The confidence in the gold answer could not be measured ({confidence.status})."
     curve = analysis.s_curve
     middle = ""
     if curve.verdict == "s-curve":
         middle = f"; the logistic fit has its midpoint at step {curve.midpoint:.0f}"
-    before, after = (float(confidence.values[step]) for step in ends)
     return (
-        f"The confidence in the gold answer ({method}) {_verb(confidence, ends)} from {before:.2f} "
-        f"to {after:.2f} {confidence.units} (n = {count(confidence)}); its shape is judged: "
+        f"The confidence in the gold answer ({method}) {_verb(course)} from {course.first:.2f} "
+        f"to {course.last:.2f} {confidence.units} (n = {course.n}); its shape is judged: "
         f"{curve.verdict}{middle}."
     )
 
@@ -68,8 +67,8 @@ def _emergence(analysis: Analysis) -> str:
         return ""
     stable, ever = (analysis[name] for name in names)
     return (
-        f"By half the steps {value_text(stable)} of the problems have the gold answer for good, at "
-        f"some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} (n = "
+        f"By half of its steps {value_text(stable)} of the problems have the gold answer for good, "
+        f"at some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} (n = "
         f"{stable.n})."
     )
 
@@ -105,15 +104,15 @@ def _later_together(apart: np.ndarray, difference: np.ndarray) -> np.ndarray:
     return np.flip(np.logical_or.accumulate(np.flip(together)))
 
 
-def _movement(quantity: Quantity, subject: str) -> str:
-    ends = ends_of(quantity)
-    if not quantity.ok or ends is None:
+def _movement(analysis: Analysis, name: str, subject: str) -> str:
+    quantity = analysis[name]
+    course = course_of(analysis, name)
+    if not quantity.ok or course is None:
         return ""
-    before, after = (float(quantity.values[step]) for step in ends)
     unit = "" if quantity.units == "1" else f" {quantity.units}"
     return (
-        f"{subject} {_verb(quantity, ends)} from {before:.3g} to {after:.3g}{unit} (n = "
-        f"{count(quantity)})."
+        f"{subject} {_verb(course)} from {course.first:.3g} to {course.last:.3g}{unit} (n = "
+        f"{course.n})."
     )
 
 
@@ -127,19 +126,14 @@ def _spikes(analysis: Analysis) -> str:
     largest = max(spikes, key=lambda spike: spike.gain)
     units = analysis[f"confidence/{method_of(analysis)}"].units
     return (
-        f"Rule {rule} marks {spike_count(spikes)}; the largest is "
+        f"Rule {rule} marks {spike_count(analysis)}; the largest is "
         f"{largest.gain:+.3f}{plus_minus(largest.stderr, '.3f')} {units} at step {largest.step}."
     )
 
 
-def _verb(quantity: Quantity, ends: tuple[int, int]) -> str:
-    """Direction of the change from first to last step; a difference within 1.96 SE of its two ends
-    has none."""
-    first, last = ends
-    moved = float(quantity.values[last] - quantity.values[first])
-    error = np.nan
-    if quantity.stderr is not None:
-        error = DIFFERS * np.hypot(quantity.stderr[first], quantity.stderr[last])
-    if not abs(moved) > error:
+def _verb(course: Course) -> str:
+    """Direction of the change from first to last step; a difference within 1.96 SE has none."""
+    moved = course.last - course.first
+    if not abs(moved) > DIFFERS * course.change_error:
         return "shows no clear change,"
     return "rises" if moved > 0 else "falls"

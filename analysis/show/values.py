@@ -6,8 +6,11 @@ Steps are counted from 0; a skipped step has no value (NaN).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from ..limits import well_covered
 from ..results import Analysis, Quantity, Spike
 
 
@@ -20,6 +23,77 @@ def ends_of(quantity: Quantity) -> tuple[int, int] | None:
     """First and last step at which a quantity over steps has a value; None without one."""
     steps = finite(quantity)
     return (int(steps[0]), int(steps[-1])) if steps.size else None
+
+
+class Course(NamedTuple):
+    """From where to where a quantity over steps goes, over `n` problems. `change_error` is the
+    standard error of the difference, NaN where there is none."""
+
+    first: float
+    last: float
+    change_error: float
+    n: int
+
+
+def course_of(analysis: Analysis, name: str) -> Course | None:
+    """First and last value of quantity `name`; None without one.
+
+    Where problems end at different steps and do not keep it: the means over problems of each one's
+    own first and own last value, paired.
+    """
+    own = analysis.info.get("own_ends", {}).get(name)
+    if own is not None:
+        if not own["n"]:
+            return None
+        return Course(own["first"], own["last"], own["change_stderr"], own["n"])
+    quantity = analysis[name]
+    ends = ends_of(quantity)
+    if ends is None:
+        return None
+    before, after = (float(quantity.values[step]) for step in ends)
+    error = np.nan
+    if quantity.stderr is not None:
+        error = np.hypot(quantity.stderr[ends[0]], quantity.stderr[ends[1]])
+    return Course(before, after, float(error), count(quantity))
+
+
+def steps_shown(analysis: Analysis) -> int:
+    """Steps up to the end of the last problem; a bound that nothing reached is not drawn."""
+    total = max(int(analysis.info.get("steps", 1)), 1)
+    ends = np.asarray(analysis.problems.get("end_step", ()))
+    return int(ends.max()) + 1 if ends.size and ends.max() >= 0 else total
+
+
+FAINT = "faint where fewer than half of them do"
+
+
+def ends_in_words(analysis: Analysis, late: str = FAINT) -> list[str]:
+    """That problems end at different steps, and what that means for the curves, in two sentences;
+    none where all end at one. `late`: how a curve is drawn where few are left."""
+    ends = np.asarray(analysis.problems.get("end_step", ()))
+    if not ends.size or (ends == ends[0]).all():
+        return []
+    taken = ends + 1
+    low, middle, high = (int(step) for step in (taken.min(), np.median(taken), taken.max()))
+    return [
+        f"Problems end after {low} to {high} steps (median {middle}): what stands, the answer, "
+        "keeps its last value.",
+        f"Entropy, KL and CKA are of the problems that still run; {late}.",
+    ]
+
+
+def covered(quantity: Quantity) -> np.ndarray:
+    """Steps at which a quantity has a value and at least half as many problems behind it as at its
+    best step: where a curve may be said to peak or to end."""
+    n = np.broadcast_to(np.asarray(quantity.n), np.shape(quantity.values))
+    return np.flatnonzero(np.isfinite(quantity.values) & well_covered(n))
+
+
+def falls(quantity: Quantity) -> bool:
+    """Whether fewer problems stand behind some step with a value than behind another."""
+    n = np.broadcast_to(np.asarray(quantity.n), np.shape(quantity.values))
+    behind = n[np.isfinite(quantity.values)]
+    return bool(behind.size and behind.min() < behind.max())
 
 
 def usable(analysis: Analysis, name: str) -> bool:
@@ -42,6 +116,16 @@ def why_not(analysis: Analysis, name: str) -> str:
 def count(quantity: Quantity) -> int:
     """The number of problems behind a quantity; the largest where it differs by step."""
     return int(np.max(quantity.n)) if np.size(quantity.n) else 0
+
+
+def n_of(analysis: Analysis, name: str) -> str:
+    """ "n = 12", or "n = 12 to 1" where problems end at different steps and do not keep it."""
+    quantity = analysis[name]
+    behind = np.broadcast_to(np.asarray(quantity.n), np.shape(quantity.values))
+    behind = behind[np.isfinite(quantity.values)]
+    if not falls(quantity) or not ends_in_words(analysis):
+        return f"n = {count(quantity)}"
+    return f"n = {int(behind.max())} to {int(behind.min())}"
 
 
 def half_width(quantity: Quantity) -> np.ndarray:
@@ -84,6 +168,12 @@ def spikes_of(analysis: Analysis, method: str) -> list[Spike] | None:
         return None
     spikes = analysis.spikes.get(spike_rule(analysis), [])
     return sorted(spikes, key=lambda spike: spike.step)
+
+
+def has_blocks(analysis: Analysis) -> bool:
+    """Whether each step works on a block of its own, the same for all problems."""
+    block = np.asarray(analysis.info.get("block", ()))
+    return bool((block >= 0).all())
 
 
 def block_starts(analysis: Analysis) -> np.ndarray:

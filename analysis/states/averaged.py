@@ -23,6 +23,8 @@ from ..quantity import Quantity
 if TYPE_CHECKING:
     from ...engine.store import Run
 
+NO_COMMON_STEPS = "fewer than two steps were performed by every problem, so no mean is over all"
+
 LOGITS_BYTES = 256 * 2**20
 """Bound on the logits held at a time."""
 
@@ -65,6 +67,9 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
         status=OK,
         label=f"biased CKA with the step before {label}",
     )
+    if everywhere.sum() < 2 <= len(everywhere):
+        kl = kl.undefined(NO_COMMON_STEPS)
+        cka = cka.undefined(NO_COMMON_STEPS)
     return {"kl_averaged": kl, "cka_averaged": cka}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...engine.store.format.output_head import HEAD, read_head
 from ..findings.finding import Finding, Material
-from ..limits import status_of
+from ..limits import OF_RUNNING_AT_BOTH, status_of
 from ..means import MeanOverBlocks
 from ..quantity import Quantity
 
@@ -119,7 +119,15 @@ def of_problem(
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return cka_subsets(material.run, steps=material.steps, seed=material.settings.analysis_seed)
+    quantities = cka_subsets(
+        material.run, steps=material.steps, seed=material.settings.analysis_seed
+    )
+    if not material.trajectories.ends_differ:
+        return quantities
+    return {
+        name: each._replace(label=each.label + OF_RUNNING_AT_BOTH)
+        for name, each in quantities.items()
+    }
 
 
 FINDING = Finding(tuple(f"cka/matrix_{name}" for name in SUBSETS), _make)

@@ -26,6 +26,12 @@ STATES = ("masked", "answer")
 SHAPES = {"matrix": ("step", "other_step"), "consecutive": ("step",), "to_final": ("step",)}
 """What each similarity is given as, and its dimensions. Procrustes of all pairs is too dear."""
 
+OF_LASTING = (
+    "; of the problems that run at all steps with a value, the last of which stands for the final "
+    "one"
+)
+"""What labels end with where problems end at different steps."""
+
 MAX_PROBLEMS = 200
 STATE_BYTES = 256 * 2**20
 MEANING = {
@@ -57,6 +63,20 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
 
     Problems are kept that have the state at all steps at which at least half of the chosen have it.
     """
+    states = choose_states(run, name, seed=seed, max_problems=max_problems)
+    has_state = np.asarray(np.isfinite(states).all(axis=2))
+    is_common = np.zeros(states.shape[1], bool)
+    if len(states):
+        is_common = has_state.mean(axis=0) >= 0.5
+    if not is_common.any():
+        return states[:0]
+    is_kept = np.asarray(has_state[:, is_common].all(axis=1))
+    return states[is_kept]
+
+
+def choose_states(run: Run, name: str, *, seed: int, max_problems: int) -> np.ndarray:
+    """[n, step, feature] float32 of a random choice of problems, NaN where there is no state; [0,
+    0, 0] where the run has none."""
     if name not in run or not len(run):
         return np.zeros((0, 0, 0), np.float32)
     array = run[name]
@@ -65,14 +85,7 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
     count = min(max_problems, affordable, len(run))
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(run), count, replace=False))
-    states = np.asarray(array[rows.tolist()], np.float32)
-
-    has_state = np.asarray(np.isfinite(states).all(axis=2))
-    is_common = has_state.mean(axis=0) >= 0.5
-    if not is_common.any():
-        return states[:0]
-    is_kept = np.asarray(has_state[:, is_common].all(axis=1))
-    return states[is_kept]
+    return np.asarray(array[rows.tolist()], np.float32)
 
 
 def cka_states(states: np.ndarray) -> np.ndarray:
@@ -133,8 +146,10 @@ def _quantities(
 ) -> dict[str, Quantity]:
     n = len(states)
     reason = ""
-    if n < MIN_STATES or len(usable) < 2:
+    if n < MIN_STATES:
         reason = lacking(n, MIN_STATES, "problems with the state at every step")
+    elif len(usable) < 2:
+        reason = "fewer than two steps at which half of the problems have the state"
     parts = {} if reason else _parts(kind, states, usable)
 
     quantities = {}
@@ -202,7 +217,12 @@ def _reduced(states: np.ndarray) -> np.ndarray:
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return similarities(material.run, steps=material.steps, seed=material.settings.analysis_seed)
+    quantities = similarities(
+        material.run, steps=material.steps, seed=material.settings.analysis_seed
+    )
+    if not material.trajectories.ends_differ:
+        return quantities
+    return {name: each._replace(label=each.label + OF_LASTING) for name, each in quantities.items()}
 
 
 def _names() -> Iterator[str]:

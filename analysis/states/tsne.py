@@ -19,7 +19,8 @@ import numpy as np
 
 from ...engine.optional_parts import in_short, optional_part, warn_failed_use
 from ..limits import MIN_MAP_ROWS, OK, lacking, status_of
-from .similarity import read_states
+from ..metrics.block import end_step
+from .similarity import choose_states
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -71,15 +72,26 @@ class Embedding(NamedTuple):
 
 def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROWS) -> Embedding:
     """Map the answer's states of `run`, or the masked positions' where no answer was extracted."""
-    max_problems = max(max_rows // max(steps, 1), 1)
+    max_problems = max(max_rows // _steps_each(run, steps), 1)
     count = 0
     for name in ("state_answer", "state_masked"):
-        states = read_states(run, name, seed=seed, max_problems=max_problems)
-        rows = rows_of(states)
+        states = choose_states(run, name, seed=seed, max_problems=max_problems)
+        has_any = np.isfinite(states).all(axis=2).any(axis=1)
+        rows = rows_of(states[has_any])
         count = len(rows.values)
         if count >= MIN_MAP_ROWS:
             return embed(rows, steps=steps, seed=seed, state=name)
     return _nothing(steps, lacking(count, MIN_MAP_ROWS, "rows with a recorded state"))
+
+
+def _steps_each(run: Run, steps: int) -> int:
+    """Rows that a problem makes: its steps, on average where problems end at different ones."""
+    if not len(run):
+        return max(steps, 1)
+    ends = end_step(np.asarray(run["performed"][...]) == 1)
+    if (ends == ends[0]).all():
+        return max(steps, 1)
+    return max(int(np.ceil(ends.mean() + 1)), 1)
 
 
 def embed(rows: Rows, *, steps: int, seed: int = SEED, state: str = "") -> Embedding:

@@ -131,8 +131,11 @@ def plan_run(request: Request) -> Plan:
     )
     # Each device makes its own; here the policy refuses what it will not take, before anything
     # is written.
-    make_policy(config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates)
+    policy = make_policy(
+        config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
+    )
     info = describe_run(config, model, problems, devices=_device_names(model, execution))
+    info["schedule"] = "free" if policy.free_schedule else "fixed"
     if request.preset is not None:
         info["preset"] = _said_of_preset(request.preset, model, config)
 

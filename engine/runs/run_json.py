@@ -57,6 +57,7 @@ def describe_run(
             "eos_token_id": model.token_ids.eos,
             "hidden_size": model.head_weight.shape[1],
             "dtype": config.dtype,
+            "read_offset": model.read_offset,
         },
         "data": {
             "source": problems.source,

@@ -78,7 +78,7 @@ function header() {
     ["Accuracy", page.graded ? percent(correct / page.graded) + " %" : "–", interval + over + unfinished()],
     ["Problems", String(page.n_stored), page.unfinished || "all done"],
     ["Verdicts", `${correct} ✓  ${wrong + unextracted + ambiguous} ✗`, `${unextracted} without an answer, ${ambiguous} ambiguous, ${ungraded} without gold${unfinished()}`],
-    ["Canvas", `${page.positions} positions`, `${page.steps} steps, blocks of ${page.block_length}`],
+    ["Canvas", `${page.positions} positions`, page.canvas],
   ];
   for (const [name, value, small] of tiles) {
     const tile = element("div"), described = element("dd", "", value);
@@ -95,7 +95,7 @@ function header() {
 
 function curves() {
   byId("curves-note").textContent = page.analysed
-    ? "Means over problems with 95 % bands where one is defined. Dotted lines: a new block begins. Point at a chart for its numbers."
+    ? "Means over problems with 95 % bands where one is defined. Dotted lines: a new block begins. Point at a chart for its numbers." + page.ends.map((sentence) => ` ${sentence}`).join("")
     : "This run has not been analysed yet, so there are no curves. Type: diffengine analyze, then: diffengine report.";
   for (const caveat of [page.unfinished, page.analysed && page.stale && `The curves do not fit the rest of the page: ${page.stale}`])
     if (caveat) byId("curves-note").append(element("strong", "caveat", ` ${caveat[0].toUpperCase()}${caveat.slice(1)}.`));
@@ -168,7 +168,7 @@ function cells(problem) {
   const blocks = [];
   for (let first = 0; first < page.positions; first += page.block_length) {
     const last = Math.min(first + page.block_length, page.positions), block = element("div", "block"), inside = element("div", "cells");
-    block.append(element("p", "", `block ${blocks.length} · ${first}–${last - 1}`), inside);
+    block.append(element("p", "", `${page.block_length < page.positions ? `block ${blocks.length}` : "positions"} · ${first}–${last - 1}`), inside);
     for (let position = first; position < last; position += 1) {
       const answer = position >= problem.answer_start && position < problem.answer_end && problem.answer_start >= 0;
       const slot = element("div", answer ? "slot answer" : "slot"), cell = element("div", "cell");
@@ -203,8 +203,9 @@ function show(step) {
     cell.title = `position ${position}: ${JSON.stringify(text)}\n${hidden ? "still masked, current best guess" : `committed at step ${data.committedAt[position]}`}\n${numbers.join("\n")}`;
   });
   byId("tokens").querySelectorAll(".block").forEach((block, index) => block.classList.toggle("working", index === page.blocks[step]));
-  const skipped = problem.performed[step] ? "" : ", no forward pass";
-  byId("now").textContent = `step ${step} of ${page.steps - 1} · block ${page.blocks[step]} · +${committed} tokens, ${masked} masked${skipped}`;
+  const end = problem.performed.lastIndexOf(1), block = page.blocks[step] < 0 ? "" : ` · block ${page.blocks[step]}`;
+  const skipped = step > end ? `, ended after step ${end}` : problem.performed[step] ? "" : ", no forward pass";
+  byId("now").textContent = `step ${step} of ${page.steps - 1}${block} · +${committed} tokens, ${masked} masked${skipped}`;
 }
 
 // All steps at once: a column for each step, a row for each position; what is still masked is drawn faintly.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import block_starts, count, finite, usable
+from ..values import block_starts, falls, finite, n_of, usable
 from . import style
 from .frame import clear, heading, step_ticks
 from .lines import Line, lines_panel
@@ -45,8 +45,8 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     if usable(analysis, MATRIX):
         draw_matrix(ax.inset_axes((0.0, 0.0, 0.42, 0.92)), analysis)
 
-    n = count(analysis[MATRIX if usable(analysis, MATRIX) else BEFORE])
-    detail = f"debiased linear CKA of the logits · unit 1 · n = {n}"
+    n = n_of(analysis, MATRIX if usable(analysis, MATRIX) else BEFORE)
+    detail = f"debiased linear CKA of the logits · unit 1 · {n}"
     heading(ax, finding(analysis), detail, legend_of=legend_of)
 
 
@@ -103,8 +103,8 @@ def draw_consecutive(ax: Axes, analysis: Analysis) -> None:
 
 def finding(analysis: Analysis) -> str:
     """What the panel shows, in one line."""
-    if not usable(analysis, FINAL):
-        return TITLE
+    if not usable(analysis, FINAL) or falls(analysis[FINAL]):
+        return TITLE  # with fewer problems at later steps their mean settles nowhere
     steps = finite(analysis[FINAL])
     step = settled(analysis[FINAL])
     if len(steps) < 3:

@@ -55,7 +55,9 @@ def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
     if method not in (COUNT, SMALL_BY_CONSTRUCTION):
         ax.set_ylim(-0.02, 1.02)
     detail = f"{MEANING.get(method, method)} · {unit} · n = {_n(analysis, method)}"
-    heading(ax, f"{TITLE}: {change(quantity, 2)}", detail, legend_of=legend_of)
+    heading(
+        ax, f"{TITLE}: {change(analysis, f'confidence/{method}', 2)}", detail, legend_of=legend_of
+    )
 
 
 def _by_verdict(ax: Axes, analysis: Analysis) -> None:

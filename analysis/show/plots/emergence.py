@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...results import Analysis
-from ..values import count, usable
+from ..values import count, ends_in_words, usable
 from . import style
 from .frame import heading
 from .lines import Line, lines_panel
@@ -44,7 +44,8 @@ def finding(analysis: Analysis) -> str:
     """The share of problems that have the gold answer for good by half the steps."""
     if not usable(analysis, HALFWAY):
         return TITLE
-    return f"{TITLE}: {100 * float(analysis[HALFWAY].values):.0f} % stable halfway"
+    own = " through their own steps" if ends_in_words(analysis) else ""
+    return f"{TITLE}: {100 * float(analysis[HALFWAY].values):.0f} % stable halfway{own}"
 
 
 def _level(ax: Axes, accuracy: float) -> None:

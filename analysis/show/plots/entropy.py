@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...results import Analysis, Quantity
-from ..values import count, finite
+from ...results import Analysis
+from ..values import course_of, n_of
 from . import style
 from .frame import heading
 from .lines import Line, from_zero, lines_panel
@@ -17,6 +17,7 @@ from .text import change
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAME = "entropy/all"
 LINES = (
     Line("entropy/all", Look("all positions (95 % band)", style.INK, "-", 2.6), band=True),
     Line("entropy/masked", Look("masked", style.MASKED, "--", 2.0)),
@@ -29,21 +30,21 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     """H(P_t) in bits over steps, mean over positions and problems."""
     lines_panel(ax, analysis, LINES, label="bits per position")
     from_zero(ax)
-    quantity = analysis["entropy/all"]
-    detail = f"H(P_t), mean over positions · bits · n = {count(quantity)}"
-    heading(ax, finding(quantity), detail, columns=2)
+    detail = f"H(P_t), mean over positions · bits · {n_of(analysis, NAME)}"
+    heading(ax, finding(analysis), detail, columns=2)
 
 
-def finding(quantity: Quantity) -> str:
+def finding(analysis: Analysis) -> str:
     """What the panel shows: from where to where the entropy goes."""
-    first, last = finite(quantity)[[0, -1]]
-    difference = quantity.values[last] - quantity.values[first]
+    course = course_of(analysis, NAME)
+    if course is None:
+        return "Entropy"
     word = "stays"
-    if difference < 0:
+    if course.last < course.first:
         word = "falls"
-    if difference > 0:
+    if course.last > course.first:
         word = "rises"
-    return f"Entropy {word}: {change(quantity, 2)} bits"
+    return f"Entropy {word}: {change(analysis, NAME, 2)} bits"
 
 
 PANEL = Panel("Entropy", draw, needs=("entropy/all",))

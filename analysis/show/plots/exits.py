@@ -30,10 +30,10 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     rules = _rules(analysis)
     for rule, mark, colour in zip(rules, cycle(MARKS), cycle(COLOURS), strict=False):
         _mark(ax, analysis, rule, mark, colour)
-    steps = int(analysis.info.get("steps", 1))
+    steps = _steps_of_full(analysis)
     _full_decoding(ax, steps, float(analysis["accuracy"].values))
 
-    ax.set_xlabel("forward passes per problem")
+    ax.set_xlabel("steps with a forward pass, per problem")
     ax.set_ylabel("accuracy")
     ax.set_xlim(-0.02 * steps, 1.03 * steps)
     low, high = ax.get_ylim()
@@ -68,7 +68,15 @@ def _mark(ax: Axes, analysis: Analysis, rule: str, mark: str, colour: str) -> No
     )
 
 
-def _full_decoding(ax: Axes, steps: int, accuracy: float) -> None:
+def _steps_of_full(analysis: Analysis) -> float:
+    """Steps with a forward pass that a problem took, on average; those of the run in an analysis of
+    an earlier version."""
+    if usable(analysis, "ends/steps"):
+        return float(analysis["ends/steps"].values)
+    return float(analysis.info.get("steps", 1))
+
+
+def _full_decoding(ax: Axes, steps: float, accuracy: float) -> None:
     ax.plot(steps, accuracy, "*", ms=15, color=style.INK, label="full decoding", clip_on=False)
 
 

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ...results import Analysis
-from ..values import block_starts
+from ..values import block_starts, steps_shown
 from . import style
 from .text import figure_of, plain, renderer_of, wrap
 
@@ -25,7 +25,7 @@ LINE_PITCH = 1.36  # line height in font sizes
 def steps(ax: Axes, analysis: Analysis, *, ticks: int = 9) -> None:
     """Set up the step axis with at most about `ticks` ticks and mark block boundaries by faint
     vertical lines."""
-    total = max(int(analysis.info.get("steps", 1)), 1)
+    total = steps_shown(analysis)
     starts = block_starts(analysis)
     for start in starts:
         ax.axvline(start - 0.5, color="#9aa4af", lw=0.9, ls=(0, (2, 3)), zorder=0.5)

@@ -83,7 +83,8 @@ def _mark(ax: Axes, spikes: list[Spike], *, half: np.ndarray) -> None:
     boundary = [spike.step for spike in spikes if spike.at_block_boundary]
     inside = [spike.step for spike in spikes if not spike.at_block_boundary]
     _triangles(ax, boundary, tops, style.WRONG, "spike at a block boundary")
-    _triangles(ax, inside, tops, "white", "spike inside a block")
+    in_block = all(spike.at_block_boundary is not None for spike in spikes)
+    _triangles(ax, inside, tops, "white", "spike inside a block" if in_block else "spike")
 
     for spike in _labelled(spikes, steps=len(half)):
         ax.annotate(

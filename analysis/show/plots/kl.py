@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import block_starts, count, finite
+from ..values import block_starts, covered, n_of
 from . import style
 from .frame import heading
 from .lines import Line, from_zero, lines_panel
@@ -30,13 +30,13 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     lines_panel(ax, analysis, LINES, label="bits per position")
     from_zero(ax)
     quantity = analysis["kl/all"]
-    detail = f"KL(p_t ‖ p_t−1), mean over positions · bits · n = {count(quantity)}"
+    detail = f"KL(p_t ‖ p_t−1), mean over positions · bits · {n_of(analysis, 'kl/all')}"
     heading(ax, finding(quantity, block_starts(analysis)), detail)
 
 
 def finding(quantity: Quantity, starts: np.ndarray) -> str:
     """What the panel shows: the largest move, and whether it is where a block begins."""
-    steps = finite(quantity)
+    steps = covered(quantity)
     largest = int(steps[np.argmax(quantity.values[steps])])
     where = " (block start)" if largest in starts else ""
     return f"KL peaks at step {largest}{where}: {number(quantity.values[largest], 2)} bits"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import band_of, finite, usable
+from ..values import band_of, covered, finite, usable
 from .frame import steps
 from .style import Look
 
@@ -45,11 +45,13 @@ def lines_panel(
 
 
 def line(ax: Axes, quantity: Quantity, look: Look, *, band: bool = False) -> None:
-    """Draw a quantity over steps; dots where steps were skipped, so that no lone value
-    disappears."""
-    shown = finite(quantity)
+    """Draw a quantity over steps; dots where steps were skipped, so that no lone value disappears;
+    faint and without its band where fewer than half of its problems still run."""
+    whole = finite(quantity)
+    shown = covered(quantity)
     if not shown.size:
         return
+    _faint_end(ax, quantity, look, whole[whole >= shown[-1]])
     skipped = bool((np.diff(shown) > 1).any())
     marker: dict[str, Any] = {"marker": "o", "markersize": 3.2}
     ax.plot(
@@ -67,6 +69,20 @@ def line(ax: Axes, quantity: Quantity, look: Look, *, band: bool = False) -> Non
     low, high = band_of(quantity)
     if band and np.isfinite(low[shown]).any():
         ax.fill_between(shown, low[shown], high[shown], color=look.colour, alpha=0.16, lw=0)
+
+
+def _faint_end(ax: Axes, quantity: Quantity, look: Look, rest: np.ndarray) -> None:
+    """The line over the steps `rest`, of which the first is the last one that is well covered."""
+    if rest.size > 1:
+        ax.plot(
+            rest,
+            quantity.values[rest],
+            look.dash,
+            color=look.colour,
+            lw=0.6 * look.width,
+            alpha=0.35,
+            zorder=1.5,
+        )
 
 
 def from_zero(ax: Axes) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...results import Analysis, Quantity
 from ...shares import share_of
+from ...wording import blocks_text
 from ..values import count, method_of, spikes_of, usable, why_not
 from . import style
 from .frame import clear, heading
@@ -74,11 +75,22 @@ def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
     yield "Graded", _graded(analysis)
     yield "Accuracy", _accuracy(analysis)
     size = f"{int(info.get('steps', 0))} × {int(info.get('gen_length', 0))}"
-    yield "Steps × positions", f"{size}, blocks of {info.get('block_length', '–')}"
+    blocks = blocks_text(int(info.get("block_length", 0)))
+    yield "Steps × positions", f"{size}, {blocks}"
+    yield from _ends(analysis)
     yield from _first_to_last(analysis)
     yield from _curve(analysis)
     yield from _emergence(analysis)
     yield "Spikes at steps", _spikes(analysis)
+
+
+def _ends(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """After how many steps the problems ended, where that differs."""
+    ends = np.asarray(analysis.problems.get("end_step", ()))
+    if ends.size and (ends != ends[0]).any():
+        taken = ends + 1
+        middle = int(np.median(taken))
+        yield "Steps taken", f"{taken.min()} to {taken.max()}, median {middle}"
 
 
 def _graded(analysis: Analysis) -> str:
@@ -107,7 +119,7 @@ def _first_to_last(analysis: Analysis) -> Iterator[tuple[str, str]]:
         name = pattern.format(method=method_of(analysis))
         if usable(analysis, name):
             unit = analysis[name].units
-            yield label, change(analysis[name]) + (f" {unit}" if unit not in ("1", "") else "")
+            yield label, change(analysis, name) + (f" {unit}" if unit not in ("1", "") else "")
 
 
 def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:

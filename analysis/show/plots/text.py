@@ -10,8 +10,8 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from ...results import Quantity
-from ..values import finite
+from ...results import Analysis
+from ..values import course_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,14 +37,13 @@ def number(value: float, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def change(quantity: Quantity, digits: int = 3) -> str:
-    """First and last finite value of a quantity over steps: "0.02 → 0.81"; "–" without one."""
-    steps = finite(quantity)
-    if not steps.size:
+def change(analysis: Analysis, name: str, digits: int = 3) -> str:
+    """First and last value of quantity `name` over steps (`course_of`): "0.02 → 0.81"; "–" without
+    one."""
+    course = course_of(analysis, name)
+    if course is None:
         return "–"
-    before = number(quantity.values[steps[0]], digits)
-    after = number(quantity.values[steps[-1]], digits)
-    return f"{before} → {after}"
+    return f"{number(course.first, digits)} → {number(course.last, digits)}"
 
 
 def plain(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...results import Analysis
+from ..values import steps_shown
 from . import style
 from .frame import clear, explain, heading
 from .panel import Panel
@@ -47,7 +48,7 @@ def draw(ax: Axes, analysis: Analysis) -> None:
 
 def _scatter(ax: Axes, analysis: Analysis) -> PathCollection:
     points = np.asarray(analysis.info["tsne_points"])
-    last = int(analysis.info.get("steps", 1)) - 1
+    last = steps_shown(analysis) - 1
     return ax.scatter(
         points[:, 0],
         points[:, 1],

@@ -47,7 +47,8 @@ def conditions_of(info: Mapping[str, Any], *, bfloat16: bool) -> Conditions:
         eos_banned=bool(config.get("logits_eos_inf")),
         bfloat16=bfloat16,
         n_candidates=float(model.get("n_candidates") or np.inf),
-        may_leave_masks=any(plugin.get("kind") == "policy" for plugin in plugins),
+        may_leave_masks=info.get("schedule") == "free"
+        or any(plugin.get("kind") == "policy" for plugin in plugins),
     )
 
 
@@ -89,6 +90,12 @@ def _mask_counts(arrays: Arrays, run: Conditions) -> list[str]:
     masked = _canvas_before(arrays["token"], run.mask_id) == run.mask_id
     wrong = (arrays["performed"] != 0) & (arrays["n_masked"] != masked.sum(-1))
     return _where("n_masked disagrees with token", wrong)
+
+
+def _no_commit_without_a_pass(arrays: Arrays, run: Conditions) -> list[str]:
+    is_performed = arrays["performed"] != 0
+    committed = arrays["committed"].any(-1)
+    return _where("committed in a step without a forward pass", committed & ~is_performed)
 
 
 def _bounds(arrays: Arrays, run: Conditions) -> list[str]:
@@ -171,6 +178,7 @@ RULES: tuple[Rule, ...] = (
     _canvas_only_fills,
     _commits_match,
     _mask_counts,
+    _no_commit_without_a_pass,
     _bounds,
     _flags_have_a_meaning,
     _recorded_where_promised,

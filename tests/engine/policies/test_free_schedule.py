@@ -160,3 +160,21 @@ def test_a_run_opens_verifies_goes_on_and_is_analysed(
     assert analysis.info["n_problems"] == 24
     assert analysis.info["block_length"] == 48
     assert np.isfinite(analysis.quantities["confidence/answer_slot"].values[0])
+
+
+def test_a_bound_that_leaves_masks_is_no_damage(
+    tmp_path: Path, bundled_model: MaskedDiffusionModel
+) -> None:
+    """Of a policy of ours: the run is whole, and the same command has nothing left to do."""
+    settings: dict[str, Any] = {
+        "policy": "threshold", "gen_length": 12, "block_length": 12, "steps": 3, "threshold": 1.1,
+    }  # fmt: skip
+    out = tmp_path / "run"
+    run("generated:3", out=out, model=bundled_model, **settings)
+    stored = open_run(out)
+    assert stored.info["schedule"] == "free" and stored.info["model"]["read_offset"] == 0
+    mask = bundled_model.token_ids.mask
+    assert ((stored["token"][...][:, -1] == mask).sum(axis=1) == 9).all()
+    report = verify_run(out)
+    assert report.ok, report
+    assert run("generated:3", out=out, model=bundled_model, **settings).resumed == 3

@@ -81,8 +81,13 @@ def test_one_wrong_value_is_noticed(
 
 
 def test_skipped_steps_have_no_statistics(samples: SimpleNamespace) -> None:
+    """Nor commits: those of the step are made in the next one here."""
     arrays, conditions = arrays_of(samples)
     arrays["performed"][0, 2] = 0
+    arrays["committed"][0, 3] |= arrays["committed"][0, 2]
+    arrays["committed"][0, 2] = 0
+    arrays["token"][0, 2] = arrays["token"][0, 1]
+    arrays["n_masked"][0, 3] = (arrays["token"][0, 2] == samples.mask_id).sum()
     for name in ("logprob", "entropy", "logsumexp", "margin", "kl", "topk_logit", "answer_logprob"):
         arrays[name][0, 2] = np.nan
     arrays["topk_id"][0, 2] = arrays["prediction"][0, 2] = -1
@@ -133,6 +138,21 @@ def test_facts_come_from_run_json() -> None:
     }
     assert conditions_of(info, bfloat16=True) == Conditions(5, True, True, True, True)
     assert conditions_of({}, bfloat16=False) == Conditions(None, False, False, False, False)
+
+
+def test_a_free_schedule_may_end_with_masks_left() -> None:
+    assert conditions_of({"schedule": "free"}, bfloat16=False).may_leave_masks
+    assert not conditions_of({"schedule": "fixed"}, bfloat16=False).may_leave_masks
+
+
+def test_nothing_commits_in_a_step_without_a_forward_pass(samples: SimpleNamespace) -> None:
+    arrays, run = arrays_of(samples)
+    step = int(np.flatnonzero(arrays["committed"][1].any(-1))[0])
+    arrays["performed"][1, step] = 0
+    assert any(
+        fault.startswith("committed in a step without a forward pass at 1 places")
+        for fault in value_faults(arrays, run)
+    )
 
 
 def test_a_policy_from_outside_need_not_fill_the_canvas(samples: SimpleNamespace) -> None:

@@ -1,0 +1,59 @@
+"""From where to where a value goes that only a running problem has, where problems end at different
+steps: paired, from each problem's own first value to its own last.
+
+The mean of the last step is then over the one or two slowest problems, and no end of anything.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+
+from ..means import mean_over_problems
+from ..metrics.loading import Metrics
+from ..metrics.trajectories import Trajectories
+from .by_verdict import OUTCOMES, SPLITS
+
+
+class OwnEnds(TypedDict):
+    """Means over the `n` problems with two values or more: of the first, of the last, and of their
+    difference, which has the paired standard error."""
+
+    first: float
+    last: float
+    change: float
+    change_stderr: float
+    n: int
+
+
+def own_ends(metrics: Metrics, trajectories: Trajectories) -> dict[str, OwnEnds]:
+    """`OwnEnds` by metric, of all that a problem that has ended does not keep; empty where all
+    problems end at one step."""
+    if not trajectories.ends_differ:
+        return {}
+    ends = {}
+    for name, metric in metrics.by_name.items():
+        if not metric.kept:
+            ends[name] = ends_of(trajectories.recorded(name))
+    verdict = trajectories.columns["verdict"]
+    for split in SPLITS:
+        if split.metric in ends:
+            chosen = verdict == OUTCOMES[split.outcome]
+            ends[split.name] = ends_of(trajectories.recorded(split.metric)[chosen])
+    return ends
+
+
+def ends_of(values: np.ndarray) -> OwnEnds:
+    """The own ends of `values` [problem, step], NaN where a problem has none."""
+    known = [row[np.isfinite(row)] for row in values]
+    pairs = [(row[0], row[-1]) for row in known if len(row) > 1]
+    first, last = np.array(pairs, np.float64).reshape(-1, 2).T
+    moved = mean_over_problems(last - first)
+    return OwnEnds(
+        first=float(mean_over_problems(first).mean),
+        last=float(mean_over_problems(last).mean),
+        change=float(moved.mean),
+        change_stderr=float(moved.stderr),
+        n=len(pairs),
+    )
