@@ -91,39 +91,12 @@ HOW = [
         help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
     ),
 ]
-PRESET = click.option(
-    "--preset",
-    metavar="NAME",
-    help="Settings of a published evaluation, see `diffengine list presets`; what else is "
-    "given stands above it.",
-)
-OPTION = click.option(
-    "--option",
-    "texts",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An option of the policy, such as one that has no name of its own here. May be given "
-    "several times.",
-)
-SAMPLER = [
-    PRESET,
-    *click_options(RunConfig, ["policy"]),
-    *options_of_policies(),
-    OPTION,
-    *click_options(RunConfig, ["prompt_style"]),
-    click.option(
-        "--prompt-template",
-        metavar="TEXT|@FILE",
-        callback=_text_of,
-        help=options_of(RunConfig)["prompt_template"].help,
-    ),
-]
 RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
 
 
 def run_options(command: Any) -> Any:
     """All of them, as one decorator."""
-    for option in reversed([*WHAT, *HOW, *SAMPLER, *RECORDING]):
+    for option in reversed([*WHAT, *HOW, *_sampler(several=False), *RECORDING]):
         command = option(command)
     return command
 
@@ -138,13 +111,35 @@ def sweep_options(command: Any) -> Any:
         "runs/sweep-<problems>-<settings>]",
     )
     what = [out if option is OUT else option for option in WHAT]
-    sampler = [
-        PRESET,
-        *click_options(RunConfig, ["policy"], several=True),
-        *options_of_policies(several=True),
-        OPTION,
-        *click_options(RunConfig, ["prompt_style"]),
-    ]
-    for option in reversed([*what, *HOW, *sampler, *RECORDING]):
+    for option in reversed([*what, *HOW, *_sampler(several=True), *RECORDING]):
         command = option(command)
     return command
+
+
+def _sampler(*, several: bool) -> list[Any]:
+    """What decides the tokens, as decorators; with `several` values where a grid can have them."""
+    return [
+        click.option(
+            "--preset",
+            metavar="NAME",
+            help="Settings of a published evaluation, see `diffengine list presets`; what else is "
+            "given stands above it.",
+        ),
+        *click_options(RunConfig, ["policy"], several=several),
+        *options_of_policies(several=several),
+        click.option(
+            "--option",
+            "texts",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the policy, such as one that has no name of its own here. May be "
+            "given several times.",
+        ),
+        *click_options(RunConfig, ["prompt_style"]),
+        click.option(
+            "--prompt-template",
+            metavar="TEXT|@FILE",
+            callback=_text_of,
+            help=options_of(RunConfig)["prompt_template"].help,
+        ),
+    ]

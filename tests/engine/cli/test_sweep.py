@@ -40,6 +40,14 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return int(over.value.code or 0), out, err
 
 
+def test_it_has_every_option_of_run() -> None:
+    from diffengine.engine.cli.run import run
+    from diffengine.engine.cli.sweep import sweep
+
+    of_sweep = {parameter.name for parameter in sweep.params}
+    assert {parameter.name for parameter in run.params} <= of_sweep
+
+
 def test_from_one_command_to_table_and_picture(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
