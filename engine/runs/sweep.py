@@ -146,7 +146,7 @@ def plan_sweep(request: Request, policies: Sequence[str], *, exact: bool) -> Swe
     first = runs[0].plan.info
     fresh = describe_sweep(first, [_record(each) for each in runs], preset=request.preset)
     if request.preset is not None:
-        _warn_of_preset(request.preset, model)
+        _warn_of_preset(request.preset, model, str(settings.get("prompt_template", "")))
     content = enter_sweep(out, fresh)
     return SweepPlan(out, runs, problems, model, request.execution, content)
 
@@ -266,9 +266,13 @@ def _record(each: PlannedRun) -> dict[str, Any]:
     }
 
 
-def _warn_of_preset(name: str, model: MaskedDiffusionModel) -> None:
-    is_bundled = model.path == BUNDLED
-    for remark in remarks(name, architecture=model.architecture, is_bundled=is_bundled):
+def _warn_of_preset(name: str, model: MaskedDiffusionModel, prompt_template: str) -> None:
+    for remark in remarks(
+        name,
+        architecture=model.architecture,
+        is_bundled=model.path == BUNDLED,
+        prompt_template=prompt_template,
+    ):
         logger.warning("%s", remark)
 
 

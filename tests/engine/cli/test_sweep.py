@@ -74,6 +74,18 @@ def test_from_one_command_to_table_and_picture(
     assert "4 from before" in err
 
 
+def test_on_a_preset_with_words_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("words.txt").write_text("Think. {question}\n", encoding="utf-8")
+    preset = ["--preset", "fast-dllm-llada-gsm8k", "--gen-length", "32", "--threshold", ".5"]
+    given = ["--problems", "generated:2", "--prompt-template", "@words.txt", "--no-exact"]
+    code, _, err = call(capsys, *preset, *given, "--out", "s")
+    assert code == 0, err
+    (made,) = Path("s").glob("*/run.json")
+    config = json.loads(made.read_text(encoding="utf-8"))["config"]
+    assert config["prompt_template"] == "Think. {question}"
+    assert (config["policy"], config["threshold"], config["steps"]) == ("threshold", 0.5, 32)
+
+
 def test_options_of_a_stranger(capsys: pytest.CaptureFixture[str]) -> None:
     values = ["--option", "threshold=.5", "threshold=.9"]
     policy = ["--policy", STRANGER]

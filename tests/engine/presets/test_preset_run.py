@@ -95,6 +95,7 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None
     [
         (["--preset", NAME, "--policy", "threshold"], "is of policy llada"),
         (["--preset", "llada-8b-instruct-gsm8"], f"Did you mean '{NAME}'?"),
+        (["--preset", "llada-1.5-gsm8k", "--gen-length", "50"], "16 does not divide"),
         (["--preset", "dream-7b-instruct", "--option", "remasking=random"], "unknown setting"),
     ],
 )
