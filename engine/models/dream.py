@@ -50,7 +50,7 @@ DREAM = Family(
     renames={},
     n_candidates=n_candidates,
     tokens=TokenNames(
-        mask=TokenName(key="mask_token_id", text="<|mask|>"),
+        mask=TokenName(key="mask_token_id", text="<|mask|>", key_optional=True),
         eos=TokenName(key="eos_token_id", text="<|endoftext|>", key_optional=True),
         eot=TokenName(text="<|im_end|>", optional=True),
         pad=TokenName(key="pad_token_id", optional=True),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..registry import PluginError
 from .checkpoint import read_json
 from .family import CheckpointError, Family, TokenIds, TokenName, TokenNames, required
 
@@ -19,7 +20,8 @@ BYTE_PAIR_FILES = ("vocab.json", "merges.txt")
 
 def load_tokenizer(directory: Path, family: Family) -> Any:
     """The tokenizer of the checkpoint in `directory`; its `chat_template` is None where it has
-    none. Raises CheckpointError."""
+    none. Raises CheckpointError, and PluginError where the family names a class that is not there.
+    """
     # The class is named outright: AutoTokenizer would ask on stdin whether to run the checkpoint's
     # own code.
     cls = _class_for(directory, family)
@@ -49,7 +51,12 @@ def _class_for(directory: Path, family: Family) -> Any:
         name = family.byte_pair_tokenizer
         _check_byte_pairs(directory)
     read_json(directory / "tokenizer_config.json")
-    cls: Any = getattr(transformers, name)
+    cls: Any = getattr(transformers, name, None)
+    if cls is None:
+        raise PluginError(
+            f"tokenizer class {name!r} is not in transformers {transformers.__version__}; install "
+            "a transformers that has it"
+        )
     return cls
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffengine.engine.models.a2d import llama_config, qwen2_config, qwen3_config
 from diffengine.engine.models.checkpoint import SHOWN
 from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.loading import load_model
@@ -180,6 +182,7 @@ def test_a_value_that_is_not_covered_is_refused_by_name(
 
 
 OF_ONE = [
+    ("Dream", {"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling has rope_type 'llama3'"),
     ("Dream", {"use_mrope": True}, "use_mrope is True"),
     ("Dream", {"head_dim": 32}, "head_dim is 32"),
     ("Dream", {"num_attention_heads": 5}, "hidden_size 64 is not a multiple"),
@@ -201,6 +204,40 @@ def test_what_a_single_family_refuses(
     content = json.loads((path / "config.json").read_text()) | changes
     (path / "config.json").write_text(json.dumps(content))
     assert f"config.json: {says}" in refusal(path)
+
+
+BIASES = [
+    ("A2D-Qwen3", "attention_bias", "self_attn.o_proj.bias"),
+    ("A2D-Llama", "attention_bias", "self_attn.q_proj.bias"),
+    ("A2D-Llama", "mlp_bias", "mlp.down_proj.bias"),
+    ("iLLaDA", "attention_bias", "self_attn.v_proj.bias"),
+    ("iLLaDA", "mlp_bias", "mlp.gate_proj.bias"),
+]
+
+
+@pytest.mark.parametrize(("family", "setting", "tensor"), BIASES)
+def test_biases_that_the_config_promises_must_be_there(
+    dense: Callable[..., Path], family: str, setting: str, tensor: str
+) -> None:
+    path = dense(family, **{setting: True})
+    assert f"missing tensor model.layers.0.{tensor}" in refusal(path)
+
+
+def test_heads_of_a_qwen3_whose_config_does_not_say_their_size() -> None:
+    """As transformers' Qwen3 has them, whatever the network's width."""
+    config = {
+        "vocab_size": 64,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+    }
+    assert qwen3_config(config)["head_dim"] == transformers.Qwen3Config().head_dim == 128
+    assert llama_config(config)["head_dim"] == 16
+    assert "head_dim" not in qwen2_config(config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -19,6 +19,7 @@ from diffengine.engine.models.tokens import load_tokenizer, special_tokens
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.chat_template import render_chat
 from diffengine.engine.prompts.prompt import prompt_text
+from diffengine.engine.registry import PluginError
 
 HI = [{"role": "user", "content": "Hi"}]
 SYSTEM = [151644, 8948, 198, 2610, 525, 264, 10950, 17847, 13, 151645, 198]
@@ -155,6 +156,22 @@ def test_an_eos_that_config_json_leaves_out(dense: Callable[..., Path]) -> None:
         loaded_from(dense("A2D-Qwen3", "other", eos_token_id=None))
 
 
+def test_a_token_that_stands_for_unknown_ones_too(dense: Callable[..., Path]) -> None:
+    """As `<|endoftext|>` does in transformers' Qwen2 tokenizer where the files name no other."""
+    path = dense("Dream", eos_token_id=None)
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    del settings["unk_token"]
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = loaded_from(path)
+    assert model.tokenizer.unk_token_id == 300
+    assert model.token_ids.eos == 300
+    edit(path / "tokenizer_config.json", added_tokens_decoder={}, mask_token=None)
+    (path / "added_tokens.json").unlink()
+    edit(path / "config.json", mask_token_id=None)
+    with pytest.raises(CheckpointError, match=r"has no token <\|mask\|>, which this family needs"):
+        loaded_from(path)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no merges": (lambda p: (p / "merges.txt").unlink(), r"merges\.txt: not found.*vocab\.json"),
     "no vocabulary": (lambda p: (p / "vocab.json").unlink(), r"vocab\.json: not found"),
@@ -195,6 +212,12 @@ def test_a_tokenizer_that_cannot_be_read_is_one_sentence(
     with pytest.raises(CheckpointError, match=message) as caught:
         loaded_from(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_transformers_does_not_have(dense: Callable[..., Path]) -> None:
+    family = replace(DREAM, byte_pair_tokenizer="Qwen2000Tokenizer")
+    with pytest.raises(PluginError, match=r"tokenizer class 'Qwen2000Tokenizer' is not in trans"):
+        load_tokenizer(dense("Dream"), family)
 
 
 def test_tokens_beyond_the_vocabulary_are_refused(dense: Callable[..., Path]) -> None:
