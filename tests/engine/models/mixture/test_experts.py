@@ -152,17 +152,16 @@ def test_an_expert_that_arrived_elsewhere_is_seen(mixture: Callable[..., Path], 
         check_stacked(model.network, model.family, files)
 
 
-class Loading:
-    """transformers' own loading, after which something happens to the network."""
+def after_loading(monkeypatch: pytest.MonkeyPatch, then: Callable[[Any], Any]) -> None:
+    """Let `then` happen to what transformers loads."""
+    load = transformers.Qwen3MoeForCausalLM.from_pretrained
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, then: Callable[[Any], Any]) -> None:
-        load = transformers.Qwen3MoeForCausalLM.from_pretrained
+    def changed_load(*arguments: Any, **settings: Any) -> Any:
+        network, info = load(*arguments, **settings)
+        then(network)
+        return network, info
 
-        def changed(*arguments: Any, **settings: Any) -> Any:
-            network, info = load(*arguments, **settings)
-            return then(network) or network, info
-
-        monkeypatch.setattr(transformers.Qwen3MoeForCausalLM, "from_pretrained", changed)
+    monkeypatch.setattr(transformers.Qwen3MoeForCausalLM, "from_pretrained", changed_load)
 
 
 @torch.no_grad()
@@ -174,7 +173,7 @@ def _swapped(network: Any) -> None:
 def test_loading_refuses_experts_that_arrived_elsewhere(
     mixture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Loading(monkeypatch, _swapped)
+    after_loading(monkeypatch, _swapped)
     with pytest.raises(CheckpointError, match=r"layers\.0\.mlp.* did not arrive"):
         load_model(mixture("LLaDA-MoE"), device="cpu")
 
@@ -182,7 +181,7 @@ def test_loading_refuses_experts_that_arrived_elsewhere(
 def test_loading_refuses_rounded_frequencies(
     mixture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Loading(monkeypatch, lambda network: network.to(torch.bfloat16))
+    after_loading(monkeypatch, lambda network: network.to(torch.bfloat16))
     with pytest.raises(CheckpointError, match="inv_freq is not float32"):
         load_model(mixture("LLaDA-MoE"), device="cpu", dtype="bfloat16")
 
