@@ -68,10 +68,19 @@ def _opened(file: Path) -> Any:
 
 
 def has_experts(config: Any, layer: int) -> bool:
-    """Whether a layer of a network with this config of transformers is a mixture of experts."""
-    if not getattr(config, "num_experts", 0) or layer in config.mlp_only_layers:
+    """Whether a layer of a network with this config of transformers is a mixture of experts.
+
+    Configs that know nothing of dense layers among them have none.
+    """
+    dense = getattr(config, "mlp_only_layers", None) or ()
+    if not getattr(config, "num_experts", 0) or layer in dense:
         return False
-    return bool((layer + 1) % config.decoder_sparse_step == 0)
+    return bool((layer + 1) % getattr(config, "decoder_sparse_step", 1) == 0)
+
+
+def expert_width(config: Any) -> int:
+    """Inner features of an expert."""
+    return int(getattr(config, "moe_intermediate_size", config.intermediate_size))
 
 
 def inner_features(config: Any) -> int:
@@ -83,7 +92,7 @@ def inner_features(config: Any) -> int:
     if False in kinds:
         widest = config.intermediate_size
     if True in kinds:
-        copied = config.moe_intermediate_size + config.hidden_size
+        copied = expert_width(config) + config.hidden_size
         widest = max(widest, config.num_experts_per_tok * copied)
     return int(widest)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .experts import has_experts
+from .experts import expert_width, has_experts
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 REPEATS = 5
@@ -75,7 +75,7 @@ def mlp_multiply_adds(config: Any, layer: int) -> int:
     if not has_experts(config, layer):
         return dense
     router: int = width * config.num_experts
-    chosen: int = config.num_experts_per_tok * 3 * width * config.moe_intermediate_size
+    chosen: int = config.num_experts_per_tok * 3 * width * expert_width(config)
     return router + chosen
 
 

@@ -12,11 +12,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffengine.engine.models import FAMILIES
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
@@ -153,3 +155,22 @@ def shifted_model(plugin: Plugin, shifted_checkpoint: Callable[..., Path]) -> Ma
 def dense_network() -> transformers.Qwen2ForCausalLM:
     """The same network by transformers alone."""
     return qwen2()
+
+
+WAITING = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "bincount", "_unique2", "item"}
+"""Operations that wait for a device to tell the host something."""
+
+
+class RefusingWaits(TorchDispatchMode):
+    """Refuses operations for which a host would wait; a CPU is asked for the same ones."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in WAITING, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def refusing_waits() -> type[RefusingWaits]:
+    """In its context nothing may wait for the device."""
+    return RefusingWaits

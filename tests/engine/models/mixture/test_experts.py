@@ -14,8 +14,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from diffengine.engine.models.checkpoint import weight_files
-from diffengine.engine.models.experts import QWEN3_MOE, apart, check_stacked, has_experts
+from diffengine.engine.models.experts import (
+    QWEN3_MOE,
+    apart,
+    check_stacked,
+    has_experts,
+    inner_features,
+)
 from diffengine.engine.models.family import CheckpointError, Stacked
+from diffengine.engine.models.flops import mlp_multiply_adds
 from diffengine.engine.models.loading import load_model
 
 Tensors = dict[str, torch.Tensor]
@@ -145,6 +152,40 @@ def test_an_expert_that_arrived_elsewhere_is_seen(mixture: Callable[..., Path], 
         check_stacked(model.network, model.family, files)
 
 
+def after_loading(monkeypatch: pytest.MonkeyPatch, then: Callable[[Any], Any]) -> None:
+    """Let `then` happen to what transformers loads."""
+    load = transformers.Qwen3MoeForCausalLM.from_pretrained
+
+    def changed_load(*arguments: Any, **settings: Any) -> Any:
+        network, info = load(*arguments, **settings)
+        then(network)
+        return network, info
+
+    monkeypatch.setattr(transformers.Qwen3MoeForCausalLM, "from_pretrained", changed_load)
+
+
+@torch.no_grad()
+def _swapped(network: Any) -> None:
+    down = network.model.layers[0].mlp.experts.down_proj
+    down.copy_(down.flip(0))
+
+
+def test_loading_refuses_experts_that_arrived_elsewhere(
+    mixture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_loading(monkeypatch, _swapped)
+    with pytest.raises(CheckpointError, match=r"layers\.0\.mlp.* did not arrive"):
+        load_model(mixture("LLaDA-MoE"), device="cpu")
+
+
+def test_loading_refuses_rounded_frequencies(
+    mixture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_loading(monkeypatch, lambda network: network.to(torch.bfloat16))
+    with pytest.raises(CheckpointError, match="inv_freq is not float32"):
+        load_model(mixture("LLaDA-MoE"), device="cpu", dtype="bfloat16")
+
+
 def test_stacked_tensors_come_apart_into_their_parts() -> None:
     shapes = {"m.0.mlp.experts.gate_up_proj": (2, 6, 5), "m.0.mlp.experts.down_proj": (2, 5, 3)}
     assert apart(shapes | {"m.norm": (5,)}, QWEN3_MOE) == {
@@ -177,3 +218,12 @@ def test_layers_with_experts_are_the_stock_classs(settings: dict[str, Any]) -> N
         layers = transformers.Qwen3MoeForCausalLM(config).model.layers
     for number, layer in enumerate(layers):
         assert has_experts(config, number) == hasattr(layer.mlp, "experts")
+
+
+def test_a_config_without_dense_layers_is_counted_too() -> None:
+    """Of a family from outside: OLMoE names the experts' width as others name that of an MLP."""
+    sizes = {"hidden_size": 16, "intermediate_size": 8, "num_hidden_layers": 1, "vocab_size": 10}
+    config = transformers.OlmoeConfig(**sizes, num_experts=4, num_experts_per_tok=2)
+    assert has_experts(config, 0)
+    assert mlp_multiply_adds(config, 0) == 16 * 4 + 2 * 3 * 16 * 8
+    assert inner_features(config) == 2 * (8 + 16)

@@ -263,6 +263,22 @@ def test_the_count_of_flops_is_torchs(mixture: Callable[..., Path], dense: list[
         assert model.flops_read(reads) == counter.get_total_flops()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_pass_waits_for_the_device(
+    mixture: Callable[..., Path], refusing_waits: Any, dtype: str
+) -> None:
+    """As transformers groups the experts' products; one expert after the other, it would."""
+    model = load_model(mixture("LLaDA-MoE"), device="cpu", dtype=dtype)
+    ids, positions = packed_batch(LENGTHS)
+    packing = packing_of(LENGTHS, model.device)
+    reads = reads_of(LENGTHS, packing, rows=len(LENGTHS), each=16)
+    with refusing_waits():
+        model.hidden_read(ids, positions, packing, reads)
+    model.network.config._experts_implementation = "eager"
+    with pytest.raises(AssertionError, match="waits for the device"), refusing_waits():
+        model.hidden_read(ids, positions, packing, reads)
+
+
 def test_compiled_it_computes_the_same(mixture: Callable[..., Path]) -> None:
     model = load_model(mixture("LLaDA-MoE"), device="cpu")
     ids, positions = packed_batch(LENGTHS)

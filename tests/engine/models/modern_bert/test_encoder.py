@@ -91,6 +91,14 @@ def test_what_is_read_is_what_is_computed(model: MaskedDiffusionModel) -> None:
     torch.testing.assert_close(read, whole[reads.read], atol=1e-6, rtol=1e-6)
 
 
+def test_no_pass_waits_for_the_device(model: MaskedDiffusionModel, refusing_waits: Any) -> None:
+    ids, positions = packed_batch(LENGTHS)
+    packing = packing_of(LENGTHS, model.device)
+    reads = reads_of(LENGTHS, packing, rows=len(LENGTHS), each=8)
+    with refusing_waits():
+        model.hidden_read(ids, positions, packing, reads)
+
+
 def test_the_bias_is_one_more_feature(checkpoint: Callable[..., Path]) -> None:
     path = checkpoint()
     model = load_model(path, device="cpu")
