@@ -14,7 +14,12 @@ from scipy.stats import chisquare
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.family import TokenIds
 from diffengine.engine.options import ConfigError
-from diffengine.engine.policies.dream import DreamPolicy, commit_counts, commit_shares
+from diffengine.engine.policies.dream import (
+    DreamPolicy,
+    commit_counts,
+    commit_shares,
+    share_of,
+)
 from diffengine.engine.policies.dream_options import DreamOptions
 from diffengine.kernels.noise import SCORE_DOMAIN, position_noise
 
@@ -46,6 +51,18 @@ def test_every_position_commits_once(eps: float, steps: int) -> None:
     assert sum(commit_counts(256, shares)) == 256
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.25])
+def test_counts_are_rounded_as_torch_rounds_the_published_product(eps: float) -> None:
+    """Where the product is a whole number but for its last bits, its dtype decides."""
+    for steps in (2, 9, 12, 27, 64):
+        t = torch.linspace(1, eps, steps + 1)
+        shares = commit_shares(steps, eps)
+        for n in range(1, 129):
+            for i in range(steps - 1):
+                published = int(torch.tensor(n) / 1 * (1 - t[i + 1] / t[i]))
+                assert share_of(n, shares[i]) == published
+
+
 def test_a_share_is_that_of_two_noise_levels() -> None:
     shares = commit_shares(4, 0.2)  # t is 1, 0.8, 0.6, 0.4, 0.2
     assert shares == pytest.approx([0.2, 0.25, 1 / 3, 1.0], abs=1e-6)
@@ -63,7 +80,10 @@ def test_the_first_step_that_commits_nothing_is_stepped_over() -> None:
     assert literal.free_schedule and not policy_of(alg="entropy").free_schedule
     by_chance = policy_of()
     assert by_chance.performed == [True] * 8
-    assert not policy_of(numerics="reference").free_schedule
+    # Where the mask token may be proposed, a position may be picked again.
+    literal_by_chance = policy_of(numerics="reference")
+    assert literal_by_chance.performed_for(7) == [True] * 8 != by_chance.performed_for(7)
+    assert not literal_by_chance.free_schedule
 
 
 def test_only_what_is_asked_for_costs_a_pass() -> None:
@@ -71,7 +91,9 @@ def test_only_what_is_asked_for_costs_a_pass() -> None:
     assert policy_of(top_p=0.5).sampling.shaping is None  # the greedy token is never cut off
     assert policy_of(temperature=1.0).sampling.shaping is None
     assert policy_of(temperature=1.0, top_p=0.5).sampling.shaping is not None
-    assert policy_of(alg="entropy").sampling.shaping is not None
+    shaping = policy_of(alg="entropy").sampling.shaping
+    assert shaping is not None
+    assert (shaping.score, shaping.log_offset) == ("entropy", 1e-10)  # as published
 
 
 @pytest.mark.parametrize(
@@ -98,30 +120,30 @@ def test_by_chance_positions_commit_when_the_chances_say() -> None:
     assert policy.performed_for(7) == [count > 0 for count in counts[7]]
 
 
-class OneRow:
-    """A canvas of one row whose noise is that of step 0."""
+class Rows:
+    """A canvas of rows at step 0, whose problems have the keys 0, 1, ..."""
 
-    def __init__(self, n: int, key: int) -> None:
-        self.generated = torch.full((1, n), 5)
-        self.key = key
+    def __init__(self, rows: int, positions: int) -> None:
+        self.generated = torch.full((rows, positions), 5)
 
     def noise_counter(self) -> torch.Tensor:
-        n = self.generated.shape[1]
-        key = torch.full((n,), self.key)
-        return torch.stack([key, torch.arange(n), torch.zeros(n, dtype=torch.int64)], 1)
+        rows, positions = self.generated.shape
+        key = torch.arange(rows).repeat_interleave(positions)
+        position = torch.arange(positions).repeat(rows)
+        return torch.stack([key, position, torch.zeros_like(key)], 1)
 
 
 def test_noise_in_the_order_is_draws_without_replacement() -> None:
     """Each ordered pair as often as two draws from softmax(score / alg_temp) have it."""
     policy = policy_of(alg="entropy", alg_temp=0.5)
-    score = torch.tensor([[0.9, 0.2, 0.6, 0.3]])
-    weights = (score[0] / 0.5).exp().tolist()
     n = 4000
+    canvas: Any = Rows(n, 4)
+    score = torch.tensor([[0.9, 0.2, 0.6, 0.3]])
+    pairs = policy._in_noise(canvas, score.expand(n, 4)).topk(2).indices.tolist()
     seen = dict.fromkeys(itertools.permutations(range(4), 2), 0)
-    for key in range(n):
-        canvas: Any = OneRow(4, key)
-        first, second = policy._in_noise(canvas, score)[0].topk(2).indices.tolist()
+    for first, second in pairs:
         seen[first, second] += 1
+    weights = (score[0] / 0.5).exp().tolist()
     total = sum(weights)
     expected = [n * weights[a] / total * weights[b] / (total - weights[a]) for a, b in seen]
     assert chisquare(list(seen.values()), expected).pvalue > 1e-3
@@ -129,9 +151,8 @@ def test_noise_in_the_order_is_draws_without_replacement() -> None:
 
 def test_the_order_has_noise_of_its_own() -> None:
     """Not that of LLaDA's random order, nor of any token."""
-    policy = policy_of()
-    canvas: Any = OneRow(500, 9)
-    ours = policy._noise(canvas).flatten()
+    canvas: Any = Rows(1, 500)
+    ours = policy_of()._noise(canvas).flatten()
     theirs = position_noise(canvas.noise_counter(), seed=0, domain=SCORE_DOMAIN)
     assert not torch.equal(ours, theirs)
     assert abs(float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])) < 0.15

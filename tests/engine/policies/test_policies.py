@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,12 @@ def test_an_option_that_several_policies_have_is_of_one_type() -> None:
         for name in options_of(kind):
             kinds.setdefault(name, set()).add(kinds_of(kind, name))
     assert {name: types for name, types in kinds.items() if len(types) > 1} == {}
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_the_page_of_policies_has_it(name: str) -> None:
+    page = Path(__file__).parents[3] / "docs" / "policies.md"
+    assert f"\n| `{name}` | " in page.read_text(encoding="utf-8")
 
 
 def test_options_are_known_without_torch() -> None:
