@@ -75,8 +75,9 @@ class KlassPolicy(ParallelPolicy):
         sure = confidence > self.options.confidence_threshold
         ready = sight.eligible & stable & sure & long_enough[:, None]
 
-        # One at least: a row whose block outlasts the schedule goes on.
-        due = canvas.on_device(self.counts)[steps.clamp_max(len(self.counts) - 1)].clamp_min(1)
+        # Where a block outlasts its schedule the last count goes on. None is 0: there are no more
+        # steps than tokens.
+        due = canvas.on_device(self.counts)[steps.clamp_max(len(self.counts) - 1)]
         scheduled = rank_of(torch.where(sight.eligible, confidence, -torch.inf)) < due[:, None]
         return torch.where(ready.any(-1, keepdim=True), ready, scheduled)
 

@@ -67,7 +67,7 @@ GRID: dict[str, dict[str, Any]] = {
         "policy": "klass",
         "kl_threshold": 0.5,
         "confidence_threshold": 0.2,
-        "steps": 6,
+        "steps": 8,
         "block_length": 6,
     },
     "klass, warm": {

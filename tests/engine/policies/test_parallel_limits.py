@@ -58,8 +58,9 @@ def assert_equal_runs(one: dict[str, Any], two: dict[str, Any]) -> None:
             np.testing.assert_array_equal(columns[name], two[key][name], err_msg=f"{key} {name}")
 
 
-@pytest.mark.parametrize("which", ["random_model", "bundled_model"])
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize(
+    ("way", "which"), [*((way, "bundled_model") for way in WAYS), ("greedy", "random_model")]
+)
 @pytest.mark.parametrize("name", list(LIMITS))
 def test_the_limit_is_the_exact_run(
     name: str,
