@@ -128,6 +128,16 @@ def test_each_is_measured_from_its_own_reference() -> None:
     assert value(rows[2].quantities[NEVER_DIVERGED]) == 1
 
 
+def test_what_is_undefined_has_no_value() -> None:
+    """Another model: texts can be compared, tokens cannot."""
+    exact = one_a_step([[1]])
+    quantities = standings([exact, one_a_step([[1]], name="other", fingerprint="x")])[1].quantities
+    why = "insufficient: exact and other are of different models"
+    assert quantities[NEVER_DIVERGED].status == why
+    assert quantities["stray/divergence_median"].status == why
+    assert value(quantities[SAME_TEXT]) == 1
+
+
 def test_nothing_shared_is_said() -> None:
     exact = one_a_step([[1]], keys=["a"])
     row = standings([exact, one_a_step([[1]], keys=["b"], name="fast")])[1]
