@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,26 +37,32 @@ def methods(rows: Sequence[Standing]) -> list[Method]:
     members: dict[tuple[str, int], list[int]] = {}
     for place, row in enumerate(rows):
         if row.reference != place:
-            members.setdefault((row.run.policy, row.reference), []).append(place)
-    return [_method(rows, policy, places) for (policy, _), places in members.items()]
+            key = (row.run.policy, row.reference)
+            members.setdefault(key, []).append(place)
+
+    result = []
+    for (policy, reference), places in members.items():
+        result.append(_method(rows, policy, reference, places))
+    return result
 
 
-def _method(rows: Sequence[Standing], policy: str, members: list[int]) -> Method:
-    reference = rows[members[0]].reference
-    places = [reference, *members]
-    places.sort(key=lambda place: float(rows[place].quantities[TOKENS_PER_FORWARD].values))
-    aup, dropped = _aup(rows, places)
+def _method(rows: Sequence[Standing], policy: str, reference: int, members: list[int]) -> Method:
+    def tokens_per_forward(place: int) -> float:
+        return float(rows[place].quantities[TOKENS_PER_FORWARD].values)
+
+    places = sorted([reference, *members], key=tokens_per_forward)
     settings = varying([rows[place].run.config for place in members])
+    aup, dropped = _aup(rows, places)
     return Method(policy, reference, places, settings, aup, dropped)
 
 
-def varying(configs: Sequence[Any]) -> list[str]:
+def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings that are not the same in all of these."""
     first = configs[0]
     names = []
-    for name in first:
-        values = [config.get(name) for config in configs]
-        if name not in NOT_COMPARED and any(value != values[0] for value in values):
+    for name, value in first.items():
+        differs = any(config.get(name) != value for config in configs)
+        if differs and name not in NOT_COMPARED:
             names.append(name)
     return names
 
@@ -65,11 +71,14 @@ def setting_text(row: Standing, method: Method) -> str:
     """What sets a run apart from the others of its policy: its value, or names and values where
     several options differ; the run's name where none does."""
     config = row.run.config
-    if len(method.settings) == 1:
-        return _value_text(config.get(method.settings[0]))
     if not method.settings:
         return row.run.name
-    return ", ".join(f"{name} {_value_text(config.get(name))}" for name in method.settings)
+    if len(method.settings) == 1:
+        return _value_text(config.get(method.settings[0]))
+    parts = []
+    for name in method.settings:
+        parts.append(f"{name} {_value_text(config.get(name))}")
+    return ", ".join(parts)
 
 
 def _value_text(value: Any) -> str:
@@ -81,10 +90,13 @@ def _aup(rows: Sequence[Standing], places: Sequence[int]) -> tuple[Quantity, lis
     if reason:
         return _quantity(np.nan, len(places), reason), []
 
-    points = {place: _point(rows[place]) for place in places}
     best = max(_point(row).accuracy for row in rows)
-    result = accuracy_under_parallelism(list(points.values()), best=best)
-    dropped = [place for place, point in points.items() if point in result.dropped]
+    points = [_point(rows[place]) for place in places]
+    result = accuracy_under_parallelism(points, best=best)
+    dropped = []
+    for place, point in zip(places, points, strict=True):
+        if point in result.dropped:
+            dropped.append(place)
     return _quantity(result.value, len(result.used), ""), dropped
 
 

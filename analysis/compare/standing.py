@@ -25,15 +25,16 @@ SAME_ANSWER = "stray/same_answer"
 SAME_TEXT = "stray/same_text"
 NEVER_DIVERGED = "stray/never_diverged"
 DIVERGENCE = {
-    0.25: "stray/divergence_quarter",
+    0.25: "stray/divergence_lower_quartile",
     0.5: "stray/divergence_median",
-    0.75: "stray/divergence_three_quarters",
+    0.75: "stray/divergence_upper_quartile",
 }
 
 UNITS = "tokens per forward"
 NO_GOLD = "no problem has a gold answer"
 NOTHING_SHARED = "no problem in common"
 NO_PROBLEM = "no problem is finished"
+NONE_DIVERGES = "no problem diverges"
 
 
 class Standing(NamedTuple):
@@ -162,14 +163,14 @@ def straying(reference: Generations, run: Generations, strays: Stray) -> dict[st
         ),
     }
     for share, name in DIVERGENCE.items():
-        quantities[name] = _divergence_by(strays, share, shared or strays.undefined)
+        quantities[name] = _divergence_at(strays, share, shared or strays.undefined)
     return quantities
 
 
-def _divergence_by(strays: Stray, share: float, missing: str) -> Quantity:
-    """The first step by which this share of the problems holds another token, infinite where fewer
-    ever do: a value that occurs, never one between two."""
-    steps = strays.divergence[~np.isnan(strays.divergence)]
+def _divergence_at(strays: Stray, share: float, missing: str) -> Quantity:
+    """A quantile of the step of divergence over the problems that diverge: a value that occurs,
+    never one between two."""
+    steps = strays.divergence[np.isfinite(strays.divergence)]
     value = np.nan
     if len(steps):
         value = float(np.quantile(steps, share, method="inverted_cdf"))
@@ -179,8 +180,8 @@ def _divergence_by(strays: Stray, share: float, missing: str) -> Quantity:
         units="steps",
         n=len(steps),
         stderr=None,
-        status=status_of("" if len(steps) else missing),
-        label=f"step by which {share:.0%} of the problems hold another token",
+        status=status_of("" if len(steps) else missing or NONE_DIVERGES),
+        label=f"first other token, step by which {share:.0%} of the diverging problems have it",
     )
 
 

@@ -3,7 +3,6 @@ and as lines of comparison.csv."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ..quantity import Quantity
@@ -20,6 +19,7 @@ from .standing import (
     FORWARDS,
     MEAN_TOKENS_PER_FORWARD,
     NEVER_DIVERGED,
+    NONE_DIVERGES,
     SAME_ANSWER,
     SAME_TEXT,
     TEXT_TOKENS_PER_FORWARD,
@@ -36,7 +36,7 @@ NOTE = (
     "change: paired with the run it is measured from, interval by Newcombe (1998, method 10); "
     "shares of problems with Wilson's 95 % interval, else value +- standard error",
     "diverges at step: first step that commits a token other than the one that finally stands "
-    "there in the run it is measured from; median (quartiles) over problems",
+    "there in the run it is measured from; median (quartiles) over the problems that diverge",
 )
 AUP_NOTE = (
     "AUP: area under accuracy (percent) over tokens per forward, weighted by exp(-3 (1 - accuracy "
@@ -107,16 +107,13 @@ def change_text(quantity: Quantity) -> str:
 
 
 def divergence_text(quantities: dict[str, Quantity]) -> str:
-    """ "12 (7 to never)": median and quartiles of the first step of divergence."""
-    quarter, median, three_quarters = (quantities[name] for name in DIVERGENCE.values())
+    """ "12 (7 to 20)": median and quartiles of the first step of divergence; "never" where no
+    problem diverges."""
+    lower, median, upper = (quantities[name] for name in DIVERGENCE.values())
     if not median.ok:
-        return "undefined"
-    return f"{_step(median)} ({_step(quarter)} to {_step(three_quarters)})"
-
-
-def _step(quantity: Quantity) -> str:
-    value = float(quantity.values)
-    return "never" if math.isinf(value) else f"{value:.0f}"
+        return "never" if _reason(median) == NONE_DIVERGES else "undefined"
+    steps = [float(quantity.values) for quantity in (median, lower, upper)]
+    return f"{steps[0]:.0f} ({steps[1]:.0f} to {steps[2]:.0f})"
 
 
 def aup_text(method: Method, rows: Sequence[Standing]) -> str:
@@ -203,7 +200,7 @@ CSV_NUMBERS = (
     NEVER_DIVERGED,
     *DIVERGENCE.values(),
 )
-"""What comparison.csv has of each run; a step of divergence is `inf` where it never comes."""
+"""What comparison.csv has of each run."""
 
 
 def tradeoff_lines(

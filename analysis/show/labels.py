@@ -30,7 +30,7 @@ class Label(NamedTuple):
     text: str
     x: float
     y: float
-    colour: str
+    colour: str | tuple[float, ...]
 
 
 class Spot(NamedTuple):

@@ -15,15 +15,19 @@ from .figure import new_figure, png
 from .labels import Label, place_labels
 from .plots import style
 from .plots.frame import explain, heading
-from .plots.text import figure_of, plain
+from .plots.text import figure_of, plain, renderer_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-WIDTH = 11.0
-HEIGHT = 7.0  # inches
+WIDTH = 11.0  # inches, as all that follows
+AXES = (0.8, 0.65, 9.75, 5.2)
+"""Left and lower edge, width and height."""
+ABOVE = 0.2
+TALL = 12.0
+COLUMNS = 4
 COLOURS = (
     style.CORRECT,
     style.WRONG,
@@ -36,6 +40,8 @@ COLOURS = (
 )
 MARKERS = "osD^vPXh"
 MARKER_SIZE = 7.5  # points
+LINE_BOX = 6.0  # pixels from one box to the next along a line
+DARKER = 0.72
 MARGIN = 0.08
 """Room around the data, in shares of its extent."""
 
@@ -63,8 +69,8 @@ def draw_tradeoff(rows: Sequence[Standing], methods: Sequence[Method], out: str 
 
 def lay_out_tradeoff(rows: Sequence[Standing], methods: Sequence[Method]) -> Figure:
     """The picture as a figure; call within `rc_context(style.RC)` for the house look."""
-    figure = new_figure(WIDTH, HEIGHT)
-    ax = figure.add_axes((0.075, 0.1, 0.9, 0.72))
+    figure = new_figure(WIDTH, TALL)
+    ax = figure.add_axes(_axes_in(TALL))
     places = {}
     for number, row in enumerate(rows):
         place = place_of(row)
@@ -72,18 +78,41 @@ def lay_out_tradeoff(rows: Sequence[Standing], methods: Sequence[Method]) -> Fig
             places[number] = place
     if not places:
         explain(ax, "Accuracy over tokens per forward pass", "no run has a graded problem")
+        _cut_above(figure, ax)
         return figure
 
     _set_limits(ax, list(places.values()))
     labels = _draw_references(ax, rows, places)
+    taken = _boxes(ax, list(places.values()))
+    for number in {row.reference for row in rows} & places.keys():
+        left, right = ax.get_xlim()
+        ends = [places[number]._replace(x=left), places[number]._replace(x=right)]
+        taken += _boxes_of_line(ax, ends)
     for number, method in enumerate(methods):
         labels += _draw_method(ax, rows, places, method, number)
+        taken += _boxes_of_line(ax, [places[place] for place in method.places if place in places])
     ax.set_xlabel("tokens per forward pass")
     ax.set_ylabel("problems answered correctly, %")
     finding, detail = summary(rows, methods)
-    heading(ax, finding, detail, columns=4)
-    place_labels(ax, labels, _boxes(ax, list(places.values())))
+    heading(ax, finding, detail, columns=COLUMNS)
+    _cut_above(figure, ax)
+    place_labels(ax, labels, taken)
     return figure
+
+
+def _axes_in(height: float) -> tuple[float, float, float, float]:
+    """The place of the axes in a figure that is so many inches high, as its shares."""
+    left, low, wide, high = AXES
+    return (left / WIDTH, low / height, wide / WIDTH, high / height)
+
+
+def _cut_above(figure: Figure, ax: Axes) -> None:
+    """Make the figure as high as its heading needs; nothing else moves."""
+    renderer = renderer_of(ax)
+    tops = [text.get_window_extent(renderer).y1 for text in ax.texts if text.get_gid() == "heading"]
+    height = max(tops) / figure.dpi + ABOVE
+    figure.set_size_inches(WIDTH, height)
+    ax.set_position(_axes_in(height))
 
 
 def place_of(row: Standing) -> Place | None:
@@ -105,7 +134,7 @@ def summary(rows: Sequence[Standing], methods: Sequence[Method]) -> tuple[str, s
     """What the picture says, in a sentence: the fastest run whose accuracy is not shown to be lower
     than that of the run it is measured from; and how the picture is read."""
     n = int(rows[0].quantities[ACCURACY].n)
-    read = f"one point a run, bars 95 % (Wilson), {n} problems; numbers: the option that varies"
+    read = f"bars: 95 % (Wilson) · {n} problems"
     fastest = _fastest_without_loss(rows)
     if fastest is None:
         if all(row.strays is None for row in rows):
@@ -118,8 +147,8 @@ def summary(rows: Sequence[Standing], methods: Sequence[Method]) -> tuple[str, s
     change = change_text(row.quantities[ACCURACY_CHANGE])
     return (
         f"{name}: {tokens:.1f} tokens a pass, accuracy {change} points",
-        f"the fastest run whose paired interval does not show a loss against "
-        f"{rows[row.reference].run.name}; {read}",
+        f"the fastest run without a shown loss against {rows[row.reference].run.name} (paired, "
+        f"95 %) · {read}",
     )
 
 
@@ -184,8 +213,8 @@ def _draw_method(
         [places[place].x for place in drawn],
         [places[place].y for place in drawn],
         color=colour,
-        lw=1.6,
-        alpha=0.75,
+        lw=1.3,
+        alpha=0.55,
         marker=marker,
         markersize=MARKER_SIZE,
         label=_legend_text(method),
@@ -196,15 +225,24 @@ def _draw_method(
         if place != method.reference:
             _point(ax, places[place], colour=colour, marker=marker, size=MARKER_SIZE)
             text = setting_text(rows[place], method)
-            labels.append(Label(text, places[place].x, places[place].y, colour))
+            labels.append(Label(text, places[place].x, places[place].y, _darker(colour)))
     return labels
 
 
 def _legend_text(method: Method) -> str:
-    varies = f" ({', '.join(method.settings)})" if method.settings else ""
-    aup = f", AUP {float(method.aup.values):.0f}" if method.aup.ok else ""
-    text = plain(f"{method.policy or 'runs'}{varies}{aup}")
+    name = method.policy or "runs"
+    varying = [setting for setting in method.settings if setting != name]
+    varies = f" by {', '.join(varying)}" if varying else ""
+    text = plain(f"{name}{varies}{_aup_text(method)}")
     return text.replace("$", r"\$")  # a legend would set it as a formula
+
+
+def _aup_text(method: Method) -> str:
+    if not method.aup.ok:
+        return ""
+    if method.aup.n == 1:
+        return ", loses over 5 points"
+    return f", AUP {float(method.aup.values):.0f}"
 
 
 def _point(ax: Axes, place: Place, **look: Any) -> None:
@@ -235,3 +273,25 @@ def _boxes(ax: Axes, places: Sequence[Place]) -> list[Bbox]:
         boxes.append(Bbox.from_extents(x - half, y - half, x + half, y + half))
         boxes.append(Bbox.from_extents(x - 2, low, x + 2, high))
     return boxes
+
+
+def _boxes_of_line(ax: Axes, places: Sequence[Place]) -> list[Bbox]:
+    """Small boxes along the line that joins the places."""
+    import numpy as np
+    from matplotlib.transforms import Bbox
+
+    boxes = []
+    for place, following in zip(places, places[1:], strict=False):
+        ends = ax.transData.transform([(place.x, place.y), (following.x, following.y)])
+        length = float(np.hypot(*(ends[1] - ends[0])))
+        for share in np.linspace(0, 1, max(2, int(length / LINE_BOX))):
+            x, y = ends[0] + share * (ends[1] - ends[0])
+            boxes.append(Bbox.from_extents(x - 2, y - 2, x + 2, y + 2))
+    return boxes
+
+
+def _darker(colour: str) -> tuple[float, ...]:
+    """The colour of a label: that of its point, dark enough for thin letters."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(DARKER * part for part in to_rgb(colour))

@@ -70,9 +70,14 @@ def exact_settings(
     well."""
     of_exact = options_of(options_class(policy))
     of_policy = options_of(type(config.sampler))
-    shared = {name: getattr(config.sampler, name) for name in of_exact if name in of_policy}
-    of_run = {name: value for name, value in settings.items() if name not in of_policy}
-    return {**of_run, **shared, "policy": policy, "steps": config.gen_length}
+    exact = {}
+    for name, value in settings.items():
+        if name not in of_policy:
+            exact[name] = value
+    for name in of_exact:
+        if name in of_policy:
+            exact[name] = getattr(config.sampler, name)
+    return {**exact, "policy": policy, "steps": config.gen_length}
 
 
 def folder_name(*parts: str) -> str:

@@ -17,6 +17,7 @@ from diffengine.analysis.compare.standing import (
     MEAN_TOKENS_PER_FORWARD,
     NEVER_DIVERGED,
     SAME_ANSWER,
+    SAME_TEXT,
     TEXT_TOKENS_PER_FORWARD,
     TOKENS_PER_FORWARD,
     Standing,
@@ -96,15 +97,26 @@ def test_shares_and_the_paired_change() -> None:
     assert list(change.interval) == [paired.low, paired.high]
 
 
-def test_quartiles_count_problems_that_never_diverge() -> None:
-    """Steps 0, 2 and 5 of eight problems: a quarter by step 2, and never a half."""
+def test_problems_may_come_in_another_order() -> None:
+    exact = one_a_step([[1], [2], [3]], verdict=[1, 1, 0], keys=["a", "b", "c"])
+    fast = one_a_step([[3], [2], [9]], verdict=[0, 1, 0], keys=["c", "b", "a"], name="fast")
+    quantities = standings([exact, fast])[1].quantities
+    assert value(quantities[ACCURACY_CHANGE]) == pytest.approx(-1 / 3)
+    assert value(quantities[NEVER_DIVERGED]) == pytest.approx(2 / 3)
+    assert value(quantities[SAME_TEXT]) == pytest.approx(2 / 3)
+
+
+def test_quartiles_are_over_the_problems_that_diverge() -> None:
+    """Steps 0, 2, 5 and 7 of eight problems: values that occur, 0, 2 and 5."""
     exact = one_a_step([[1]] * 8)
-    steps = [[0], [2], [5], [0], [0], [0], [0], [0]]
-    tokens = [[9], [9], [9], *[[1]] * 5]
-    row = standings([exact, generations("fast", tokens, steps)])[1]
-    assert value(row.quantities["stray/divergence_quarter"]) == 2
-    assert math.isinf(value(row.quantities["stray/divergence_median"]))
-    assert int(row.quantities["stray/divergence_median"].n) == 8
+    steps = [[0], [2], [5], [7], [0], [0], [0], [0]]
+    tokens = [*[[9]] * 4, *[[1]] * 4]
+    quantities = standings([exact, generations("fast", tokens, steps)])[1].quantities
+    assert value(quantities["stray/divergence_lower_quartile"]) == 0
+    assert value(quantities["stray/divergence_median"]) == 2
+    assert value(quantities["stray/divergence_upper_quartile"]) == 5
+    assert int(quantities["stray/divergence_median"].n) == 4
+    assert value(quantities[NEVER_DIVERGED]) == 0.5
 
 
 def test_each_is_measured_from_its_own_reference() -> None:
@@ -114,6 +126,16 @@ def test_each_is_measured_from_its_own_reference() -> None:
     rows = standings([one, two, fast], [0, 1, 1])
     assert rows[1].strays is None
     assert value(rows[2].quantities[NEVER_DIVERGED]) == 1
+
+
+def test_what_is_undefined_has_no_value() -> None:
+    """Another model: texts can be compared, tokens cannot."""
+    exact = one_a_step([[1]])
+    quantities = standings([exact, one_a_step([[1]], name="other", fingerprint="x")])[1].quantities
+    why = "insufficient: exact and other are of different models"
+    assert quantities[NEVER_DIVERGED].status == why
+    assert quantities["stray/divergence_median"].status == why
+    assert value(quantities[SAME_TEXT]) == 1
 
 
 def test_nothing_shared_is_said() -> None:

@@ -46,15 +46,14 @@ def test_the_tables_by_hand() -> None:
     assert gains[5].startswith("-5.0 (")
     assert strays[:2] == ["loose", "exact"]
     assert strays[2].startswith("100 %") and strays[3].startswith("75 %")
-    assert strays[5] == "never (1 to never)"
+    assert strays[5] == "1 (1 to 1)"
     assert "AUP of threshold: " in text and "3 points, exact among them" in text
 
 
-def test_a_divergence_of_half_the_problems_has_its_step() -> None:
-    others = [[1, 2, 3, 4]] * 8 + [[1, 2, 3, 8]] * 12
-    fast = generations("fast", others, [[0, 0, 1, 1]] * 20)
+def test_where_nothing_diverges_it_is_never() -> None:
+    fast = generations("fast", TOKENS, [[0, 0, 1, 1]] * 20)
     rows = standings([one_a_step(TOKENS), fast])
-    assert cells(tradeoff_text(rows, []), "fast")[1][5] == "1 (1 to never)"
+    assert cells(tradeoff_text(rows, []), "fast")[1][5] == "never"
 
 
 def exact(**more: object) -> Generations:
@@ -108,7 +107,9 @@ def test_the_csv_reads_back(tmp_path: Path) -> None:
     share = by_name["loose", "stray/same_text"]
     assert (float(share["value"]), share["n"], share["stderr"]) == (0.75, "20", "")
     assert float(share["low"]) < 0.75 < float(share["high"])
-    assert float(by_name["loose", "stray/divergence_median"]["value"]) == float("inf")
+    median = by_name["loose", "stray/divergence_median"]
+    assert (float(median["value"]), median["n"]) == (1, "5")
+    assert by_name["tight", "stray/divergence_median"]["status"].endswith("no problem diverges")
     assert by_name["", "aup"]["policy"] == "threshold"
     assert ("exact", "stray/same_text") not in by_name
     assert float(by_name["exact", "accuracy"]["value"]) == 1

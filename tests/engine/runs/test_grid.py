@@ -117,6 +117,19 @@ def test_the_exact_run_differs_in_the_rule_alone(stranger: str) -> None:
     }
 
 
+def test_the_exact_run_is_of_the_policy_that_the_family_is_published_with() -> None:
+    settings = {"policy": "threshold", "threshold": 0.9, "temperature": 0.4, "seed": 2}
+    config = RunConfig.of(model="m", **settings, gen_length=16)
+    exact = exact_settings(config, settings, policy="dream")
+    assert exact == {
+        "policy": "dream",
+        "gen_length": 16,
+        "steps": 16,
+        "temperature": 0.4,
+        "seed": 2,
+    }
+
+
 def test_the_exact_run_of_the_default_policy_keeps_its_options() -> None:
     settings = {"policy": "llada", "steps": 4, "block_length": 4, "temperature": 0.7, "seed": 3}
     config = RunConfig.of(model="m", **settings, gen_length=8)
