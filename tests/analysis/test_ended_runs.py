@@ -116,10 +116,15 @@ def test_auroc_has_no_value_at_a_step_with_too_few(analysis: Analysis) -> None:
     assert np.isfinite(of_answer.values[: max(ENDS) + 1]).all()
 
 
-def test_shares_of_the_steps_are_of_a_problem_s_own(run: Any, analysis: Analysis) -> None:
-    first = analysis.problems["first_hit_step"]
+def test_shares_of_the_steps_are_of_a_problem_s_own(run: Any) -> None:
+    """The answer is guessed from the third step on: half of the way for those of six steps."""
+    run._columns["prediction"][:, :, 11] = np.where(np.arange(STEPS) < 2, 6, 5)
+    run._columns["token"][:, :, 11] = 5
+    found = analyze_run(run)
+    first = found.problems["first_hit_step"]
     early = (first >= 0) & (first + 1 <= 0.5 * (np.array(ENDS) + 1))
-    assert float(analysis["emergence/first_hit_by_50"].values) == pytest.approx(early.mean())
+    assert 0 < early.mean() < (first + 1 <= 0.5 * STEPS).mean()
+    assert float(found["emergence/first_hit_by_50"].values) == pytest.approx(early.mean())
 
 
 def test_blocks_that_there_are_not_are_undefined(analysis: Analysis) -> None:
@@ -130,9 +135,14 @@ def test_blocks_that_there_are_not_are_undefined(analysis: Analysis) -> None:
     assert "no blocks" in summarise(analysis) and "block boundary" not in summarise(analysis)
 
 
-def test_no_sign_is_read_from_means_over_other_problems(analysis: Analysis) -> None:
-    (sign,) = [each for each in analysis.patterns if each.name.startswith("KL spikes")]
-    assert sign.verdict.startswith("no verdict")
+def test_no_sign_is_read_from_means_over_other_problems(run: Any) -> None:
+    """Though the confidence jumps in every problem at the second step."""
+    run._columns["answer_logprob"][:, 0] = -5.0
+    run._columns["answer_logprob"][:, 1:2] = -0.01
+    found = analyze_run(run)
+    assert any(spike.gain > 0.1 for spike in found.spikes["z"])
+    (sign,) = [each for each in found.patterns if each.name.startswith("KL spikes")]
+    assert sign.verdict == f"no verdict: {ENDS_DIFFER}"
 
 
 def test_words(analysis: Analysis) -> None:
