@@ -220,9 +220,10 @@ def test_a_class_that_transformers_does_not_have(dense: Callable[..., Path]) -> 
         load_tokenizer(dense("Dream"), family)
 
 
-def test_tokens_beyond_the_vocabulary_are_refused(dense: Callable[..., Path]) -> None:
-    path = dense("Dream", vocab_size=310)
-    with pytest.raises(CheckpointError, match="its mask token is 323, but .* 310 tokens"):
+@pytest.mark.parametrize("rows", [310, 323])
+def test_tokens_beyond_the_vocabulary_are_refused(dense: Callable[..., Path], rows: int) -> None:
+    path = dense("Dream", vocab_size=rows)
+    with pytest.raises(CheckpointError, match=f"its mask token is 323, but .* {rows} tokens"):
         loaded_from(path)
 
 
