@@ -50,7 +50,7 @@ def pair_by_pair(
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("window", [None, 1, 2, 9, 40, 100])
+@pytest.mark.parametrize("window", [None, 1, 2, 9, 39, 40, 100])
 def test_a_token_sees_its_rows_tokens_within_the_window(window: int | None) -> None:
     query, key, value = parts()
     expected = pair_by_pair(

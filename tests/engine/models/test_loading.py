@@ -147,7 +147,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "foreign architecture": (
         lambda p: break_config(p, architectures=["GPT2LMHeadModel"]),
-        "'GPT2LMHeadModel'; supported: LLaDA",
+        "'GPT2LMHeadModel'; supported: .*LLaDAModelLM, ",
     ),
     "uncovered value": (
         lambda p: break_config(p, activation_type="gelu"),

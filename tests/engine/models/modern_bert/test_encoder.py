@@ -82,10 +82,11 @@ def test_the_window_is_what_a_changed_token_says(model: MaskedDiffusionModel) ->
     assert moved == list(range(30 - 12, 30 + 12 + 1))
 
 
-def test_what_is_read_is_what_is_computed(model: MaskedDiffusionModel) -> None:
+@pytest.mark.parametrize("offset", [0, -1])
+def test_what_is_read_is_what_is_computed(model: MaskedDiffusionModel, offset: int) -> None:
     ids, positions = packed_batch(LENGTHS)
     packing = packing_of(LENGTHS, model.device)
-    reads = reads_of(LENGTHS, packing, rows=len(LENGTHS), each=8)
+    reads = reads_of(LENGTHS, packing, rows=len(LENGTHS), each=8, offset=offset)
     whole = model.hidden(ids, positions, packing)
     read = model.hidden_read(ids, positions, packing, reads)
     torch.testing.assert_close(read, whole[reads.read], atol=1e-6, rtol=1e-6)
