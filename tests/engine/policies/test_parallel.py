@@ -89,6 +89,15 @@ GRID: dict[str, dict[str, Any]] = {
         "block_length": 6,
         "steps": 10,
     },
+    "prophet, committed answer": {
+        "policy": "prophet",
+        "answer_start": 0,
+        "answer_length": 3,
+        "gap_early": 99.0,
+        "gap_middle": 6.0,
+        "gap_late": 2.0,
+        "block_length": 4,
+    },
     "prophet, warm": {
         "policy": "prophet",
         "gap_early": 5.0,
@@ -197,7 +206,7 @@ def test_a_problem_is_the_same_alone_in_any_batch_and_with_or_without_refill(
                 )
 
 
-@pytest.mark.parametrize("name", ["threshold", "bound", "klass", "prophet"])
+@pytest.mark.parametrize("name", ["threshold", "bound", "klass", "prophet, committed answer"])
 def test_what_is_recorded_of_committed_positions_changes_no_token(
     name: str, bundled_model: MaskedDiffusionModel, packed: Callable[..., Any], prompts_of: Any
 ) -> None:
