@@ -58,13 +58,18 @@ class ThresholdOptions(ParallelOptions):
 
 @dataclass(frozen=True)
 class FactorOptions(ParallelOptions):
-    """`factor` has no unit; nothing reaches one below 0."""
+    """`factor` has no unit; nothing reaches one below 0, unless it `take_last`."""
 
     factor: float = option(
         1.0,
         "The n-th surest token commits if p >= 1 - factor / (n + 1); below 0: one token a step.",
         rule=FINITE,
         default_text="1",
+    )
+    take_last: bool = option(
+        False,
+        "Commit the last mask of a block with the others though it alone fails, as the published "
+        "code does.",
     )
 
 

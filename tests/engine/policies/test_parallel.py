@@ -27,6 +27,7 @@ GRID: dict[str, dict[str, Any]] = {
     "threshold of nothing": {"policy": "threshold", "threshold": 0.0, "block_length": 3},
     "factor": {"policy": "factor", "block_length": 6},
     "factor, high": {"policy": "factor", "factor": 1.8, "block_length": 12},
+    "factor, last taken": {"policy": "factor", "take_last": True, "block_length": 4},
     "factor, warm": {"policy": "factor", "factor": 2.5, "temperature": 0.6, "block_length": 4},
     "entropy": {"policy": "entropy_threshold", "block_length": 6},
     "entropy, high": {"policy": "entropy_threshold", "max_entropy": 2.0, "block_length": 12},
