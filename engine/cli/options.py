@@ -82,10 +82,12 @@ def options_of_policies(*, several: bool = False) -> list[Decorator]:
 
 
 def _other_defaults(name: str, owners: Mapping[str, type]) -> str:
-    """The defaults of an option that are not those of its first owner, each with its policy."""
-    texts = {policy: options_of(kind)[name].default_text for policy, kind in owners.items()}
-    first = next(iter(texts.values()))
-    return "".join(f"; {policy}: {text}" for policy, text in texts.items() if text != first)
+    """The defaults of an option that are not those of its first owner, each with its policies."""
+    policies: dict[str, list[str]] = {}
+    for policy, kind in owners.items():
+        policies.setdefault(options_of(kind)[name].default_text, []).append(policy)
+    _, *others = policies.items()
+    return "".join(f"; {', '.join(owned)}: {text}" for text, owned in others)
 
 
 def _owned_by(owners: list[str]) -> str:

@@ -19,6 +19,9 @@ class ParallelOptions(BlockOptions):
     """Of a parallel policy `steps` is the most that a row may take, by default one for each token:
     every step commits a token at least."""
 
+    steps: int = option(
+        128, "Denoising steps.", rule=AT_LEAST_ONE, default_text="one for each token"
+    )
     seed: int = option(0, "Key of the counter-based noise.", rule=SEED, default_text="0")
 
     def check(self) -> None:
@@ -33,8 +36,8 @@ class ParallelOptions(BlockOptions):
 
     @classmethod
     def values_of(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """As of every policy with blocks, but that a checkpoint's number of steps is not meant for
-        this one."""
+        """As of every policy with blocks, but for the number of steps: a checkpoint's is meant for
+        its own sampler."""
         values = super().values_of(given, checkpoint)
         if "steps" not in given:
             values["steps"] = values["gen_length"]
@@ -55,13 +58,18 @@ class ThresholdOptions(ParallelOptions):
 
 @dataclass(frozen=True)
 class FactorOptions(ParallelOptions):
-    """`factor` has no unit; nothing reaches one below 0."""
+    """`factor` has no unit; nothing reaches one below 0, unless it `take_last`."""
 
     factor: float = option(
         1.0,
         "The n-th surest token commits if p >= 1 - factor / (n + 1); below 0: one token a step.",
         rule=FINITE,
         default_text="1",
+    )
+    take_last: bool = option(
+        False,
+        "Commit the last mask of a block with the others though it alone fails, as the published "
+        "code does.",
     )
 
 

@@ -33,7 +33,7 @@ def test_help_says_whose_an_option_is() -> None:
     said = help_of_run()
     assert said["alg"].endswith("[default: origin] [dream]")
     assert said["top-p"].endswith("[dream, rnd1]")
-    assert said["steps"].endswith("else 128]")
+    assert said["steps"].endswith("prophet: one for each token]")
     assert "[not dream" in said["block-length"]
     owners = policies_by_option()
     for policy in OPTIONS:

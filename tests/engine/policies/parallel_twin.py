@@ -50,7 +50,8 @@ def threshold(seen: list[Masked], options: Any) -> list[Masked]:
 def factor(seen: list[Masked], options: Any) -> list[Masked]:
     chosen: list[Masked] = []
     for n, position in enumerate(by_confidence(seen), start=1):
-        if n > 1 and position.confidence < 1 - options.factor / (n + 1):
+        fails = n > 1 and position.confidence < 1 - options.factor / (n + 1)
+        if fails and not (options.take_last and n == len(seen)):
             break
         chosen.append(position)
     return chosen

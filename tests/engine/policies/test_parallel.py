@@ -27,6 +27,7 @@ GRID: dict[str, dict[str, Any]] = {
     "threshold of nothing": {"policy": "threshold", "threshold": 0.0, "block_length": 3},
     "factor": {"policy": "factor", "block_length": 6},
     "factor, high": {"policy": "factor", "factor": 1.8, "block_length": 12},
+    "factor, last taken": {"policy": "factor", "take_last": True, "block_length": 4},
     "factor, warm": {"policy": "factor", "factor": 2.5, "temperature": 0.6, "block_length": 4},
     "entropy": {"policy": "entropy_threshold", "block_length": 6},
     "entropy, high": {"policy": "entropy_threshold", "max_entropy": 2.0, "block_length": 12},
@@ -88,6 +89,15 @@ GRID: dict[str, dict[str, Any]] = {
         "gap_late": 0.0,
         "block_length": 6,
         "steps": 10,
+    },
+    "prophet, committed answer": {
+        "policy": "prophet",
+        "answer_start": 0,
+        "answer_length": 3,
+        "gap_early": 99.0,
+        "gap_middle": 6.0,
+        "gap_late": 2.0,
+        "block_length": 4,
     },
     "prophet, warm": {
         "policy": "prophet",
@@ -197,7 +207,7 @@ def test_a_problem_is_the_same_alone_in_any_batch_and_with_or_without_refill(
                 )
 
 
-@pytest.mark.parametrize("name", ["threshold", "bound", "klass", "prophet"])
+@pytest.mark.parametrize("name", ["threshold", "bound", "klass", "prophet, committed answer"])
 def test_what_is_recorded_of_committed_positions_changes_no_token(
     name: str, bundled_model: MaskedDiffusionModel, packed: Callable[..., Any], prompts_of: Any
 ) -> None:

@@ -56,11 +56,18 @@ def test_factor_is_not_strict_and_leaves_the_last_of_a_block_that_fails() -> Non
     assert commits(policy, [0.1, 0.5, 0.5]) == [1, 2]
     assert commits(policy, [0.5, 0.625, JUST_LESS]) == [0, 1]
     assert commits(policy, [0.625, 0.625, 0.625]) == [0, 1, 2]
-    # As the published code has it, the last would commit here although it alone fails.
     assert commits(policy, [0.9, 0.9, 0.1]) == [0, 1]
     assert commits(policy_of("factor", gen_length=2, factor=0.0), [0.9, 0.9]) == [0]
     assert commits(policy_of("factor", gen_length=2, factor=0.0), [1.0, 1.0]) == [0, 1]
     assert commits(policy_of("factor", gen_length=2, factor=-1.0), [1.0, 1.0]) == [0]
+
+
+def test_factor_takes_the_last_of_a_block_that_alone_fails_where_it_is_asked_to() -> None:
+    policy = policy_of("factor", gen_length=3, factor=1.5, take_last=True)
+    assert commits(policy, [0.9, 0.9, 0.1]) == [0, 1, 2]
+    assert commits(policy, [0.9, 0.1, 0.1]) == [0]
+    assert commits(policy, [0.1, 0.1], canvas_of(torch.full((1, 2), MASK))) == [0, 1]
+    assert commits(policy, [0.9, 0.1, 0.9], canvas_of(torch.tensor([[MASK, MASK, 1]]))) == [0, 1]
 
 
 def test_entropy_threshold_is_in_nats_and_not_strict() -> None:

@@ -12,7 +12,7 @@ import pytest
 from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding.policy import Policy, PolicyOptions
 from diffengine.engine.models.family import TokenIds
-from diffengine.engine.options import kinds_of, options_of
+from diffengine.engine.options import options_of
 from diffengine.engine.policies import OPTIONS, POLICIES, make_policy, options_class, policy_class
 from diffengine.engine.registry import PluginError, UnknownNameError
 
@@ -33,15 +33,6 @@ def test_every_policy_keeps_the_contract(name: str) -> None:
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_the_options_that_help_shows_are_the_policys_own(name: str) -> None:
     assert options_class(name) is policy_class(name).Options
-
-
-def test_an_option_that_several_policies_have_is_of_one_type() -> None:
-    kinds: dict[str, set[tuple[type, ...]]] = {}
-    for policy in OPTIONS:
-        kind = options_class(policy)
-        for name in options_of(kind):
-            kinds.setdefault(name, set()).add(kinds_of(kind, name))
-    assert {name: types for name, types in kinds.items() if len(types) > 1} == {}
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
