@@ -117,7 +117,10 @@ def _refuse_if_different(out: Path, before: Mapping[str, Any], fresh: Mapping[st
         there = before[part]
         now = fresh[part]
         if there[digest] != now[digest]:
-            differing.append(f"{part} {there[label]!r} there, {now[label]!r} now")
+            differing.append(
+                f"{part} {there[label]!r} ({there[digest][:12]}) there, {now[label]!r} "
+                f"({now[digest][:12]}) now"
+            )
     settings = {run["name"]: run for run in before["runs"]}
     for run in fresh["runs"]:
         other = settings.get(run["name"])

@@ -105,6 +105,11 @@ def test_problems_may_come_in_another_order() -> None:
     assert value(quantities[NEVER_DIVERGED]) == pytest.approx(2 / 3)
     assert value(quantities[SAME_TEXT]) == pytest.approx(2 / 3)
 
+    more = one_a_step([[5], [1], [2], [3]], verdict=[0, 1, 1, 1], keys=["d", "a", "b", "c"])
+    quantities = standings([exact, more])[1].quantities
+    assert value(quantities[ACCURACY_CHANGE]) == pytest.approx(1 / 3)
+    assert quantities[ACCURACY_CHANGE].n == 3
+
 
 def test_quartiles_are_over_the_problems_that_diverge() -> None:
     """Steps 0, 2, 5 and 7 of eight problems: values that occur, 0, 2 and 5."""

@@ -87,6 +87,26 @@ def test_an_exact_greedy_run_needs_no_caveat() -> None:
     assert caveats(standings([exact(), fast()])) == []
 
 
+def test_a_run_without_a_finished_problem_is_undefined_everywhere() -> None:
+    held = exact(keys=["p0", "p1"])
+    empty = held._replace(
+        name="empty",
+        keys=[],
+        verdict=held.verdict[:0],
+        n_forwards=held.n_forwards[:0],
+        token=held.token[:0],
+        commit_step=held.commit_step[:0],
+        text=[],
+        answer=[],
+    )
+    for runs in ([held, empty], [empty, held], [empty, empty]):
+        rows = standings(runs)
+        text = tradeoff_text(rows, methods(rows))
+        for line in cells(text, "empty"):
+            assert set(line[1:]) <= {"undefined", "exact", "empty"}
+        assert "AUP of llada: undefined, empty has no accuracy" in text
+
+
 def test_problems_with_one_id_and_two_texts_are_counted() -> None:
     other = fast()
     other = other._replace(keys=[other.keys[0], ("p1", "another question")])

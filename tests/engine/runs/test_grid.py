@@ -27,6 +27,16 @@ def test_every_combination_once() -> None:
     assert len({run.name for run in runs}) == 6
 
 
+def test_an_option_called_as_its_policy_is_named_once() -> None:
+    runs = grid_runs(["threshold", "margin"], {"threshold": [0.6, 0.9], "min_margin": [0.5, 1]})
+    assert [run.name for run in runs] == [
+        "threshold-0.6",
+        "threshold-0.9",
+        "margin-min_margin-0.5",
+        "margin-min_margin-1",
+    ]
+
+
 def test_one_value_names_nothing() -> None:
     (run,) = grid_runs(["llada"], {"steps": [8], "temperature": 0.5})
     assert (run.name, run.settings["steps"]) == ("llada", 8)
