@@ -1,8 +1,9 @@
 """The experts of a mixture: a checkpoint has matrices for each of them, the stock class one tensor
 for all.
 
-transformers stacks them while it loads. Here each matrix of the checkpoint is accounted for before
-that, and a sample of each is compared after it. Shapes: E experts, D features, I inner features.
+They are stacked while they are loaded (`weights.py`). Here each matrix of the checkpoint is
+accounted for before that, and a sample of each is compared after it. Shapes: E experts, D features,
+I inner features.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def apart(
     `shapes`."""
     result: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
-        kind = _kind_of(name, stacked)
+        kind = kind_of(name, stacked)
         if kind is None:
             result[name] = shape
             continue
         experts, rows, columns = shape
         for expert in range(experts):
-            for part in _parts_of(name, kind, expert):
+            for part in parts_of(name, kind, expert):
                 result[part] = (rows // len(kind.parts), columns)
     return result
 
@@ -52,16 +53,17 @@ def check_stacked(network: Any, family: Family, files: list[Path]) -> None:
 
     The first row of each matrix is compared: the rest was copied with it.
     """
-    sources = _sources(family, tensor_entries(files))
+    sources = sources_of(family, tensor_entries(files))
     with contextlib.ExitStack() as stack:
-        opened = {file: stack.enter_context(_opened(file)) for file in files}
+        opened = {file: stack.enter_context(open_weights(file)) for file in files}
         for name, tensor in network.state_dict().items():
-            kind = _kind_of(name, family.stacked)
+            kind = kind_of(name, family.stacked)
             if kind is not None:
                 _check_tensor(name, tensor, kind, sources, opened)
 
 
-def _opened(file: Path) -> Any:
+def open_weights(file: Path) -> Any:
+    """A safetensors file, mapped and not read."""
     from safetensors import safe_open
 
     return safe_open(file, framework="pt")
@@ -97,21 +99,23 @@ def inner_features(config: Any) -> int:
     return int(widest)
 
 
-def _sources(
+def sources_of(
     family: Family, entries: Mapping[str, TensorEntry]
 ) -> dict[str, tuple[str, TensorEntry]]:
     """By stock name: what the checkpoint calls a tensor, and where it lies."""
     return {rename(name, family.renames): (name, entry) for name, entry in entries.items()}
 
 
-def _kind_of(name: str, stacked: Iterable[Stacked]) -> Stacked | None:
+def kind_of(name: str, stacked: Iterable[Stacked]) -> Stacked | None:
+    """How the stock tensor `name` is stacked; None where it is not."""
     for kind in stacked:
         if name.endswith(kind.stock):
             return kind
     return None
 
 
-def _parts_of(name: str, kind: Stacked, expert: int) -> list[str]:
+def parts_of(name: str, kind: Stacked, expert: int) -> list[str]:
+    """The stock names of an expert's matrices, which stand under each other in tensor `name`."""
     layer = name.removesuffix(kind.stock)
     return [layer + part.format(expert) for part in kind.parts]
 
@@ -124,9 +128,10 @@ def _check_tensor(
     opened: Mapping[Path, Any],
 ) -> None:
     part_rows = tensor.shape[1] // len(kind.parts)
-    for expert, matrix in enumerate(tensor):
-        names = _parts_of(name, kind, expert)
-        for part, first in zip(names, matrix[::part_rows], strict=True):
+    first_rows = tensor[:, ::part_rows].cpu()
+    for expert, rows in enumerate(first_rows):
+        names = parts_of(name, kind, expert)
+        for part, first in zip(names, rows, strict=True):
             original, entry = sources[part]
             row = opened[entry.file].get_slice(original)[:1][0]
             if not torch.equal(first, row.to(first.dtype)):

@@ -16,6 +16,7 @@ from .attention import NAME, packed_attention
 from .checkpoint import check_tensors, rename, tensor_entries, weight_files
 from .experts import apart, check_stacked
 from .family import CheckpointError, Family
+from .weights import WeightsLater, load_weights
 
 
 class Stock(NamedTuple):
@@ -74,25 +75,15 @@ def filled(
 ) -> Any:
     """The network with the weights of the checkpoint in `directory`, on `device`.
 
-    Raises CheckpointError where a tensor was left out or made up.
+    Raises CheckpointError where a tensor was left out.
     """
-    network, info = stock.cls.from_pretrained(
-        directory,
-        config=stock.config,
-        key_mapping=dict(family.renames),
-        dtype=dtype,
-        attn_implementation=NAME,
-        output_loading_info=True,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    unmatched = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-    if unmatched:
-        raise CheckpointError(f"{directory}: not every tensor was loaded as it is: {unmatched}")
-
+    files = weight_files(directory)
+    with WeightsLater():
+        network = stock.cls(stock.config)
+    network.config.dtype = dtype
+    load_weights(network, family, files, device=device, dtype=dtype)
     _refuse_second_head(network, directory)
-    check_stacked(network, family, weight_files(directory))
+    check_stacked(network, family, files)
     if family.float32_rope:
         network.model.rotary_emb = _float32_rope(network)
     network = network.eval().requires_grad_(False).to(device)

@@ -220,9 +220,10 @@ class Worker:
 def one_at_a_time(folder: Path | None = None) -> Iterator[None]:
     """Wait until no other worker of this user on this machine is loading.
 
-    Weights pass through the host's memory on their way to a GPU: 16 GB for LLaDA-8B, which eight
-    workers at once would need eightfold. The kernel frees the lock of a worker that dies. Where
-    there are no locks nobody waits.
+    Each holds one tensor at a time on the host (`engine/models/weights.py`). In turn they read the
+    checkpoint's files from the disk once, and from the system's cache afterwards, instead of all
+    at once from different places. The kernel frees the lock of a worker that dies. Where there are
+    no locks nobody waits.
     """
     path = (folder or Path(tempfile.gettempdir())) / f"diffengine-loading-{os.getuid()}.lock"
     try:
