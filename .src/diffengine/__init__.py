@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .engine.runs.sweep import sweep
     from .engine.store import open_run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["load_model", "open_run", "read_problems", "run", "sweep"]
 
 _HOMES = {

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .canvas import Canvas
 
 
+OF_ANY_SAMPLER = frozenset({"temperature", "top_p", "top_k"})
+"""Options that the generation_config.json of an autoregressive model has too."""
+
+
 @dataclass(frozen=True)
 class PolicyOptions:
     """The options that every policy has. A policy's own are a frozen dataclass that inherits from
@@ -68,12 +72,16 @@ class PolicyOptions:
     @classmethod
     def values_of(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         """What `resolved` makes the options of. A length given by hand brings its number of steps:
-        one for each token."""
-        own = {
-            name: checkpoint[name]
-            for name, entry in options_of(cls).items()
-            if entry.from_checkpoint and checkpoint.get(name) is not None
-        }
+        one for each token.
+
+        A generation_config.json with no name but `OF_ANY_SAMPLER` is that of the autoregressive
+        model that the checkpoint began as, and not for this sampler.
+        """
+        options = options_of(cls)
+        there = {name for name in options if checkpoint.get(name) is not None}
+        own = {}
+        if there - OF_ANY_SAMPLER:
+            own = {name: checkpoint[name] for name in there if options[name].from_checkpoint}
         values = own | dict(given)
         if "gen_length" in given and "steps" not in given:
             values["steps"] = given["gen_length"]

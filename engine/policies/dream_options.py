@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..options import NOT_NEGATIVE, SHARE, option
 from .shaped_options import ShapedOptions
-
-OF_ANY_SAMPLER = ("temperature", "top_p", "top_k")
-"""Names that the generation_config.json of an autoregressive model has too."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +45,3 @@ class DreamOptions(ShapedOptions):
     def published_numerics(self) -> bool:
         """`numerics` is `reference`."""
         return self.numerics == "reference"
-
-    @classmethod
-    def values_of(cls, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """As of every policy; but a generation_config.json that names no `alg` is that of the
-        autoregressive model that the checkpoint began as, and its temperature and cuts are not for
-        this sampler."""
-        own = dict(checkpoint)
-        if own.get("alg") is None:
-            for name in OF_ANY_SAMPLER:
-                own.pop(name, None)
-        return super().values_of(given, own)

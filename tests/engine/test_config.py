@@ -9,6 +9,7 @@ import pytest
 
 from diffengine.engine.config import ConfigError, RunConfig, fingerprint, resolve
 from diffengine.engine.options import options_of
+from diffengine.engine.policies import options_class
 from diffengine.engine.policies.llada_options import LLaDAOptions
 
 OPTIONS = options_of(RunConfig) | options_of(LLaDAOptions)
@@ -92,3 +93,11 @@ def test_a_run_of_before_the_policies_had_options_keeps_its_fingerprint() -> Non
     problems = "19c0a066aa63add1278d13bcdce112851048ab38dc8e4bf9c8a898ae1d8f1f8b"
     before = "29d04de88cd88866026f4004d84185a478dde0b49632e6a5eb815b36eebf94f9"
     assert fingerprint(now, model=model, problems=problems) == before
+
+
+@pytest.mark.parametrize("policy", ["llada", "threshold", "dream", "rnd1"])
+def test_the_recipe_of_an_autoregressive_ancestor_is_not_taken(policy: str) -> None:
+    ancestor = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
+    kind = options_class(policy)
+    assert kind.resolved({}, ancestor) == kind.resolved({}, {})
+    assert kind.resolved({}, {**ancestor, "steps": 8}).temperature == 0.6
