@@ -169,3 +169,18 @@ def test_the_smallest_noise_in_the_order_leaves_every_commit_a_mask(
     for columns in packed(random_model, config, prompts).values():
         assert columns["committed"].sum(1).tolist() == [0, 1, 1, 1, 1, 1, 1, 2]
         assert (columns["committed"].sum(0) == 1).all()
+
+
+def test_by_chance_only_steps_that_commit_are_run(
+    random_model: Any, packed: Any, prompts_of: Any
+) -> None:
+    settings = {"policy": "dream", "alg": "origin", "gen_length": 8, "steps": 12}
+    prompts = prompts_of(random_model, 8)[:3]
+    columns = packed(random_model, RunConfig.of(model="m", **settings), prompts)
+    schedules = set()
+    for each in columns.values():
+        commits = each["committed"].any(1)
+        assert each["performed"].tolist() == commits.tolist()
+        assert each["n_forwards"] == commits.sum() < 12
+        schedules.add(tuple(commits.tolist()))
+    assert len(schedules) == 3
