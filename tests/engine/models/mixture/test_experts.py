@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from diffengine.engine.models import network as network_module
 from diffengine.engine.models.checkpoint import weight_files
 from diffengine.engine.models.experts import (
     QWEN3_MOE,
@@ -153,15 +154,14 @@ def test_an_expert_that_arrived_elsewhere_is_seen(mixture: Callable[..., Path], 
 
 
 def after_loading(monkeypatch: pytest.MonkeyPatch, then: Callable[[Any], Any]) -> None:
-    """Let `then` happen to what transformers loads."""
-    load = transformers.Qwen3MoeForCausalLM.from_pretrained
+    """Let `then` happen to a network that has got its weights."""
+    load = network_module.load_weights
 
-    def changed_load(*arguments: Any, **settings: Any) -> Any:
-        network, info = load(*arguments, **settings)
+    def changed_load(network: Any, *arguments: Any, **settings: Any) -> None:
+        load(network, *arguments, **settings)
         then(network)
-        return network, info
 
-    monkeypatch.setattr(transformers.Qwen3MoeForCausalLM, "from_pretrained", changed_load)
+    monkeypatch.setattr(network_module, "load_weights", changed_load)
 
 
 @torch.no_grad()
