@@ -71,6 +71,7 @@ def fast(**more: object) -> Generations:
         (exact(temperature=0.7), fast(), "exact was sampled at temperature 0.7"),
         (exact(), fast(unfinished="3 missing"), "fast: 3 missing"),
         (exact(), fast(keys=["p0", "x"]), "fast and exact share 1 problems, of 2 and 2"),
+        (exact(), one_a_step([[1, 2]], name="few"), "few and exact share 1 problems, of 1 and 2"),
         (exact(), fast(fingerprint="other"), "divergence is undefined: exact and fast are of"),
         (exact(), fast(eos=None), "fast: before EOS is undefined, the run does not say"),
     ],
@@ -146,12 +147,14 @@ def test_a_run_in_memory_is_reduced_to_what_is_compared(make_run, make_columns, 
     columns = make_columns(70, 8, 8)
     columns["generated_text"] = texts_of(70)
     columns["extracted_answer"] = texts_of(70)
+    columns["token"] = np.arange(columns["token"].size).reshape(columns["token"].shape)
     run = fake_run(columns)
     held = read_generations(run, name="x")
     assert (held.name, len(held.keys), held.token.shape) == ("x", 70, (70, 8))
     assert held.most_at_once == 1
     steps = columns["committed"].argmax(axis=1)
     assert (held.commit_step == steps).all()
+    assert (held.token == columns["token"][:, -1]).all()
     assert held.text[69] == "text 69"
     assert (held.correct == columns["verdict"]).all()
 
