@@ -24,6 +24,7 @@ from diffengine.engine.models.experts import (
 from diffengine.engine.models.family import CheckpointError, Stacked
 from diffengine.engine.models.flops import mlp_multiply_adds
 from diffengine.engine.models.loading import load_model
+from diffengine.engine.models.weights import load_weights
 
 Tensors = dict[str, torch.Tensor]
 
@@ -153,15 +154,13 @@ def test_an_expert_that_arrived_elsewhere_is_seen(mixture: Callable[..., Path], 
 
 
 def after_loading(monkeypatch: pytest.MonkeyPatch, then: Callable[[Any], Any]) -> None:
-    """Let `then` happen to what transformers loads."""
-    load = transformers.Qwen3MoeForCausalLM.from_pretrained
+    """Let `then` happen to the network that has just got its weights."""
 
-    def changed_load(*arguments: Any, **settings: Any) -> Any:
-        network, info = load(*arguments, **settings)
+    def changed_load(network: Any, *arguments: Any, **settings: Any) -> None:
+        load_weights(network, *arguments, **settings)
         then(network)
-        return network, info
 
-    monkeypatch.setattr(transformers.Qwen3MoeForCausalLM, "from_pretrained", changed_load)
+    monkeypatch.setattr("diffengine.engine.models.network.load_weights", changed_load)
 
 
 @torch.no_grad()
