@@ -85,6 +85,35 @@ def test_unrelated_matrices_have_no_debiased_cka() -> None:
     assert debiased_cka(k, 3.0 * k).item() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("common", [0.0, 20.0, 200.0])
+@pytest.mark.parametrize("change", [0.3, 0.01])
+def test_float32_grams_give_cka_to_its_last_bits(common: float, change: float) -> None:
+    """A few features are large in every hidden state, and steps differ little, as in a real model;
+    the products are in float32, what is made of them in float64."""
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(2000, 256, generator=generator) * torch.logspace(0, -2, 256)
+    moves = change * torch.randn(8, 32, 256, generator=generator)
+    hidden = torch.randn(32, 256, generator=generator) + moves.cumsum(0)
+    hidden[..., :4] += common
+    hidden = hidden.bfloat16().float()
+
+    wide = hidden.double() - hidden.double().mean(-2, keepdim=True)
+    logits = wide @ weight.double().T
+    exact = cka_matrix(logits @ logits.mT)
+
+    geometry = LogitGeometry(weight)
+    result = cka_matrix(geometry.centred_grams(hidden))
+    assert (result - exact).abs().max() < 5e-7
+
+    def less_exact(rows: torch.Tensor) -> torch.Tensor:
+        """With ten bits of each factor, as TF32 has."""
+        short = rows.view(torch.int32).bitwise_and(~0x1FFF).view(torch.float32)
+        return short @ geometry.gram @ short.mT
+
+    centred = (hidden - hidden.mean(-2, keepdim=True)).contiguous()
+    assert (cka_matrix(less_exact(centred)) - exact).abs().max() > 5e-7
+
+
 def test_too_few_rows_are_undefined() -> None:
     x = torch.randn(20, 3, 5, generator=torch.Generator().manual_seed(0))
     assert debiased_hsic(x @ x.mT, x @ x.mT).isnan().all()  # not x / 0

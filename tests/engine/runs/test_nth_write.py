@@ -94,7 +94,7 @@ RESULTS = {
     "analyze again": ("analysis*", "comprehensive*"),
     "report": ("report.html",),
     "export": ("export-seed/*",),
-    "likelihood": ("likelihood/*",),
+    "likelihood": ("likelihood/sequential*",),
 }
 """What a command makes beside what is recorded, as patterns."""
 
