@@ -40,6 +40,7 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
     from ..runs.session import read_sessions, read_status
 
     seconds = float(run["seconds"][...].sum()) if len(run) else 0.0
+    forwards = int(run["n_forwards"][...].sum()) if len(run) else 0
     content = {
         "run": str(run.path),
         "stored": len(run),
@@ -47,6 +48,8 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
         "missing": len(held.pending) + len(held.given_up),
         **_verdict_counts(run),
         "problem_seconds": round(seconds, 1),
+        "forward_passes": forwards,
+        "passes_per_problem": round(forwards / len(run), 2) if len(run) else None,
         "shard_bytes": sum(file.stat().st_size for file in (run.path / "shards").glob("*.h5")),
         "config": run.info["config"],
         **({"preset": run.info["preset"]} if "preset" in run.info else {}),

@@ -116,20 +116,27 @@ def duration(seconds: float) -> str:
 
 def estimate_lines(need: Estimate) -> Iterator[str]:
     """An estimate as a table: each need's total, then its factors, the largest first."""
-    yield from _need_lines(
-        f"disk {size_text(need.disk_bytes)}, {size_text(need.free_disk)} free", need.disk, size_text
-    )
+    disk = bounded(size_text(need.disk_bytes), at_most=need.disk_at_most)
+    yield from _need_lines(f"disk {disk}, {size_text(need.free_disk)} free", need.disk, size_text)
     yield from _need_lines(
         f"device memory {size_text(sum(f.amount for f in need.device_memory))}",
         need.device_memory,
         size_text,
     )
+    yield from _need_lines(f"time {time_text(need)}", need.seconds, duration)
+
+
+def time_text(need: Estimate) -> str:
+    """How long a run will decode, "at most" where its problems may end before their last step."""
     seconds = need.total_seconds
-    yield from _need_lines(
-        f"time {'nothing left to do' if seconds is None else duration(seconds)}",
-        need.seconds,
-        duration,
-    )
+    if seconds is None:
+        return "nothing left to do"
+    return bounded(duration(seconds), at_most=need.seconds_at_most)
+
+
+def bounded(amount: str, *, at_most: bool) -> str:
+    """ "at most 3 MB", or the amount alone."""
+    return f"at most {amount}" if at_most else amount
 
 
 def _need_lines(title: str, factors: list[Factor], form: Callable[[float], str]) -> Iterator[str]:

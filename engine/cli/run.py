@@ -186,7 +186,7 @@ def device_of(options: Mapping[str, Any]) -> str | None:
 
 
 def _say_estimate(asked: Asked, *, as_json: bool) -> None:
-    from ..runs.disk_need import refuse_short_disk
+    from ..runs.disk_need import needs_text, refuse_short_disk
     from ..runs.run import estimate_run
     from .progress import estimate_lines
 
@@ -206,11 +206,14 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
             "disk_bytes": need.disk_bytes,
             "free_disk": need.free_disk,
             "total_seconds": need.total_seconds,
+            "disk_at_most": need.disk_at_most,
+            "seconds_at_most": need.seconds_at_most,
         }
         click.echo(json.dumps({**parts, **total}))
     else:
         click.echo("\n".join(estimate_lines(need)))
-    refuse_short_disk(need.disk, free=need.free_disk, out=need.out)
+    needs = needs_text(at_most=need.disk_at_most)
+    refuse_short_disk(need.disk, free=need.free_disk, out=need.out, needs=needs)
 
 
 def model_text(model: Path) -> str:

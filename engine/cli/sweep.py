@@ -179,7 +179,7 @@ def _say_estimates(plan: SweepPlan, *, as_json: bool) -> None:
     from ...analysis.compare.columns import aligned
     from ..runs.sweep import estimate_sweep
     from ..store.sizes import size_text
-    from .progress import duration
+    from .progress import bounded, duration, time_text
 
     needs = estimate_sweep(plan)
     if as_json:
@@ -188,15 +188,18 @@ def _say_estimates(plan: SweepPlan, *, as_json: bool) -> None:
     table = [["run", "measured from", "disk", "time"]]
     for run in plan.runs:
         need = needs[run.name]
-        seconds = need.total_seconds
-        time_text = "nothing left to do" if seconds is None else duration(seconds)
-        table.append([run.name, run.reference, size_text(need.disk_bytes), time_text])
+        disk_text = bounded(size_text(need.disk_bytes), at_most=need.disk_at_most)
+        table.append([run.name, run.reference, disk_text, time_text(need)])
     click.echo(f"{len(plan.runs)} runs in {plan.out}")
     click.echo("\n".join(aligned(table)))
     whole = sum(need.total_seconds or 0.0 for need in needs.values())
     disk = sum(need.disk_bytes for need in needs.values())
     free = next(iter(needs.values())).free_disk
-    click.echo(f"all: disk {size_text(disk)}, {size_text(free)} free; time {duration(whole)}")
+    disk_at_most = any(need.disk_at_most for need in needs.values())
+    seconds_at_most = any(need.seconds_at_most for need in needs.values())
+    disk_text = bounded(size_text(disk), at_most=disk_at_most)
+    whole_text = bounded(duration(whole), at_most=seconds_at_most)
+    click.echo(f"all: disk {disk_text}, {size_text(free)} free; time {whole_text}")
 
 
 def _estimates_json(plan: SweepPlan, needs: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -210,6 +213,8 @@ def _estimates_json(plan: SweepPlan, needs: Mapping[str, Estimate]) -> dict[str,
                 "settings": run.plan.config.as_dict(),
                 "disk_bytes": need.disk_bytes,
                 "total_seconds": need.total_seconds,
+                "disk_at_most": need.disk_at_most,
+                "seconds_at_most": need.seconds_at_most,
             }
         )
     return {"sweep": str(plan.out), "runs": runs}

@@ -19,10 +19,13 @@ from .execution import Limits
 from .factors import Factor
 from .gather import sum_bytes
 from .memory import ANSWER_TOKENS
+from .passes import passes_of
 
 LARGEST_PROBLEM = 1 << 30
 """A shard is assembled in memory, so one problem's tensors must fit there several times over."""
 CHUNK_OVERHEAD = 30
+ASKED_SCHEDULES = range(8)
+"""Keys whose schedules say whether a policy draws them, where no prompt is made yet."""
 SHARD_OVERHEAD = 130_000
 """Bytes of HDF5 indices for each chunk and each shard, measured on float32 runs of the bundled
 model."""
@@ -144,7 +147,9 @@ def refuse_if_too_large(
     if config.save_logits == "full":
         _refuse_large_logits(config, model, factors)
     held = sum(path.stat().st_size for path in (out / "shards").glob("*.h5"))
-    refuse_short_disk(factors, held=held, free=free_disk(out), out=out)
+    passes = passes_of(model, config, ASKED_SCHEDULES)
+    needs = needs_text(at_most=passes.may_be_fewer)
+    refuse_short_disk(factors, held=held, free=free_disk(out), out=out, needs=needs)
 
 
 def _refuse_large_logits(
@@ -161,9 +166,16 @@ def _refuse_large_logits(
     )
 
 
-def refuse_short_disk(factors: Sequence[Factor], *, free: int, out: Path, held: int = 0) -> None:
+def needs_text(*, at_most: bool) -> str:
+    """How a refusal calls its number: a bound where problems may leave steps out."""
+    return "may need up to" if at_most else "needs"
+
+
+def refuse_short_disk(
+    factors: Sequence[Factor], *, free: int, out: Path, held: int = 0, needs: str = "needs"
+) -> None:
     """Raise ConfigError with the arithmetic if `factors`, less the bytes `held` already, exceed the
-    `free` bytes."""
+    `free` bytes. `needs` is of `needs_text`."""
     need = sum(factor.amount for factor in factors) - held
     if need <= free:
         return
@@ -172,7 +184,7 @@ def refuse_short_disk(factors: Sequence[Factor], *, free: int, out: Path, held: 
     parts = "\n".join(lines)
     before = f" beyond the {size_text(held)} that are there" if held else ""
     raise ConfigError(
-        f"this run needs {size_text(need)} of disk{before}, but {size_text(free)} are free at "
+        f"this run {needs} {size_text(need)} of disk{before}, but {size_text(free)} are free at "
         f"{_existing(out)}; the largest parts:\n{parts}\n"
         "use --limit, another --out, or keep less (--save-logits topk or none, --no-mean-hidden)"
     )

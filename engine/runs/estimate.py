@@ -17,18 +17,31 @@ from .disk_need import Workload, disk_need, free_disk
 from .execution import Execution, Limits, token_budget
 from .factors import Factor
 from .memory import memory_need
-from .timing import Timing, timed_steps
+from .passes import Passes, passes_of
+from .timing import timed_steps
 
 
 class Estimate(NamedTuple):
     """Parts in bytes (`disk`, `device_memory`) and seconds (`seconds`; empty where nothing was
-    timed)."""
+    timed). `passes` of a problem: disk, and time under a free schedule, are upper bounds where they
+    may be fewer."""
 
     disk: list[Factor]
     device_memory: list[Factor]
     seconds: list[Factor]
     free_disk: int
     out: Path
+    passes: Passes
+
+    @property
+    def disk_at_most(self) -> bool:
+        """Whether there is room for steps that problems may leave out: `disk_bytes` is a bound."""
+        return self.passes.may_be_fewer
+
+    @property
+    def seconds_at_most(self) -> bool:
+        """Whether the texts decide how many steps there are: `total_seconds` is a bound."""
+        return self.passes.free
 
     @property
     def disk_bytes(self) -> float:
@@ -70,14 +83,15 @@ def estimate(
     # The devices of the run, which are not this machine's where others have the GPUs.
     device = "cuda" if execution.on_gpu else model.device.type
     budget = token_budget(device, config, execution)
+    lengths = _lengths(prompts, config)
+    passes = passes_of(model, config, [prompt.key for prompt in prompts])
     seconds: list[Factor] = []
     if prompts and model.device.type == device:
         budget = min(budget, room_for(prompts, model, config, execution))
         timing = timed_steps(prompts, model, config, budget=budget)
         budget = timing.budget
-        seconds = time_need(prompts, config, timing, workers=execution.workers)
+        seconds = time_need(lengths.total, passes, timing.rate, workers=execution.workers)
 
-    lengths = _lengths(prompts, config)
     capacity = max(1, min(len(prompts), budget // max(lengths.shortest, 1)))
     tokens = max(lengths.longest, min(budget, lengths.total))
     workload = Workload(
@@ -93,6 +107,7 @@ def estimate(
         seconds,
         free_disk(out),
         out,
+        passes,
     )
 
 
@@ -115,16 +130,9 @@ def _shard_limits(execution: Execution, n_problems: int, *, budget: int, total: 
     return limits._replace(problems=max(1, min(limits.problems, of_batch)))
 
 
-def time_need(
-    prompts: Sequence[Prompt], config: RunConfig, timing: Timing, *, workers: int
-) -> list[Factor]:
-    """Seconds of decoding at the timed rate."""
-    rate = timing.rate
-    performed = timing.performed
-    most = "at most " if timing.at_most else ""
-    work = _lengths(prompts, config).total * performed
-    how = (
-        f"{work:,} tokens ({most}{performed} forward passes) / {rate:,.0f} tokens a second, timed "
-        f"/ {workers} workers"
-    )
+def time_need(tokens: int, passes: Passes, rate: float, *, workers: int) -> list[Factor]:
+    """Seconds of decoding rows of so many `tokens` together, each once a forward pass, at the timed
+    `rate` in tokens a second."""
+    work = tokens * passes.mean
+    how = f"{work:,.0f} tokens ({passes}) / {rate:,.0f} tokens a second, timed / {workers} workers"
     return [Factor("decoding", work / rate / workers, how)]

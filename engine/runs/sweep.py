@@ -21,10 +21,11 @@ from ..problems.read import ProblemSet
 from ..store import RunLock
 from ..store.disk import make_directory
 from ..store.sizes import size_text
-from .disk_need import Workload, disk_need, free_disk, refuse_if_too_large
+from .disk_need import ASKED_SCHEDULES, Workload, disk_need, free_disk, refuse_if_too_large
 from .estimate import Estimate
 from .execution import Execution
 from .grid import GridRun, exact_settings, folder_name, grid_runs, on_preset, varied_text
+from .passes import passes_of
 from .plan import Plan, Request, Source, default_out, plan_run
 from .run import Progress, RunResult, estimate_run, run
 from .sweep_json import describe_sweep, enter_sweep, write_sweep
@@ -279,6 +280,7 @@ def _warn_of_preset(name: str, model: MaskedDiffusionModel, prompt_template: str
 def _refuse_too_large(runs: Sequence[PlannedRun], out: Path) -> None:
     """Raise ConfigError where one of the runs, or all together, need more disk than is free."""
     need = 0.0
+    may_be_fewer = False
     for each in runs:
         plan = each.plan
         n_problems = len(plan.problems)
@@ -289,11 +291,14 @@ def _refuse_too_large(runs: Sequence[PlannedRun], out: Path) -> None:
         factors = disk_need(plan.config, plan.model, Workload(n_problems, limits))
         held = sum(path.stat().st_size for path in (plan.out / "shards").glob("*.h5"))
         need += max(0.0, sum(factor.amount for factor in factors) - held)
+        passes = passes_of(plan.model, plan.config, ASKED_SCHEDULES)
+        may_be_fewer = may_be_fewer or passes.may_be_fewer
 
     free = free_disk(out)
     if need > free:
+        up_to = "up to " if may_be_fewer else ""
         raise ConfigError(
-            f"the {len(runs)} runs of this sweep need {size_text(need)} of disk, but "
+            f"the {len(runs)} runs of this sweep need {up_to}{size_text(need)} of disk, but "
             f"{size_text(free)} are free; use --limit, another --out, fewer values, or keep less "
             "(--save-logits none, --no-mean-hidden)"
         )

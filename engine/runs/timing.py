@@ -20,13 +20,10 @@ TIMED_STEPS = 2
 
 
 class Timing(NamedTuple):
-    """Tokens a second of the timed steps, the token budget they were taken at, and forward passes
-    of a problem: its most, where the schedule is free or drawn."""
+    """Tokens a second of the timed steps, and the token budget they were taken at."""
 
     rate: float
     budget: int
-    performed: int
-    at_most: bool
 
 
 def timed_steps(
@@ -68,7 +65,4 @@ def _timed(
         if i > 0 or not canvas.rows:
             taken = taken + time.perf_counter() - started
             tokens = tokens + now
-    policy = decoder.policy
-    performed = sum(policy.performed)
-    drawn = sum(policy.performed_for(prompts[0].key)) != performed
-    return Timing(tokens / taken, budget, performed, policy.free_schedule or drawn)
+    return Timing(tokens / taken, budget)

@@ -16,6 +16,7 @@ from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runs import disk_need, estimate, plan
 from diffengine.engine.runs.run import Execution, estimate_run, run
+from diffengine.engine.store import open_run
 
 SHAPES: list[dict[str, Any]] = [
     {},
@@ -151,7 +152,6 @@ def test_the_command_names_every_factor(
     [
         ("llada", "(12 forward passes)"),
         ("threshold", "(at most 12 forward passes)"),
-        ("dream", "(at most 12 forward passes)"),
     ],
 )
 def test_passes_that_nobody_knows_beforehand_are_at_most(
@@ -160,6 +160,39 @@ def test_passes_that_nobody_knows_beforehand_are_at_most(
     settings = {"policy": policy, "gen_length": 12, "steps": 12}
     need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **settings)
     assert said in need.seconds[0].how
+    assert need.seconds_at_most == need.disk_at_most == (policy == "threshold")
+
+
+def test_drawn_schedules_are_counted_and_their_disk_is_a_bound(
+    bundled_model: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"policy": "dream", "gen_length": 12, "steps": 12}
+    need = estimate_run("samples", out=tmp_path / "r", model=bundled_model, **settings)
+    run("samples", out=tmp_path / "r", model=bundled_model, **settings)
+    made = open_run(tmp_path / "r")["n_forwards"][...]
+    assert made.min() < made.max() < 12
+    assert need.passes.mean == made.mean()
+    assert f"({made.mean():.1f} forward passes, mean of 10 drawn schedules)" in need.seconds[0].how
+    assert need.disk_at_most and not need.seconds_at_most
+
+
+def test_what_is_a_bound_says_so_where_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from diffengine.engine.cli.command_line import group
+
+    short = ["--steps", "8", "--gen-length", "8", "--out", str(tmp_path / "r")]
+    free = CliRunner().invoke(group, ["estimate", *short, "--policy", "threshold"]).output
+    fixed = CliRunner().invoke(group, ["estimate", *short, "--block-length", "4"]).output
+    assert "disk at most " in free and "time at most " in free
+    assert "at most" not in fixed
+
+    monkeypatch.setattr(disk_need.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    for policy, needs in (("threshold", "may need up to"), ("dream", "may need up to")):
+        error = CliRunner().invoke(group, ["run", *short, "--policy", policy]).exception
+        assert isinstance(error, ConfigError) and f"this run {needs} " in str(error)
 
 
 def test_a_run_on_several_gpus_is_timed_on_a_gpu(
