@@ -154,7 +154,9 @@ def _setting(analysis: Analysis, name: str) -> str:
         count = str(analysis.info["n_problems"])
         return f"{count} (unfinished: {missing} missing)" if missing else count
     if name in SIZES:
-        return str(analysis.info.get(name, ""))
+        size = analysis.info.get(name, "")
+        has_no_blocks = name == "block_length" and size == 0
+        return "none" if has_no_blocks else str(size)
     return str(analysis.info["settings"].get(name, ""))
 
 

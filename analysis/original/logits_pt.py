@@ -2,16 +2,18 @@
 answers.
 
 Logits are float32(hidden) @ float32(head).T where hidden states are stored, else the stored full
-logits. A step without a forward pass has none: NaN. Rows are generated positions, so that unlike
-prompts do not shift them against each other. Shapes: S steps, P positions, V vocabulary, D
-features.
+logits. A step that was left out has those of the problem's next forward pass, whose canvas is the
+same. After a problem's last forward pass there are none: its list ends there, and the mean over
+problems with the first of them. Rows are generated positions, so that unlike prompts do not shift
+them against each other. Shapes: S steps, P positions, V vocabulary, D features.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +29,8 @@ from .torch_stream import LazyTensor, save_stream
 if TYPE_CHECKING:
     from ...engine.store import Run
 
+logger = logging.getLogger(__name__)
+
 AVERAGED = "averaged_logit_trajectory.pt"
 LOGITS = "all_problems_logits.pt"
 RESULTS = "inference_results.pt"
@@ -39,9 +43,9 @@ RERUN = (
 
 class Source(NamedTuple):
     """Logits of a run: `of(row, step)` and `mean(step)` are float32 [P, V], computed when asked
-    for."""
+    for. `lengths`: steps of each problem, up to its last forward pass."""
 
-    steps: int
+    lengths: list[int]
     positions: int
     vocabulary: int
     of: Callable[[int, int], np.ndarray]
@@ -54,6 +58,8 @@ def export_original(run: Run, out: Path) -> list[Path]:
 
     `averaged_logit_trajectory.pt`: list over steps of [1, P, V], the mean over problems.
     `all_problems_logits.pt`: list over problems of lists over steps of [1, P, V].
+    Where problems end at different steps the second has lists of different lengths, the first ends
+    with the problem that ends first, and a warning is logged.
     `inference_results.pt`: list of {problem_id (1-based place in problems.jsonl), question,
     expected_answer, generated_answer, prompt_length}.
 
@@ -64,10 +70,11 @@ def export_original(run: Run, out: Path) -> list[Path]:
     out = Path(out)
     source = _source(run)
     _refuse_if_too_large(run, source, out)
+    _warn_of_ends(source.lengths)
     make_directory(out)
     contents = {
         AVERAGED: _averaged(source),
-        LOGITS: _trajectories(source, len(run)),
+        LOGITS: _trajectories(source),
         RESULTS: list(_results(run)),
     }
     for name, content in contents.items():
@@ -77,15 +84,31 @@ def export_original(run: Run, out: Path) -> list[Path]:
 
 def _averaged(source: Source) -> list[LazyTensor]:
     shape = (1, source.positions, source.vocabulary)  # one row for the batch
-    return [LazyTensor(shape, partial(source.mean, step)) for step in range(source.steps)]
+    return [LazyTensor(shape, partial(source.mean, step)) for step in range(min(source.lengths))]
 
 
-def _trajectories(source: Source, n_problems: int) -> list[list[LazyTensor]]:
+def _trajectories(source: Source) -> list[list[LazyTensor]]:
     shape = (1, source.positions, source.vocabulary)
     return [
-        [LazyTensor(shape, partial(source.of, row, step)) for step in range(source.steps)]
-        for row in range(n_problems)
+        [LazyTensor(shape, partial(source.of, row, step)) for step in range(length)]
+        for row, length in enumerate(source.lengths)
     ]
+
+
+def _warn_of_ends(lengths: Sequence[int]) -> None:
+    first = min(lengths)
+    if first == max(lengths):
+        return
+    logger.warning(
+        "problems end after %d to %d steps: in %s each has as many steps as it made, and %s ends "
+        "after step %d, the last one that all %d problems make",
+        first,
+        max(lengths),
+        LOGITS,
+        AVERAGED,
+        first - 1,
+        len(lengths),
+    )
 
 
 def _results(run: Run) -> Iterator[dict[str, str | int]]:
@@ -122,49 +145,71 @@ def _source(run: Run) -> Source:
 
 def _stored_logits(run: Run) -> Source:
     logits = run["logits"]
-    _, steps, positions, vocabulary = logits.shape
+    positions, vocabulary = logits.shape[2:]
+    passes = _passes(run)
 
     def of(row: int, step: int) -> np.ndarray:
-        return np.asarray(logits[row, step])
+        return np.asarray(logits[row, passes.made_at[row, step]])
 
     def mean(step: int) -> np.ndarray:
         return _mean(of, len(run), step).astype(np.float32)
 
-    return Source(steps, positions, vocabulary, of, mean)
+    return Source(passes.lengths, positions, vocabulary, of, mean)
 
 
 def _from_hidden(run: Run, head: np.ndarray) -> Source:
     hidden = run["hidden"]
-    _, steps, positions, _ = hidden.shape
-    mean_state = _mean_state(run)
+    positions = hidden.shape[2]
+    passes = _passes(run)
+    mean_state = _mean_state(run, passes)
 
     def of(row: int, step: int) -> np.ndarray:
-        return np.asarray(hidden[row, step] @ head.T)
+        return np.asarray(hidden[row, passes.made_at[row, step]] @ head.T)
 
     def mean(step: int) -> np.ndarray:
         state = mean_state(step).astype(np.float32)
         return np.asarray(state @ head.T)
 
-    return Source(steps, positions, len(head), of, mean)
+    return Source(passes.lengths, positions, len(head), of, mean)
 
 
-def _mean_state(run: Run) -> Callable[[int], np.ndarray]:
+class Passes(NamedTuple):
+    """`lengths`: steps of each problem up to its last forward pass; `made_at` [problem, S] the step
+    of the pass that saw a step's canvas, beyond S where there is none; `shared`: whether all
+    problems make the same ones."""
+
+    lengths: list[int]
+    made_at: np.ndarray
+    shared: bool
+
+
+def _passes(run: Run) -> Passes:
+    performed = np.asarray(run["performed"][...], bool)
+    steps = performed.shape[1]
+    if not performed.any(axis=1).all():
+        raise DamagedRun(f"{run.path} has problems without a forward pass; ask `diffengine verify`")
+    lengths = steps - performed[:, ::-1].argmax(axis=1)
+    step = np.where(performed, np.arange(steps), steps)
+    made_at = np.minimum.accumulate(step[:, ::-1], axis=1)[:, ::-1]
+    return Passes(lengths.tolist(), made_at, bool((performed == performed[0]).all()))
+
+
+def _mean_state(run: Run, passes: Passes) -> Callable[[int], np.ndarray]:
     """Step -> the mean hidden states [P, D] over problems, from the stored sums where there are."""
-    if "hidden_sum" in run:
+    if "hidden_sum" in run and passes.shared:
         total, n_problems = run.shard_sum("hidden_sum")
-        return lambda step: total[step] / n_problems
+        return lambda step: total[passes.made_at[0, step]] / n_problems
 
     hidden = run["hidden"]
 
     def of(row: int, step: int) -> np.ndarray:
-        return np.asarray(hidden[row, step])
+        return np.asarray(hidden[row, passes.made_at[row, step]])
 
     return lambda step: _mean(of, len(run), step)
 
 
 def _mean(values: Callable[[int, int], np.ndarray], n_problems: int, step: int) -> np.ndarray:
-    """Mean over problems at one step, summed in float64; NaN where some problem has no forward pass
-    at this step."""
+    """Mean over problems at one step, summed in float64."""
     total = values(0, step).astype(np.float64)
     for row in range(1, n_problems):
         total += values(row, step)
@@ -184,17 +229,18 @@ def _head(run: Run) -> np.ndarray:
 
 def _refuse_if_too_large(run: Run, source: Source, out: Path) -> None:
     """Raises StorageError with the arithmetic where the files do not fit on the disk."""
-    each = source.steps * source.positions * source.vocabulary * 4
-    needed = each * (len(run) + 1) + SPARE_BYTES
+    of_step = source.positions * source.vocabulary * 4
+    steps = sum(source.lengths) + min(source.lengths)
+    needed = of_step * steps + SPARE_BYTES
     existing = next(place for place in (out, *out.resolve().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if needed <= free:
         return
     raise StorageError(
-        f"the original suite's files need {source.steps} steps x {source.positions} positions x "
-        f"{source.vocabulary} tokens x 4 bytes = {size_text(each)} a problem, x ({len(run)} "
-        f"problems + the mean) = {size_text(needed)}, but {size_text(free)} are free at "
-        f"{existing}; choose another --out, or export a run with fewer problems (--limit)",
+        f"the original suite's files need {steps} steps ({len(run)} problems + the mean) x "
+        f"{source.positions} positions x {source.vocabulary} tokens x 4 bytes = "
+        f"{size_text(needed)}, but {size_text(free)} are free at {existing}; choose another "
+        "--out, or export a run with fewer problems (--limit)",
         errno=errno.ENOSPC,
         filename=str(existing),
     )

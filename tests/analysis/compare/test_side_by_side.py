@@ -46,6 +46,18 @@ def test_table_and_csv(make_run: Callable[..., Any], tmp_path: Path) -> None:
     assert empty["value"] == "" and empty["status"].startswith("insufficient")
 
 
+def test_a_run_without_blocks_has_no_block_length(
+    make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    runs = [make_run(12, 8, 8), make_run(12, 8, 8)]
+    del runs[1].info["config"]["block_length"]
+    analyses = [analyze_run(run) for run in runs]
+    line = next(row for row in compare_text(analyses).splitlines() if row.startswith("block"))
+    assert line.split()[1:] == ["4", "none"]
+    rows = list(csv.DictReader(write_comparison(analyses, tmp_path / "comparison.csv").open()))
+    assert {row["block_length"] for row in rows} == {"4", "none"}
+
+
 def test_the_command_line_takes_several_runs(tmp_path: Path) -> None:
     """From two run directories to files in both, a table and comparison.csv in the first."""
     made = _load("synthetic_run")

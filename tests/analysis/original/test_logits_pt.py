@@ -58,9 +58,14 @@ def columns_for(indices: list[int], logits_or_hidden: dict[str, np.ndarray]) -> 
     return columns | {name: values[indices] for name, values in logits_or_hidden.items()}
 
 
-def make(path: Path, kept: str, *, with_sum: bool = True, n_problems: int = 5) -> Made:
+def make(
+    path: Path, kept: str, *, with_sum: bool = True, performed: np.ndarray | None = None
+) -> Made:
     """Five problems in shards [3, 0], [1, 2, 4] with float32 hidden states, or logits, or
-    neither."""
+    neither; `performed` [problem, step], all steps where it is left out."""
+    n_problems = 5
+    if performed is None:
+        performed = np.ones((n_problems, 4), np.uint8)
     path.mkdir(parents=True)
     (path / "run.json").write_text(
         json.dumps({"run_id": "r", "fingerprint": "f", "config": {"save_logits": kept}})
@@ -74,12 +79,13 @@ def make(path: Path, kept: str, *, with_sum: bool = True, n_problems: int = 5) -
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(n_problems, 4, 3, 5)).astype(np.float32)
     head = rng.normal(size=(7, 5)).astype(np.float32)
+    hidden[performed == 0] = np.nan
     logits = hidden.astype(np.float64) @ head.T.astype(np.float64)
     values = {"hidden": {"hidden": hidden}, "full": {"logits": logits.astype(np.float32)}}.get(
         kept, {}
     )
     for indices in ([3, 0], [1, 2, 4]):
-        columns = columns_for(indices, values)
+        columns = columns_for(indices, values | {"performed": performed})
         if kept == "hidden" and with_sum:
             columns["hidden_sum"] = hidden[indices].sum(0)
         write_shard(path, columns, attrs={"run_id": "r", "fingerprint": "f"})
@@ -127,6 +133,58 @@ def test_the_three_files(tmp_path: Path, kept: str, with_sum: bool, mapped: bool
     ] == ""
 
 
+ENDS_APART = np.array(
+    [[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 1, 0], [0, 1, 1, 1], [1, 1, 1, 0]], np.uint8
+)
+
+
+@pytest.mark.parametrize(
+    ("kept", "with_sum"), [("hidden", True), ("hidden", False), ("full", False)]
+)
+def test_a_problems_logits_end_with_it_and_steps_left_out_have_those_of_the_next_pass(
+    tmp_path: Path, kept: str, with_sum: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make(tmp_path / "run", kept, with_sum=with_sum, performed=ENDS_APART)
+    averaged_at, everything_at, _ = export_original(open_run(made.path), tmp_path / "out")
+    averaged = torch.load(averaged_at, weights_only=True)
+    everything = torch.load(everything_at, weights_only=True)
+    seen = [[0, 1, 2, 3], [0, 1, 2], [0, 2, 2], [1, 1, 2, 3], [0, 1, 2]]
+    assert [len(steps) for steps in everything] == [4, 3, 3, 4, 3]
+    for row, passes in enumerate(seen):
+        for step, made_at in enumerate(passes):
+            np.testing.assert_allclose(
+                everything[row][step][0], made.logits[row, made_at], rtol=0, atol=1e-5
+            )
+    assert len(averaged) == 3
+    for step in range(3):
+        expected = np.mean([made.logits[row, seen[row][step]] for row in range(5)], axis=0)
+        np.testing.assert_allclose(averaged[step][0], expected, rtol=0, atol=1e-5)
+    assert "problems end after 3 to 4 steps" in caplog.text
+    assert f"{AVERAGED} ends after step 2, the last one that all 5 problems make" in caplog.text
+
+
+def test_a_step_that_all_leave_out_needs_no_states_of_problems(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    performed = np.tile(np.array([1, 0, 1, 0], np.uint8), (5, 1))
+    made = make(tmp_path / "run", "hidden", performed=performed)
+    averaged_at, _, _ = export_original(open_run(made.path), tmp_path / "out")
+    averaged = torch.load(averaged_at, weights_only=True)
+    assert len(averaged) == 3
+    for step, made_at in enumerate([0, 2, 2]):
+        expected = made.logits[:, made_at].mean(0)
+        np.testing.assert_allclose(averaged[step][0], expected, rtol=0, atol=1e-5)
+    assert not caplog.records
+
+
+def test_a_problem_without_a_forward_pass_is_damage(tmp_path: Path) -> None:
+    performed = np.ones((5, 4), np.uint8)
+    performed[2] = 0
+    made = make(tmp_path / "run", "hidden", performed=performed)
+    with pytest.raises(DamagedRun, match="without a forward pass"):
+        export_original(open_run(made.path), tmp_path / "out")
+
+
 @pytest.mark.parametrize("kept", ["none", "topk"])
 def test_runs_without_logits_say_what_to_do(tmp_path: Path, kept: str) -> None:
     made = make(tmp_path / "run", kept)
@@ -150,7 +208,7 @@ def test_a_disk_that_is_too_small_is_refused_with_the_arithmetic(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     with pytest.raises(
         StorageError,
-        match=r"4 steps x 3 positions x 7 tokens x 4 bytes = .* x \(5 problems \+ the mean\)",
+        match=r"24 steps \(5 problems \+ the mean\) x 3 positions x 7 tokens x 4 bytes = ",
     ):
         export_original(open_run(made.path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
