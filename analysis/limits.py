@@ -41,6 +41,9 @@ ENDS_DIFFER = (
     "problems end at different steps and this value is about a forward pass, so that later steps "
     "are of other, slower problems"
 )
+STEPS_LEFT_OUT = (
+    "problems leave out steps of their own, so that hardly any has a value at all steps compared"
+)
 OF_RUNNING = "; of the problems still running at the step"
 OF_RUNNING_AT_BOTH = "; of the problems still running at both"
 """What the label of a mean over fewer and fewer problems ends with."""

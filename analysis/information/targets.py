@@ -78,7 +78,7 @@ def _correct(run: Run) -> Target:
     is_correct = verdict[graded] == CORRECT
     correct = is_correct.astype(np.int64)
     n = len(graded)
-    rest = without(n, len(run.ids), "a gold answer")
+    rest = without(n, len(run.ids), "an extracted or a gold answer")
     missing = shortage(n, correct, rest=rest)
     return Target(graded, correct, True, missing)
 

@@ -214,6 +214,15 @@ def latest_performed(performed: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum.accumulate(own_step, axis=1))
 
 
+def leave_out_own_steps(performed: np.ndarray) -> bool:
+    """Whether problems leave out steps before their end that others make; `performed`
+    [problem, step]."""
+    ends = end_step(performed)
+    before_end = np.arange(performed.shape[1]) <= ends[:, None]
+    left_out = before_end & ~performed
+    return bool((left_out.any(axis=0) & performed.any(axis=0)).any())
+
+
 def end_step(performed: np.ndarray) -> np.ndarray:
     """[N] the last performed step of each problem, -1 where it has none."""
     steps = np.arange(performed.shape[1])

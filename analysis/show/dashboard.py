@@ -17,6 +17,7 @@ from .figure import CAVEAT_PITCH, caveats, png, write, write_caveats
 from .layout import lay_out
 from .plots import PANELS, load_panel, style
 from .plots.chosen import Chosen, choose
+from .values import steps_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ TITLE_TOP = 0.37
 DETAILS_TOP = 0.74
 CAVEATS_TOP = 1.02
 
-NUMBERS = ("n_problems", "n_correct", "n_wrong", "steps", "gen_length")
+NUMBERS = ("n_problems", "n_correct", "n_wrong", "gen_length")
 
 
 def draw_dashboard(analysis: Analysis, out: str | Path, *, more: Iterable[str] = ()) -> Path:
@@ -87,8 +88,10 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
         "{n_problems} problems: {n_correct} correct, {n_wrong} wrong".format_map(numbers),
-        "{steps} steps, {gen_length} positions, ".format_map(numbers) + _blocks(analysis),
+        f"{steps_text(analysis)}, {numbers['gen_length']} positions, {_blocks(analysis)}",
     ]
+    if info.get("read_offset"):
+        parts.append("shifted model")
     if info.get("data"):
         parts.append(f"data {Path(str(info['data'])).name}")
     details = "   ·   ".join(parts)

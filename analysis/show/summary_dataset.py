@@ -9,7 +9,7 @@ from ..info import Info
 from ..results import Analysis
 from ..shares import share_of
 from ..wording import blocks_text
-from .values import ends_in_words
+from .values import ends_in_words, steps_text
 
 SHIFTED = (
     "shifted model: what is said of a position (distribution, entropy, KL, CKA, state) is read one "
@@ -25,7 +25,7 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     if info.get("unfinished"):
         lines.append(f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids")
     words = ends_in_words(analysis)
-    steps = f"at most {info['steps']} steps" if words else f"{info['steps']} steps"
+    steps = steps_text(analysis)
     lines.append(
         f"{info['n_problems']} problems; {steps}, {info['gen_length']} positions, "
         f"{blocks_text(info['block_length'])}"

@@ -8,7 +8,7 @@ from ..limits import MIN_CLASS
 from ..results import Analysis
 from ..wording import plus_minus, value_text
 from .summary_curves import spike_count
-from .values import Course, count, course_of, method_of, spike_rule
+from .values import Course, count, course_of, method_of, spike_rule, steps_shown
 
 DIFFERS = 1.96
 """Standard errors by which two values must differ to be called different."""
@@ -67,9 +67,9 @@ def _emergence(analysis: Analysis) -> str:
         return ""
     stable, ever = (analysis[name] for name in names)
     return (
-        f"By half of its steps {value_text(stable)} of the problems have the gold answer for good, "
-        f"at some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} (n = "
-        f"{stable.n})."
+        f"By half of their steps {value_text(stable)} of the problems have the gold answer for "
+        f"good, at some step {value_text(ever)}, in the end {value_text(analysis['accuracy'])} "
+        f"(n = {stable.n})."
     )
 
 
@@ -93,8 +93,8 @@ def _separation(analysis: Analysis) -> str:
             f"({DIFFERS:g} SE; {of_n})."
         )
     return (
-        f"From step {lasting[0]} of {len(apart)} on, correct and wrong problems differ in "
-        f"answer_slot confidence at every step ({DIFFERS:g} SE, each step by itself; {of_n})."
+        f"From step {lasting[0]} of {steps_shown(analysis)} on, correct and wrong problems differ "
+        f"in answer_slot confidence at every step ({DIFFERS:g} SE, each step by itself; {of_n})."
     )
 
 

@@ -64,21 +64,34 @@ def steps_shown(analysis: Analysis) -> int:
     return int(ends.max()) + 1 if ends.size and ends.max() >= 0 else total
 
 
+def steps_text(analysis: Analysis) -> str:
+    """ "48 steps", or that these are only a bound."""
+    steps = f"{analysis.info.get('steps', '–')} steps"
+    return f"at most {steps}" if ends_in_words(analysis) else steps
+
+
 FAINT = "faint where fewer than half of them do"
 
 
 def ends_in_words(analysis: Analysis, late: str = FAINT) -> list[str]:
-    """That problems end at different steps, and what that means for the curves, in two sentences;
-    none where all end at one. `late`: how a curve is drawn where few are left."""
-    ends = np.asarray(analysis.problems.get("end_step", ()))
-    if not ends.size or (ends == ends[0]).all():
+    """That problems end at different steps or leave out steps of their own, and what that means for
+    the curves, in two sentences; none where all make the same steps. `late`: how a curve is drawn
+    where few are left."""
+    taken = np.asarray(analysis.problems.get("end_step", ())) + 1
+    left_out = taken - np.asarray(analysis.problems.get("steps_performed", taken))
+    if not taken.size or ((taken == taken[0]) & (left_out == left_out[0])).all():
         return []
-    taken = ends + 1
+    of_step = "Entropy, KL and CKA are of the problems that still run"
+    if left_out.any():
+        of_step = (
+            f"Each problem leaves out steps of its own (median {np.median(left_out):g}); entropy, "
+            "KL and CKA of a step are of those that make it"
+        )
     low, middle, high = (int(step) for step in (taken.min(), np.median(taken), taken.max()))
     return [
         f"Problems end after {low} to {high} steps (median {middle}): what stands, the answer, "
         "keeps its last value.",
-        f"Entropy, KL and CKA are of the problems that still run; {late}.",
+        f"{of_step}; {late}.",
     ]
 
 
@@ -177,9 +190,9 @@ def has_blocks(analysis: Analysis) -> bool:
 
 
 def block_starts(analysis: Analysis) -> np.ndarray:
-    """Steps at which a new block begins, the first block left out; empty where the run has one
-    block."""
-    block = np.asarray(analysis.info.get("block", ()))
+    """Steps at which a new block begins, the first block left out and those that no problem comes
+    to; empty where the run has one block."""
+    block = np.asarray(analysis.info.get("block", ()))[: steps_shown(analysis)]
     if block.size < 2:
         return np.array([], dtype=int)
     return np.flatnonzero(np.diff(block)) + 1

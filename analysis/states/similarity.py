@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..findings.finding import Finding, Material
-from ..limits import MIN_STATES, lacking, status_of
+from ..limits import MIN_STATES, OK, STEPS_LEFT_OUT, lacking, status_of, undefined
+from ..metrics.block import leave_out_own_steps
 from ..quantity import Quantity
 
 if TYPE_CHECKING:
@@ -52,9 +53,21 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
         if len(states):
             is_usable = np.isfinite(states).all(axis=(0, 2))
             usable = np.flatnonzero(is_usable)
+        status = _status(len(states), len(usable), run)
         for kind in KINDS:
-            quantities |= _quantities(kind, state, states, usable, steps)
+            quantities |= _quantities(kind, state, states, usable, steps, status=status)
     return quantities
+
+
+def _status(n: int, n_usable: int, run: Run) -> str:
+    """Of a similarity of `n` problems at so many steps."""
+    if n < MIN_STATES:
+        if len(run) and leave_out_own_steps(np.asarray(run["performed"][...]) == 1):
+            return undefined(STEPS_LEFT_OUT)
+        return status_of(lacking(n, MIN_STATES, "problems with the state at every step"))
+    if n_usable < 2:
+        return status_of("fewer than two steps at which half of the problems have the state")
+    return OK
 
 
 def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBLEMS) -> np.ndarray:
@@ -142,15 +155,9 @@ def shapes_of(kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def _quantities(
-    kind: str, state: str, states: np.ndarray, usable: np.ndarray, steps: int
+    kind: str, state: str, states: np.ndarray, usable: np.ndarray, steps: int, *, status: str
 ) -> dict[str, Quantity]:
-    n = len(states)
-    reason = ""
-    if n < MIN_STATES:
-        reason = lacking(n, MIN_STATES, "problems with the state at every step")
-    elif len(usable) < 2:
-        reason = "fewer than two steps at which half of the problems have the state"
-    parts = {} if reason else _parts(kind, states, usable)
+    parts = _parts(kind, states, usable) if status == OK else {}
 
     quantities = {}
     meaning = MEANING[kind].format(state=state)
@@ -161,9 +168,9 @@ def _quantities(
             parts.get(which, nothing),
             dims,
             units="1",
-            n=n,
+            n=len(states),
             stderr=None,
-            status=status_of(reason),
+            status=status,
             label=f"{meaning}, {which}",
         )
     return quantities

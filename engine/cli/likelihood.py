@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,12 +236,14 @@ def _say(lines: list[Line], before: int, path: Path, file: Path, *, as_json: boo
     click.echo(
         f"{len(lines)} problems{resumed}: {len(known)} measured, {len(lines) - len(known)} skipped"
     )
+    for reason, count in Counter(line.skipped for line in lines if line.skipped).items():
+        click.echo(f"skipped: {count}: {reason}")
     if known:
         error = _error(stderr, len(known))
         tokens = sum(line.tokens for line in known)
         per_token = sum(line.nats for line in known) / tokens
         click.echo(
-            f"mean log-likelihood of the gold answer {mean:.4g}{error} nats (n = {len(known)}), "
+            f"mean log-likelihood of the gold answer {mean:.4g}{error} nats ({_n(len(known))}), "
             f"{per_token:.4g} nats per token"
         )
     if held:
@@ -249,13 +252,17 @@ def _say(lines: list[Line], before: int, path: Path, file: Path, *, as_json: boo
         click.echo(
             f"mean posterior of the gold answer among its distractors {among:.4g}{error} "
             "probability "
-            f"(n = {len(held)}, chance {chance:.3g})"
+            f"({_n(len(held))}, chance {chance:.3g})"
         )
     click.echo(f"written: {path}, {file}")
 
 
 def _error(stderr: float, n: int) -> str:
-    return f" +- {stderr:.2g}" if n > 1 else " (n = 1, no interval)"
+    return f" +- {stderr:.2g}" if n > 1 else ""
+
+
+def _n(n: int) -> str:
+    return f"n = {n}" if n > 1 else "n = 1, no interval"
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

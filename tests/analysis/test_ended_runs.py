@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,27 @@ import pytest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.findings.own_ends import ends_of
-from diffengine.analysis.limits import ENDS_DIFFER, NO_BLOCKS, OF_RUNNING, UNDEFINED, well_covered
+from diffengine.analysis.limits import (
+    ENDS_DIFFER,
+    NO_BLOCKS,
+    OF_RUNNING,
+    STEPS_LEFT_OUT,
+    UNDEFINED,
+    well_covered,
+)
+from diffengine.analysis.metrics.block import leave_out_own_steps
 from diffengine.analysis.results import Analysis, Quantity
 from diffengine.analysis.show.dashboard import lay_out_dashboard
-from diffengine.analysis.show.plots import style
+from diffengine.analysis.show.plots import statistics, style, tsne
 from diffengine.analysis.show.summary import summarise
-from diffengine.analysis.show.values import course_of, covered, ends_in_words, n_of, steps_shown
+from diffengine.analysis.show.values import (
+    block_starts,
+    course_of,
+    covered,
+    ends_in_words,
+    n_of,
+    steps_shown,
+)
 
 _spec = importlib.util.spec_from_file_location(
     "ended_runs", Path(__file__).with_name("ended_runs.py")
@@ -205,3 +221,60 @@ def test_a_shifted_model_and_drawn_tokens_are_told(make_run: Callable[..., Any])
     found = analyze_run(plain)
     assert "shifted model: what is said of a position" in summarise(found)
     assert any(text.startswith("temperature 0.3: committed") for text in found.info["warnings"])
+
+
+def test_a_bound_that_nobody_reaches_has_no_ticks_and_is_called_a_bound(analysis: Analysis) -> None:
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    with_blocks = replace(analysis, info={**analysis.info, "block": np.arange(STEPS) // 3})
+    assert block_starts(with_blocks).tolist() == [3, 6, 9]
+    short = {**analysis.problems, "end_step": np.minimum(analysis.problems["end_step"], 7)}
+    assert block_starts(replace(with_blocks, problems=short)).tolist() == [3, 6]
+
+    with rc_context(style.RC):
+        texts = [text.get_text() for text in lay_out_dashboard(analysis).findobj(Text)]
+    assert any("at most 12 steps, 12 positions, no blocks" in text for text in texts)
+    assert "of 12 on, correct" not in summarise(analysis)
+
+
+def test_problems_of_one_step_are_missing_from_a_change_and_it_says_how_many_are_there(
+    make_run: Callable[..., Any],
+) -> None:
+    found = analyze_run(make(make_run, [0] * 10 + [5] * 30))
+    told = dict(statistics.rows(found))
+    assert told["Entropy, all positions"].endswith(", n = 30")
+    assert "n =" not in told["Confidence"]
+
+
+def test_steps_that_problems_leave_out_by_themselves_are_told(make_run: Callable[..., Any]) -> None:
+    run = make(make_run, [11] * 40)
+    performed = run._columns["performed"]
+    for row in range(40):
+        performed[row, [(row + more) % 11 for more in range(1 + row % 3)]] = 0
+    run._columns["entropy"][performed == 0] = NAN
+    for name in ("state_masked", "state_answer"):
+        run._columns[name][performed == 0] = NAN
+    found = analyze_run(run)
+    (_, words) = ends_in_words(found)
+    assert words.startswith("Each problem leaves out steps of its own (median 2)")
+    assert n_of(found, "entropy/all").startswith("n = ")
+    similarity = found["cka_states/masked_consecutive"]
+    assert similarity.status == UNDEFINED + STEPS_LEFT_OUT
+
+
+def test_the_path_on_the_map_ends_where_half_of_the_problems_do() -> None:
+    step = np.repeat([0, 1, 2], [10, 5, 4])
+    centroid = np.arange(6.0).reshape(3, 2)
+    curve: Any = None
+    found = Analysis({}, {}, curve, [], info={"tsne_centroid": centroid, "tsne_step": step})
+    np.testing.assert_array_equal(
+        tsne.well_covered_centroids(found), [[0.0, 1.0], [2.0, 3.0], [NAN, NAN]]
+    )
+
+
+def test_steps_that_all_leave_out_are_nobody_s_own() -> None:
+    shared = np.array([[1, 0, 1, 0], [1, 0, 1, 0]], bool)
+    free = np.array([[1, 1, 1, 0], [1, 0, 0, 0]], bool)
+    own = np.array([[1, 0, 1, 0], [1, 1, 1, 0]], bool)
+    assert [leave_out_own_steps(each) for each in (shared, free, own)] == [False, False, True]

@@ -32,6 +32,8 @@ def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
     _bars(ax, quantity, spikes or [])
     steps(ax, analysis)
     ax.set_ylabel("gain of mean confidence")
+    # Tiny gains would have their power of ten above the axis, where the heading stands.
+    ax.yaxis.set_major_formatter(lambda gain, _: f"{gain:g}".replace("-", "\N{MINUS SIGN}"))
     _mark(ax, spikes or [], half=half_width(quantity))
     detail = f"gain of mean {method} per step ± 95 % · n = {count(quantity)}"
     heading(ax, finding(analysis, spikes), detail)

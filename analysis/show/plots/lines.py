@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import band_of, covered, finite, usable
+from ..values import band_of, count, covered, finite, usable
 from .frame import steps
 from .style import Look
 
@@ -34,14 +34,20 @@ def lines_panel(
 ) -> list[str]:
     """Draw those of `lines` that have a value over the step axis, `label` at the y axis; returns
     the names of their quantities."""
-    drawn = []
-    for quantity, look, band in lines:
-        if usable(analysis, quantity):
-            line(ax, analysis[quantity], look, band=band)
-            drawn.append(quantity)
+    drawn = [entry for entry in lines if usable(analysis, entry.quantity)]
+    most = max([count(analysis[entry.quantity]) for entry in drawn], default=0)
+    for entry in drawn:
+        quantity = analysis[entry.quantity]
+        line(ax, quantity, with_n(entry.look, count(quantity), most), band=entry.band)
     steps(ax, analysis, ticks=ticks)
     ax.set_ylabel(label)
-    return drawn
+    return [entry.quantity for entry in drawn]
+
+
+def with_n(look: Look, n: int, most: int) -> Look:
+    """The look, with its number of problems in the legend where that is less than half of `most`,
+    the one that the panel's heading tells."""
+    return look if 2 * n >= most else look._replace(name=f"{look.name} (n = {n})")
 
 
 def line(ax: Axes, quantity: Quantity, look: Look, *, band: bool = False) -> None:

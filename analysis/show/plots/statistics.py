@@ -10,7 +10,7 @@ import numpy as np
 from ...results import Analysis, Quantity
 from ...shares import share_of
 from ...wording import blocks_text
-from ..values import count, method_of, spikes_of, usable, why_not
+from ..values import count, course_of, method_of, spikes_of, usable, why_not
 from . import style
 from .frame import clear, heading
 from .panel import Panel
@@ -119,7 +119,16 @@ def _first_to_last(analysis: Analysis) -> Iterator[tuple[str, str]]:
         name = pattern.format(method=method_of(analysis))
         if usable(analysis, name):
             unit = analysis[name].units
-            yield label, change(analysis, name) + (f" {unit}" if unit not in ("1", "") else "")
+            moved = change(analysis, name) + (f" {unit}" if unit not in ("1", "") else "")
+            yield label, moved + _fewer(analysis, name)
+
+
+def _fewer(analysis: Analysis, name: str) -> str:
+    """The number of problems behind a change, where it is not that of the heading."""
+    course = course_of(analysis, name)
+    if course is None or course.n == int(analysis.info.get("n_problems", 0)):
+        return ""
+    return f", n = {course.n}"
 
 
 def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:

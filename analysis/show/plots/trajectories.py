@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import finite, method_of, usable
+from ..values import count, finite, method_of, usable
 from . import style
 from .frame import explain, heading, steps
-from .lines import line
+from .lines import line, with_n
 from .panel import Panel
 from .style import Look
 
@@ -43,13 +43,14 @@ CURVES = (
 def draw(ax: Axes, analysis: Analysis) -> None:
     """Each curve min-max normalised over its finite steps; a curve that does not vary is left out
     and named."""
+    most = int(analysis.info.get("n_problems", 0))
     flat = []
     for name, sign, look in CURVES:
         scaled = _scaled(analysis, name.format(method=method_of(analysis)), sign)
         if scaled is None:
             flat.append(look.name)
         else:
-            line(ax, scaled, look)
+            line(ax, scaled, with_n(look, count(scaled), most))
     if len(flat) == len(CURVES):
         explain(ax, TITLE, "no quantity of this run has two different values over steps")
         return
@@ -57,9 +58,8 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     steps(ax, analysis)
     ax.set_ylabel("share of its own range")
     ax.set_ylim(-0.03, 1.03)
-    n = int(analysis.info.get("n_problems", 0))
     without = f" · without {', '.join(flat)} (no range)" if flat else ""
-    detail = f"each from its minimum to its maximum · unit 1 · n = {n}{without}"
+    detail = f"each from its minimum to its maximum · unit 1 · n = {most}{without}"
     heading(ax, TITLE, detail, columns=2)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...limits import well_covered
 from ...results import Analysis
 from ..values import steps_shown
 from . import style
@@ -34,7 +35,7 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     clear(ax)
     map_ = ax.inset_axes((0.0, 0.0, 0.945, 1.0))
     points = _scatter(map_, analysis)
-    _path(map_, np.asarray(analysis.info["tsne_centroid"]))
+    _path(map_, well_covered_centroids(analysis))
     map_.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
     map_.grid(visible=False)
 
@@ -61,6 +62,14 @@ def _scatter(ax: Axes, analysis: Analysis) -> PathCollection:
         alpha=0.65,
         rasterized=True,
     )
+
+
+def well_covered_centroids(analysis: Analysis) -> np.ndarray:
+    """Centroids [step, 2], NaN at steps with fewer than half as many problems as the best one: the
+    last ones would be the path of a few slow problems."""
+    centroid = np.asarray(analysis.info["tsne_centroid"])
+    rows = np.bincount(np.asarray(analysis.info["tsne_step"], int), minlength=len(centroid))
+    return np.where(well_covered(rows)[:, None], centroid, np.nan)
 
 
 def _path(ax: Axes, centroid: np.ndarray) -> None:

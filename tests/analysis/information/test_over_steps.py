@@ -13,6 +13,7 @@ from diffengine.analysis.information import estimate, features
 from diffengine.analysis.information.over_steps import mutual_information
 from diffengine.analysis.information.targets import log_size
 from diffengine.analysis.metrics.block import read_block
+from diffengine.engine.store.format.verdicts import NO_ANSWER_EXTRACTED
 
 STEPS, POSITIONS, WIDTH = 6, 8, 12
 NAMES = ["ross", "binning", "gcmi", "ross_summary", "decoder", "ross_oof", "ksg1"]
@@ -158,6 +159,15 @@ def test_problems_without_an_answer_are_left_out(make: Callable[..., Any]) -> No
     found = mutual_information(make(verdict=verdict, answer_start=start), permutations=19)
     assert found.quantities["mi/ross"].n.tolist() == [210] * STEPS and found.info["n_graded"] == 210
     assert found.quantities["mi_size/ksg1"].n.tolist() == [210] * STEPS
+
+
+def test_too_few_extracted_answers_are_not_called_too_few_gold_answers(
+    make: Callable[..., Any],
+) -> None:
+    verdict = np.full(240, NO_ANSWER_EXTRACTED, np.uint8)
+    verdict[:40] = np.arange(40) % 2
+    status = mutual_information(make(verdict=verdict)).quantities["mi/ross"].status
+    assert "200 of 240 are without an extracted or a gold answer" in status
 
 
 def test_steps_that_were_not_performed_have_no_value(make: Callable[..., Any]) -> None:

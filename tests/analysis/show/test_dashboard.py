@@ -6,9 +6,11 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.transforms import Bbox
 
@@ -191,6 +193,24 @@ def test_caveats_stand_above_everything_else() -> None:
     _check_room(drawn)
     texts = [text for text, _ in _boxes(drawn)]
     assert "Unfinished: 3 of 203 problems missing" in texts and "STALE: older than it" in texts
+
+
+def test_a_shifted_model_is_named_above_everything_else() -> None:
+    analysis = synthetic.analysis()
+    for offset, said in ((-1, True), (0, False)):
+        drawn = _drawn(replace(analysis, info={**analysis.info, "read_offset": offset}))
+        texts = [text for text, _ in _boxes(drawn)]
+        assert any("shifted model" in text for text in texts) == said
+
+
+def test_few_answers_of_a_weak_model_leave_room_for_their_numbers() -> None:
+    analysis = synthetic.analysis()
+    quantities = dict(analysis.quantities)
+    for name in ("conditional_entropy/answer_slot", "emergence/settled", "confidence/answer_slot"):
+        quantities[name] = quantities[name]._replace(n=np.ones(48, int))
+    gain = quantities["gain/answer_slot"]
+    quantities["gain/answer_slot"] = gain._replace(values=1e-6 * gain.values, stderr=None)
+    _check_room(_drawn(replace(analysis, quantities=quantities, spikes={})))
 
 
 def test_a_failure_leaves_the_old_picture_and_no_rubbish(

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,37 @@ def test_titles_name_unit_and_sample_size(cases: dict[str, Analysis]) -> None:
     }.items():
         _, texts = _draw(panel, cases["healthy"])
         assert any(unit in text and "n = 200" in text for text in texts), panel
+
+
+def _legend(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_line_over_few_of_the_problems_says_over_how_many(cases: dict[str, Analysis]) -> None:
+    healthy = cases["healthy"]
+    names = ("conditional_entropy/answer_slot", "emergence/settled", "confidence/answer_slot")
+    few = {name: healthy[name]._replace(n=np.full(48, 99)) for name in names}
+    many = {name: healthy[name]._replace(n=np.full(48, 100)) for name in names}
+    for panel, label in (
+        ("entropy", "at the answer"),
+        ("emergence", "settled, right or wrong"),
+        ("trajectories", "confidence"),
+    ):
+        ax, _ = _draw(panel, replace(healthy, quantities={**healthy.quantities, **few}))
+        assert f"{label} (n = 99)" in _legend(ax)
+        ax, _ = _draw(panel, replace(healthy, quantities={**healthy.quantities, **many}))
+        assert label in _legend(ax)
+
+
+def test_the_power_of_ten_of_a_tiny_gain_stands_at_its_ticks(cases: dict[str, Analysis]) -> None:
+    healthy = cases["healthy"]
+    gain = healthy["gain/answer_slot"]
+    tiny = gain._replace(values=1e-6 * gain.values, stderr=None)
+    quantities = {**healthy.quantities, "gain/answer_slot": tiny}
+    ax: Any
+    ax, texts = _draw("information_gain", replace(healthy, quantities=quantities, spikes={}))
+    assert ax.yaxis.get_offset_text().get_text() == ""
+    assert any(text.endswith("e−07") for text in texts)
 
 
 def test_spikes_are_those_of_the_rule_and_only_of_the_analysed_method(

@@ -207,7 +207,8 @@ def test_the_hdf5_file_says_what_its_numbers_are(
     code, out, _ = command(
         capsys, source, "--draws", "6", "--model", "bundled", "--out", tmp_path / "out"
     )
-    assert code == 0 and "1 measured, 1 skipped" in out and "(n = 1, no interval) nats" in out
+    assert code == 0 and "1 measured, 1 skipped" in out and "nats (n = 1, no interval), " in out
+    assert "skipped: 1: no gold answer" in out
     rows = rows_of(tmp_path / "out" / "bound-prompt.csv")
     assert rows[1]["skipped"] == "no gold answer" and rows[1]["log_likelihood_nats"] == ""
     with h5py.File(tmp_path / "out" / "bound-prompt.h5") as file:
