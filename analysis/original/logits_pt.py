@@ -100,7 +100,7 @@ def _warn_of_ends(lengths: Sequence[int]) -> None:
     if first == max(lengths):
         return
     logger.warning(
-        "problems end after %d to %d steps: in %s each has as many steps as it made, and %s ends "
+        "problems end after %d to %d steps: in %s each has only its own, and %s ends "
         "after step %d, the last one that all %d problems make",
         first,
         max(lengths),

@@ -16,6 +16,7 @@ import numpy as np
 from ...engine.store.format.verdicts import CORRECT
 from ...engine.store.write.results import publish
 from ..results import Analysis, Quantity
+from ..show.values import steps_shown
 
 NOT_ASKED = "not computed: not asked for"
 MI_SHOWN = {
@@ -48,17 +49,18 @@ def write_results(analysis: Analysis, path: str | Path) -> None:
 
 def original_results(analysis: Analysis) -> dict[str, Any]:
     """The original suite's dictionary, and our own keys after it. `cka_scores[t]` and
-    `kl_scores[t]` compare steps t and t + 1; KL(p_t+1 || p_t) in bits."""
+    `kl_scores[t]` compare steps t and t + 1; KL(p_t+1 || p_t) in bits. Trajectories end with the
+    last problem, as `num_steps` does: a bound that nothing reached has no values."""
     method = analysis.info["settings"]["confidence_method"]
     return {
-        "cka_scores": _tensor(analysis["cka/consecutive"].values[1:]),
-        "kl_scores": _tensor(analysis["kl/all"].values[1:]),
+        "cka_scores": _trajectory(analysis, "cka/consecutive")[1:],
+        "kl_scores": _trajectory(analysis, "kl/all")[1:],
         "mi_analysis": _mi_analysis(analysis, method),
         "spike_analysis": _spike_analysis(analysis),
         "enhanced_analysis": _enhanced_analysis(analysis, method),
         "s_curve_analysis": _s_curve_analysis(analysis),
         "tsne_data": _tsne(analysis),
-        "num_steps": analysis.info["steps"],
+        "num_steps": steps_shown(analysis),
         **_our_own(analysis),
     }
 
@@ -80,8 +82,8 @@ def _our_own(analysis: Analysis) -> dict[str, Any]:
 
 def _mi_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
     return {
-        "confidence_trajectories": [_tensor(row) for row in analysis.problems["confidence"]],
-        "avg_confidence": _tensor(analysis[f"confidence/{method}"].values),
+        "confidence_trajectories": _confidences(analysis),
+        "avg_confidence": _trajectory(analysis, f"confidence/{method}"),
         **_information(analysis, "mi_trajectory"),
         "centroids": _tsne(analysis)["centroids"],
         "centroids_status": _tsne(analysis)["status"],
@@ -98,7 +100,7 @@ def _information(analysis: Analysis, key: str) -> dict[str, Any]:
     quantity = analysis[name]
     if not quantity.ok:
         return {key: None, f"{key}_status": quantity.status}
-    return {key: _tensor(quantity.values), f"{key}_status": f"ok: {name}, {quantity.units}"}
+    return {key: _trajectory(analysis, name), f"{key}_status": f"ok: {name}, {quantity.units}"}
 
 
 def _tsne(analysis: Analysis) -> dict[str, Any]:
@@ -108,7 +110,8 @@ def _tsne(analysis: Analysis) -> dict[str, Any]:
     arrays: dict[str, Any] = dict.fromkeys(MAP_ARRAYS)
     if facts["status"] == "ok":
         arrays = {key: _tensor(np.asarray(info.get(name))) for key, name in MAP_ARRAYS.items()}
-    return {**arrays, "total_steps": info["steps"], **facts}
+        arrays["centroids"] = arrays["centroids"][: steps_shown(analysis)]
+    return {**arrays, "total_steps": steps_shown(analysis), **facts}
 
 
 def _spike_analysis(analysis: Analysis) -> dict[str, Any]:
@@ -124,14 +127,12 @@ def _spike_analysis(analysis: Analysis) -> dict[str, Any]:
 def _enhanced_analysis(analysis: Analysis, method: str) -> dict[str, Any]:
     rule = analysis.info["settings"]["spike_rule"]
     return {
-        "entropy_trajectory": _tensor(analysis["entropy/all"].values),
-        "confidence_trajectory": _tensor(analysis[f"confidence/{method}"].values),
-        "conditional_entropy_trajectory": _tensor(
-            analysis["conditional_entropy/answer_slot"].values
-        ),
+        "entropy_trajectory": _trajectory(analysis, "entropy/all"),
+        "confidence_trajectory": _trajectory(analysis, f"confidence/{method}"),
+        "conditional_entropy_trajectory": _trajectory(analysis, "conditional_entropy/answer_slot"),
         **_information(analysis, "mi_trajectory_binning"),
         **_information(analysis, "mi_trajectory_ksg"),
-        "info_gain": _tensor(analysis[f"gain/{method}"].values[1:]),
+        "info_gain": _trajectory(analysis, f"gain/{method}")[1:],
         "spikes": [spike._asdict() for spike in analysis.spikes[rule]],
         "answer_info": _answer_info(analysis),
         "method": method,
@@ -144,6 +145,16 @@ def _s_curve_analysis(analysis: Analysis) -> dict[str, Any]:
     curve = analysis.s_curve
     has_s_curve = None if curve.verdict == "insufficient" else curve.verdict == "s-curve"
     return {"has_s_curve": has_s_curve, **curve._asdict()}
+
+
+def _trajectory(analysis: Analysis, name: str) -> Any:
+    """[step] of a quantity, up to the end of the last problem."""
+    return _tensor(analysis[name].values[: steps_shown(analysis)])
+
+
+def _confidences(analysis: Analysis) -> list[Any]:
+    """The same of each problem's confidence."""
+    return [_tensor(row[: steps_shown(analysis)]) for row in analysis.problems["confidence"]]
 
 
 def _answer_tokens(analysis: Analysis) -> list[list[int]]:

@@ -69,8 +69,15 @@ def run_facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dic
         "steps": int(steps),
         "positions": int(positions),
         "block_length": int(config.get("block_length") or positions or 1),
-        "canvas": f"{_steps_text(run, steps)}, {blocks_text(int(config.get('block_length') or 0))}",
+        "canvas": _canvas_text(run, steps),
     }
+
+
+def _canvas_text(run: Run, steps: int) -> str:
+    """Steps, blocks, and whether predictions are read one position before."""
+    blocks = blocks_text(int(run.info.get("config", {}).get("block_length") or 0))
+    shifted = ", shifted model" if run.info.get("model", {}).get("read_offset") else ""
+    return f"{_steps_text(run, steps)}, {blocks}{shifted}"
 
 
 def _steps_text(run: Run, steps: int) -> str:

@@ -23,6 +23,7 @@ from diffengine.analysis.limits import (
     well_covered,
 )
 from diffengine.analysis.metrics.block import leave_out_own_steps
+from diffengine.analysis.original.results_pt import original_results
 from diffengine.analysis.results import Analysis, Quantity
 from diffengine.analysis.show.dashboard import lay_out_dashboard
 from diffengine.analysis.show.plots import statistics, style, tsne
@@ -278,3 +279,18 @@ def test_steps_that_all_leave_out_are_nobody_s_own() -> None:
     free = np.array([[1, 1, 1, 0], [1, 0, 0, 0]], bool)
     own = np.array([[1, 0, 1, 0], [1, 1, 1, 0]], bool)
     assert [leave_out_own_steps(each) for each in (shared, free, own)] == [False, False, True]
+
+
+def test_the_original_suite_s_trajectories_end_with_the_last_problem(analysis: Analysis) -> None:
+    """A script of it reads no NaN from a bound that nothing reached."""
+    reached = max(ENDS) + 1
+    original = original_results(analysis)
+    assert original["num_steps"] == original["tsne_data"]["total_steps"] == reached
+    assert len(original["kl_scores"]) == len(original["cka_scores"]) == reached - 1
+    assert len(original["enhanced_analysis"]["info_gain"]) == reached - 1
+    for key in ("entropy_trajectory", "confidence_trajectory", "conditional_entropy_trajectory"):
+        assert len(original["enhanced_analysis"][key]) == reached
+    confidences = original["mi_analysis"]["confidence_trajectories"]
+    assert {len(each) for each in confidences} == {reached}
+    for scores in (original["kl_scores"], original["cka_scores"], *confidences):
+        assert bool(scores.isfinite().all())
