@@ -23,7 +23,7 @@ from ..quantity import Quantity
 if TYPE_CHECKING:
     from ...engine.store import Run
 
-NO_COMMON_STEPS = "fewer than two steps were performed by every problem, so no mean is over all"
+NO_COMMON_STEPS = "no two steps behind each other were performed by every problem"
 
 LOGITS_BYTES = 256 * 2**20
 """Bound on the logits held at a time."""
@@ -67,7 +67,8 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
         status=OK,
         label=f"biased CKA with the step before {label}",
     )
-    if everywhere.sum() < 2 <= len(everywhere):
+    has_pair = (everywhere[1:] & everywhere[:-1]).any()
+    if len(everywhere) > 1 and not has_pair:
         kl = kl.undefined(NO_COMMON_STEPS)
         cka = cka.undefined(NO_COMMON_STEPS)
     return {"kl_averaged": kl, "cka_averaged": cka}

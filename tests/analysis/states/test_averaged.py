@@ -61,6 +61,21 @@ def test_from_a_run(make_columns: Callable[..., Any], fake_run: type, tmp_path: 
     assert np.isnan(found["cka_averaged"].values).tolist() == [True, False, True, True]
 
 
+def test_steps_in_common_that_are_no_neighbours_give_no_pair(
+    make_columns: Callable[..., Any], fake_run: type, tmp_path: Path
+) -> None:
+    columns = make_columns(3, 4, 6)
+    columns["hidden_sum"] = rng.normal(size=(4, 6, 5)).astype(np.float32)
+    columns["performed"][0, 1] = 0
+    columns["performed"][1, 3] = 0
+    write_head(tmp_path, HEAD)
+    made = averaged_trajectory(fake_run(columns, path=tmp_path))
+    for quantity in made.values():
+        assert quantity.status.startswith("undefined: no two steps behind each other")
+    columns["performed"][0, 1] = 1
+    assert averaged_trajectory(fake_run(columns, path=tmp_path))["kl_averaged"].ok
+
+
 def test_a_head_with_one_flipped_bit_is_refused(
     make_columns: Callable[..., Any], fake_run: type, tmp_path: Path
 ) -> None:
