@@ -286,3 +286,11 @@ def test_two_hundred_problems_of_48_by_48_stay_under_6_megabytes(tmp_path: Path)
     with open_run(run_dir) as run:
         out = write_report(run, None, tmp_path / "report.html")
     assert out.stat().st_size < 6e6
+
+
+def test_a_shifted_model_is_named_in_the_head_of_the_page(tmp_path: Path) -> None:
+    path = synthetic.make_run(tmp_path / "run", 2, steps=24, positions=48, block=8)
+    run = open_run(path)
+    assert page_data(run, None, max_problems=2)["canvas"] == "24 steps, blocks of 8"
+    run.info.setdefault("model", {})["read_offset"] = -1
+    assert page_data(run, None, max_problems=2)["canvas"] == "24 steps, blocks of 8, shifted model"

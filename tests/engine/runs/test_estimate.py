@@ -174,6 +174,20 @@ def test_drawn_schedules_are_counted_and_their_disk_is_a_bound(
     assert need.passes.mean == made.mean()
     assert f"({made.mean():.1f} forward passes, mean of 10 drawn schedules)" in need.seconds[0].how
     assert need.disk_at_most and not need.seconds_at_most
+    facts = _content_of(tmp_path / "r")
+    assert facts["forward_passes"] == made.sum()
+    assert facts["passes_per_problem"] == pytest.approx(made.mean(), abs=0.005)
+
+
+def _content_of(path: Path) -> dict[str, Any]:
+    from click.testing import CliRunner
+
+    from diffengine.engine.cli.command_line import group
+
+    content: dict[str, Any] = json.loads(
+        CliRunner().invoke(group, ["inspect", str(path), "--json"]).output
+    )
+    return content
 
 
 def test_what_is_a_bound_says_so_where_it_is_read(
