@@ -110,11 +110,24 @@ def test_a_dry_run_says_runs_and_cost(capsys: pytest.CaptureFixture[str], tmp_pa
     assert lines[0].startswith("3 runs in runs/sweep-generated-4-")
     assert [line.split()[0] for line in lines[2:5]] == ["exact", "llada-steps-2", "llada-steps-4"]
     assert lines[5].startswith("all: disk ")
+    assert "at most" not in out
     code, out, err = call(capsys, *SHORT, "--steps", "2", "4", "--dry-run", "--json")
     estimate = json.loads(out)
     assert [run["settings"]["steps"] for run in estimate["runs"]] == [8, 2, 4]
     assert all(run["total_seconds"] > 0 and run["disk_bytes"] > 0 for run in estimate["runs"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cost_of_runs_that_may_end_early_is_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    free = [*SHORT, "--policy", "threshold", "--threshold", ".9", "--dry-run"]
+    code, out, err = call(capsys, *free)
+    assert code == 0, err
+    exact, threshold, whole = out.splitlines()[2:5]
+    assert "at most" not in exact
+    assert threshold.count("at most") == whole.count("at most") == 2
+    code, out, err = call(capsys, *free, "--json")
+    bounds = [(run["disk_at_most"], run["seconds_at_most"]) for run in json.loads(out)["runs"]]
+    assert bounds == [(False, False), (True, True)]
 
 
 def test_settings_from_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,7 +254,9 @@ def test_a_disk_too_small_for_all_together(
     """Room for each of the runs, but not for the three."""
     room = 10_000_000
     monkeypatch.setattr(sweep_module, "free_disk", lambda out: room)
-    monkeypatch.setattr(sweep_module, "disk_need", lambda *what: [Factor("x", room / 2, "")])
-    with pytest.raises(ConfigError, match="the 3 runs of this sweep need"):
+    monkeypatch.setattr(sweep_module, "disk_need", lambda *what: [Factor("x", 0.6 * room, "")])
+    with pytest.raises(ConfigError, match=r"the 3 runs of this sweep need \d"):
         swept(bundled_model, tmp_path / "s", steps=[2, 4])
+    with pytest.raises(ConfigError, match="the 2 runs of this sweep need up to "):
+        swept(bundled_model, tmp_path / "s", policy="threshold", threshold=[0.9])
     assert not (tmp_path / "s").exists()
