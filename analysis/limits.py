@@ -44,8 +44,8 @@ ENDS_DIFFER = (
 STEPS_LEFT_OUT = (
     "problems leave out steps of their own, so that hardly any has a value at all steps compared"
 )
-OF_RUNNING = "; of the problems still running at the step"
-OF_RUNNING_AT_BOTH = "; of the problems still running at both"
+OF_RUNNING = "; of the problems with a forward pass at the step"
+OF_RUNNING_AT_BOTH = "; of the problems with a forward pass at both"
 """What the label of a mean over fewer and fewer problems ends with."""
 
 SHOWN_SHARE = 0.5
