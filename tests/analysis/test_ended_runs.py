@@ -28,6 +28,7 @@ from diffengine.analysis.results import Analysis, Quantity
 from diffengine.analysis.show.dashboard import lay_out_dashboard
 from diffengine.analysis.show.plots import statistics, style, tsne
 from diffengine.analysis.show.summary import summarise
+from diffengine.analysis.show.summary_insights import key_insights
 from diffengine.analysis.show.values import (
     block_starts,
     course_of,
@@ -236,7 +237,17 @@ def test_a_bound_that_nobody_reaches_has_no_ticks_and_is_called_a_bound(analysis
     with rc_context(style.RC):
         texts = [text.get_text() for text in lay_out_dashboard(analysis).findobj(Text)]
     assert any("at most 12 steps, 12 positions, no blocks" in text for text in texts)
-    assert "of 12 on, correct" not in summarise(analysis)
+
+
+def test_correct_and_wrong_differ_from_a_step_of_those_reached(analysis: Analysis) -> None:
+    quantities = dict(analysis.quantities)
+    for verdict, level in (("correct", 0.9), ("wrong", 0.1)):
+        name = f"confidence_{verdict}/answer_slot"
+        quantities[name] = quantities[name]._replace(
+            values=np.full(STEPS, level), stderr=np.full(STEPS, 0.01)
+        )
+    sentences = key_insights(replace(analysis, quantities=quantities))
+    assert any(sentence.startswith("From step 0 of 11 on, correct") for sentence in sentences)
 
 
 def test_problems_of_one_step_are_missing_from_a_change_and_it_says_how_many_are_there(
@@ -284,7 +295,11 @@ def test_steps_that_all_leave_out_are_nobody_s_own() -> None:
 def test_the_original_suite_s_trajectories_end_with_the_last_problem(analysis: Analysis) -> None:
     """A script of it reads no NaN from a bound that nothing reached."""
     reached = max(ENDS) + 1
-    original = original_results(analysis)
+    centroid = np.full((STEPS, 2), NAN)
+    centroid[:reached] = 1.0
+    rows = {"tsne_points": np.ones((3, 2)), "tsne_step": np.arange(3), "tsne_problem": np.arange(3)}
+    map_ = {"tsne": {"status": "ok"}, "tsne_centroid": centroid, **rows}
+    original = original_results(replace(analysis, info={**analysis.info, **map_}))
     assert original["num_steps"] == original["tsne_data"]["total_steps"] == reached
     assert len(original["kl_scores"]) == len(original["cka_scores"]) == reached - 1
     assert len(original["enhanced_analysis"]["info_gain"]) == reached - 1
@@ -292,5 +307,6 @@ def test_the_original_suite_s_trajectories_end_with_the_last_problem(analysis: A
         assert len(original["enhanced_analysis"][key]) == reached
     confidences = original["mi_analysis"]["confidence_trajectories"]
     assert {len(each) for each in confidences} == {reached}
+    assert bool(original["tsne_data"]["centroids"].isfinite().all())
     for scores in (original["kl_scores"], original["cka_scores"], *confidences):
         assert bool(scores.isfinite().all())

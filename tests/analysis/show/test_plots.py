@@ -268,6 +268,19 @@ def test_the_map_and_mutual_information_say_what_they_are(cases: dict[str, Analy
     assert any("insufficient: gcmi" in text for text in texts)
 
 
+def test_the_path_on_the_map_is_not_that_of_a_few_slow_problems(cases: dict[str, Analysis]) -> None:
+    healthy = cases["healthy"]
+    step = np.asarray(healthy.info["tsne_step"])
+    problem = np.asarray(healthy.info["tsne_problem"])
+    kept = (step < 40) | (problem == problem[0])
+    rows = {name: np.asarray(healthy.info[name])[kept] for name in ("tsne_points", "tsne_step")}
+    info = {**healthy.info, **rows, "tsne_problem": problem[kept]}
+    _, texts = _draw("tsne", healthy)
+    assert "step 47" in texts
+    _, texts = _draw("tsne", replace(healthy, info=info))
+    assert "step 39" in texts and "step 47" not in texts
+
+
 def test_what_a_step_adds_to_the_first_is_drawn_and_said(cases: dict[str, Analysis]) -> None:
     whole = cases["healthy"]
     ax, texts = _draw("mutual_information", whole)
