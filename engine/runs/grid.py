@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..config import ConfigError, RunConfig, check_settings
 from ..options import options_of, refuse_unknown
-from ..policies import options_class
+from ..policies import DEFAULT, options_class
 from ..presets import find, with_preset
 
 
@@ -63,11 +63,16 @@ def on_preset(
 
 
 def exact_settings(
-    config: RunConfig, settings: Mapping[str, Any], *, policy: str
+    config: RunConfig, settings: Mapping[str, Any], *, published: str
 ) -> dict[str, Any]:
-    """The settings of the run that one of a grid is measured from: the published `policy` of the
-    model's family with one token a step, and whatever options of the run's own policy it has as
-    well."""
+    """The settings of the run that one of a grid is measured from: one token a step, and whatever
+    options of the run's own policy that has as well.
+
+    Of the policy that the model's family is `published` with where the run is of that one, else of
+    `llada`, which takes the surest token of each block first: what the parallel policies come to
+    where their rule accepts nothing.
+    """
+    policy = published if config.policy == published else DEFAULT
     of_exact = options_of(options_class(policy))
     of_policy = options_of(type(config.sampler))
     exact = {}

@@ -205,7 +205,7 @@ def _planned(shared: Request, grid: Sequence[GridRun], *, exact: bool) -> list[P
     references: dict[str, PlannedRun] = {}
     reference_of = []
     for each, plan in planned:
-        settings = exact_settings(plan.config, each.settings, policy=plan.model.family.policy)
+        settings = exact_settings(plan.config, each.settings, published=plan.model.family.policy)
         of_exact = plan_run(replace(shared, settings=settings))
         fingerprint = of_exact.info["fingerprint"]
         references.setdefault(fingerprint, PlannedRun(EXACT, settings, of_exact, EXACT))
@@ -225,12 +225,17 @@ def _named(references: dict[str, PlannedRun], asked: Collection[str]) -> dict[st
     for itself is measured from the first, as when seeds are compared."""
     if len(references) == 1:
         return references
-    options = [vars(each.plan.config.sampler) for each in references.values()]
-    varying = [name for name in options[0] if any(o[name] != options[0][name] for o in options)]
+    options = {key: each.plan.config.as_dict() for key, each in references.items()}
     named: dict[str, PlannedRun] = {}
     for fingerprint, each in references.items():
-        sampler = each.plan.config.sampler
-        name = folder_name(EXACT, *(varied_text(n, getattr(sampler, n)) for n in varying))
+        own = options[fingerprint]
+        # what an exact run of another policy does not have tells nothing apart
+        varying = {
+            name: value
+            for name, value in own.items()
+            if any(other.get(name, value) != value for other in options.values())
+        }
+        name = folder_name(EXACT, *(varied_text(*option) for option in varying.items()))
         first = next(iter(named.values())).name if named and fingerprint in asked else name
         named[fingerprint] = each._replace(name=name, reference=first)
     return named

@@ -118,7 +118,7 @@ def test_two_runs_never_share_a_folder(
 def test_the_exact_run_differs_in_the_rule_alone(stranger: str) -> None:
     settings = {"policy": stranger, "threshold": 0.9, "record": "masked", "cfg_scale": 1.5}
     config = RunConfig.of(model="m", **settings, gen_length=16, steps=5)
-    assert exact_settings(config, settings, policy="llada") == {
+    assert exact_settings(config, settings, published="llada") == {
         "policy": "llada",
         "record": "masked",
         "cfg_scale": 1.5,
@@ -127,23 +127,31 @@ def test_the_exact_run_differs_in_the_rule_alone(stranger: str) -> None:
     }
 
 
-def test_the_exact_run_is_of_the_policy_that_the_family_is_published_with() -> None:
+def test_a_parallel_policy_is_measured_from_llada_whatever_the_family() -> None:
     settings = {"policy": "threshold", "threshold": 0.9, "temperature": 0.4, "seed": 2}
-    config = RunConfig.of(model="m", **settings, gen_length=16)
-    exact = exact_settings(config, settings, policy="dream")
+    config = RunConfig.of(model="m", **settings, gen_length=16, block_length=8)
+    exact = exact_settings(config, settings, published="dream")
     assert exact == {
-        "policy": "dream",
+        "policy": "llada",
         "gen_length": 16,
         "steps": 16,
+        "block_length": 8,
         "temperature": 0.4,
         "seed": 2,
     }
 
 
+def test_the_published_policy_is_measured_from_itself() -> None:
+    settings = {"policy": "dream", "alg": "entropy", "steps": 4}
+    config = RunConfig.of(model="m", **settings, gen_length=16)
+    exact = exact_settings(config, settings, published="dream")
+    assert (exact["policy"], exact["alg"], exact["steps"]) == ("dream", "entropy", 16)
+
+
 def test_the_exact_run_of_the_default_policy_keeps_its_options() -> None:
     settings = {"policy": "llada", "steps": 4, "block_length": 4, "temperature": 0.7, "seed": 3}
     config = RunConfig.of(model="m", **settings, gen_length=8)
-    exact = exact_settings(config, settings, policy="llada")
+    exact = exact_settings(config, settings, published="llada")
     assert (exact["steps"], exact["block_length"], exact["seed"]) == (8, 4, 3)
     assert exact["temperature"] == 0.7
 
