@@ -120,7 +120,7 @@ def _over_time(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
         "commit_order": Row(
             columns["commit_order"],
             "1",
-            "rank correlation of commit step and position (Spearman); commits of one step share "
+            "rank correlation of commit step and position (Spearman); commits of one step have "
             "their mean rank",
         ),
         "commit_order_in_block": Row(
@@ -131,7 +131,8 @@ def _over_time(columns: Mapping[str, np.ndarray]) -> dict[str, Row]:
         "ordered_pairs": Row(
             _column(columns, "ordered_pairs"),
             "1",
-            "share of pairs of positions that commit at different steps; the others have no order",
+            "pairs of positions that commit at different steps, of all pairs; the others have no "
+            "order",
         ),
     }
 

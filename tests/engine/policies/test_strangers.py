@@ -77,7 +77,7 @@ def test_dreams_entropy_rule_from_a_module_path(
     assert json.loads(again.stdout.splitlines()[-1])["resumed"] == 12
     analysed = CliRunner().invoke(group, ["analyze", str(out)])
     assert analysed.exit_code == 0, analysed.output
-    assert "blocks of 12" in (out / "analysis_summary.txt").read_text()
+    assert "12 positions, no blocks" in (out / "analysis_summary.txt").read_text()
 
 
 def test_noise_is_a_strangers_too(tmp_path: Path, bundled_model: MaskedDiffusionModel) -> None:
