@@ -24,14 +24,14 @@ _NO_ROOM = {
 }
 
 
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     """Write all of `data`; a single system call may write less than it was given."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_file(path: Path, data: bytes | memoryview) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Create `path` (it must not exist) with `data`, flushed to the disk; on any failure the file
     is removed again.
 
@@ -49,7 +49,7 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
         raise
 
 
-def _write_new(path: Path, data: bytes | memoryview) -> None:
+def _write_new(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         write_all(descriptor, data)
@@ -61,7 +61,7 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
     os.close(descriptor)  # network file systems report a full disk here
 
 
-def replace_content(path: Path, data: bytes | memoryview) -> None:
+def replace_content(path: Path, data: bytes) -> None:
     """Put a file with `data` in its place whole or not at all, as `replace_file` does."""
     replace_file(path, lambda temporary: write_file(temporary, data))
 

@@ -45,7 +45,7 @@ def write_head(run_dir: Path, weight: np.ndarray, *, run_id: str = "") -> Path:
         if run_id:
             file.attrs["run_id"] = run_id
     append_seal(image)
-    replace_content(path, image.getbuffer())
+    replace_content(path, image.getvalue())
     return path
 
 

@@ -44,14 +44,15 @@ class Seal(NamedTuple):
 
 def append_seal(image: io.BytesIO) -> None:
     """Seal a finished HDF5 file in memory."""
-    content = image.getbuffer()
-    size = len(content)
-    parts = _outside(chunk_spans(image), size)
     inner = hashlib.sha256()
-    for start, length in parts:
-        inner.update(content[start : start + length])
-    whole = hashlib.sha256(content).hexdigest()
-    content.release()
+    # A view that an error carried away would, in some versions of Python 3.12, end the process
+    # when it is collected.
+    with image.getbuffer() as content:
+        size = len(content)
+        parts = _outside(chunk_spans(image), size)
+        for start, length in parts:
+            inner.update(content[start : start + length])
+        whole = hashlib.sha256(content).hexdigest()
     line = json.dumps(Seal(size, whole, parts, inner.hexdigest())._asdict()).encode("ascii")
     image.seek(size)
     image.write(line + f"{len(line):0{_DIGITS}d}".encode() + MARK)

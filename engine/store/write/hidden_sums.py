@@ -213,7 +213,7 @@ def _readable(run_dir: Path) -> list[SumFile]:
     return files
 
 
-def _image(shards: list[str], total: np.ndarray, attrs: Mapping[str, str]) -> memoryview:
+def _image(shards: list[str], total: np.ndarray, attrs: Mapping[str, str]) -> bytes:
     """The file, built in memory so that HDF5 never meets an I/O error. Not compressed: it is soon
     replaced."""
     image = io.BytesIO()
@@ -227,7 +227,7 @@ def _image(shards: list[str], total: np.ndarray, attrs: Mapping[str, str]) -> me
         for axis, dim in enumerate(("step", "position", "feature")):
             dataset.dims[axis].label = dim
         file.attrs.update({**attrs, "sha256": _digest(shards, total, attrs)})
-    return image.getbuffer()
+    return image.getvalue()
 
 
 def _digest(shards: list[str], total: np.ndarray, attrs: Mapping[str, str]) -> str:

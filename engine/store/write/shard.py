@@ -56,7 +56,7 @@ def write_shard(
     run_dir = Path(run_dir)
     file = shard_image(checked, _root_attrs(attrs, len(checked.problem_ids)))
     append_seal(file)
-    image = file.getbuffer()
+    image = file.getvalue()
     digest = hashlib.sha256(image).hexdigest()
 
     sum_path: Path | None = None
@@ -113,7 +113,7 @@ def shards_dir(run_dir: Path, *, create: bool = False) -> Path:
 
 def publish(
     directory: Path,
-    image: memoryview,
+    image: bytes,
     *,
     worker: str,
     digest: str,

@@ -3,7 +3,9 @@ nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import hashlib
 import os
 import subprocess
@@ -15,6 +17,9 @@ import numpy as np
 import pytest
 
 from diffengine.engine.store import ColumnsError, StorageError, open_run, verify_run, write_shard
+from diffengine.engine.store.format import seal
+from diffengine.engine.store.format.output_head import write_head
+from diffengine.engine.store.write.hidden_sums import GroupSum
 from diffengine.engine.store.write.manifest import read_manifests
 
 
@@ -131,6 +136,41 @@ def test_problems_without_any_gold_answer(run_dir: Path, samples: SimpleNamespac
     run = open_run(run_dir)
     assert run["answer_token_id"][...].tolist() == [[-1], [-1]]
     assert np.isnan(run["answer_logprob"][...]).all()
+
+
+def views_of_buffers() -> list[memoryview]:
+    """Views of an `io.BytesIO` that are still held; a released one has no `obj`."""
+    views = []
+    for thing in gc.get_objects():
+        if isinstance(thing, memoryview):
+            with contextlib.suppress(ValueError):
+                views += [thing] * (type(thing.obj).__name__ == "_BytesIOBuffer")
+    return views
+
+
+@pytest.mark.parametrize("part", ["shard", "sum", "head", "seal"])
+def test_an_error_carries_no_view_of_a_buffer_away(
+    part: str, run_dir: Path, samples: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collected in a cycle, such a view ends the process in some versions of Python 3.12."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    if part == "seal":
+        monkeypatch.setattr(seal, "_outside", refuse)
+    else:
+        monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises((StorageError, OSError)) as caught:
+        if part == "head":
+            write_head(run_dir, np.zeros((4, 3), np.float32))
+        elif part == "sum":
+            sums = GroupSum(run_dir, worker="0", attrs=samples.attrs)
+            sums.write("0-000000.h5", np.zeros((2, 3, 4), np.float32))
+        else:
+            write_shard(run_dir, samples.columns([0]), attrs=samples.attrs)
+    assert caught.value.errno == errno.EACCES
+    assert views_of_buffers() == []
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
