@@ -73,8 +73,8 @@ class RunConfig:
     )
     record: str = option(
         "all",
-        "Positions whose statistics are kept.",
-        choices=("all", "masked"),
+        "Positions whose statistics are kept; `answers` keeps no trajectory, only how it ends.",
+        choices=("all", "masked", "answers"),
         default_text="all",
     )
     save_logits: str = option(

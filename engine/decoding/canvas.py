@@ -8,9 +8,8 @@ positions, T packed tokens.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,28 +22,7 @@ from ..models.reads import Reads, reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from .policy import Update
-
-
-@dataclass(eq=False)
-class Row:
-    """One problem on the canvas. `slot` is its place in the recorder, fixed from entering to
-    leaving.
-
-    `performed[s]` says whether its step s has a forward pass. `n_masked` generated positions are
-    masked; None where only the device knows how many.
-    """
-
-    prompt: Prompt
-    slot: int
-    step: int
-    performed: Sequence[bool]
-    n_masked: int | None
-    n_forwards: int = 0
-    entered: float = field(default_factory=time.perf_counter)
-
-    @property
-    def prompt_length(self) -> int:
-        return len(self.prompt.token_ids)
+from .row import Row, next_performed
 
 
 class Packed(NamedTuple):
@@ -143,6 +121,17 @@ class Canvas:
     def prompt_lengths(self) -> list[int]:
         return [row.prompt_length for row in self.rows]
 
+    def due(self, schedule: Sequence[int]) -> list[int]:
+        """How many commits each row makes at its step: what a policy's `schedule` [S] says, and
+        what an intervention left over."""
+        counts = []
+        for row in self.rows:
+            count = schedule[row.step]
+            if row.prompt.start is not None:
+                count += row.prompt.start.due(row.step, len(schedule))
+            counts.append(count)
+        return counts
+
     def on_device(self, values: list[int]) -> Tensor:
         """A host list as an int64 tensor on the canvas's device, without waiting for it."""
         return on_device(values, self.device)
@@ -172,6 +161,9 @@ class Canvas:
         if entering:
             shape = (len(entering), self.gen_length)
             fresh = torch.full(shape, self.mask_id, dtype=torch.int64, device=self.device)
+            for index, row in enumerate(entering):
+                if row.prompt.start is not None:
+                    fresh[index] = self.on_device(row.parents_canvas)
             generated = torch.cat([self.generated, fresh])
             self._arrange([*self.rows, *entering], generated)
         return bool(self.rows)
@@ -193,8 +185,22 @@ class Canvas:
 
     def _new_row(self, prompt: Prompt) -> Row:
         performed = self.schedule.of(prompt)
-        first_step = _next_performed(performed, 0)
-        return Row(prompt, self._free.pop(), first_step, performed, self.gen_length)
+        start = prompt.start
+        if start is not None and start.is_changed:
+            # A schedule leaves out the steps that commit nothing of a canvas that nobody changed.
+            performed = [s >= start.step or walks for s, walks in enumerate(performed)]
+        first_step = next_performed(performed, 0 if start is None else start.first)
+        row = Row(prompt, self._free.pop(), first_step, performed, self.gen_length)
+        if start is not None:
+            row.n_masked = self._masks_of_parent(row)
+        return row
+
+    def _masks_of_parent(self, row: Row) -> int | None:
+        """The masks of `row.parents_canvas`. None where the schedule is fixed and does not fit a
+        canvas that was changed: then what a policy counts need not be what commits."""
+        if row.is_changed and not self.schedule.free:
+            return None
+        return row.parents_canvas.count(self.mask_id)
 
     def _arrange(self, rows: list[Row], generated: Tensor) -> None:
         # Neighbours of one length share an attention call, so rows are kept in order of length.
@@ -289,13 +295,21 @@ class Canvas:
         """Write the commits, move every row to its next step, and let finished rows leave; returns
         those."""
         self.generated = torch.where(update.commit, update.token, self.generated)
+        replaying = [index for index, row in enumerate(self.rows) if row.is_replaying]
         ended = self._count(update)
         passes = 2 if self.guided else 1
         leaving: list[Row] = []
         staying: list[int] = []
-        for index, row in enumerate(self.rows):
+        for row in self.rows:
             row.n_forwards += passes
-            row.step = _next_performed(row.performed, row.step + 1)
+            row.step = next_performed(row.performed, row.step + 1)
+        for index in replaying:
+            row = self.rows[index]
+            self.generated[index] = self.on_device(row.parents_canvas)
+            row.n_masked = self._masks_of_parent(row)
+            ended[index] = False
+
+        for index, row in enumerate(self.rows):
             if ended[index] or row.step >= len(row.performed):
                 leaving.append(row)
             else:
@@ -342,10 +356,3 @@ def capacity_for(prompts: Iterable[Prompt], *, gen_length: int, token_budget: in
     shortest = min(lengths, default=1)
     affordable = token_budget // shortest
     return max(1, min(len(lengths), affordable))
-
-
-def _next_performed(performed: Sequence[bool], step: int) -> int:
-    """The first step from `step` on that has a forward pass; their number where none has."""
-    while step < len(performed) and not performed[step]:
-        step += 1
-    return step

@@ -23,10 +23,11 @@ from ..registry import PluginError
 from ..signals import Stop
 from ..store.drawing import draw_key
 from ..store.format.schema import missing
-from .canvas import Canvas, Packed, Row
+from .canvas import Canvas, Packed
 from .phases import Phases
 from .policy import Policy, Update
 from .recorder import Finished, Leaving, Recorder
+from .row import Row
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ generated positions, S steps.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ..models.family import TokenIds
     from .canvas import Canvas
 
+
+EVERY_STEP = sys.maxsize
+"""`Policy.looks_back` of a policy that remembers a row from its first step on."""
 
 OF_ANY_SAMPLER = frozenset({"temperature", "top_p", "top_k"})
 """Options that the generation_config.json of an autoregressive model has too."""
@@ -129,6 +133,11 @@ class Policy(Protocol):
     reads_committed: bool = False
     """Whether `step` needs the statistics of positions that hold a token already, also in a run
     that records masked positions alone."""
+
+    looks_back: int = 1
+    """How many steps before this one `step` depends on beyond the canvas: 0 where the canvas
+    decides alone, 1 where `stats.kl` is read, `EVERY_STEP` where more is remembered. A branch walks
+    so many steps again before it begins."""
 
     def __init__(self, options: Any, token_ids: TokenIds, *, n_candidates: int) -> None: ...
 

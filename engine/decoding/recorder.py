@@ -22,16 +22,20 @@ from ..answers.accepted import grade_any
 from ..answers.span import token_span
 from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
-from ..problems.read import Problem
-from ..store.format.schema import VARIABLES, variables_in_flight
+from ..problems.read import Origin, Problem
+from ..prompts.prompt import Prompt
+from ..store.format.schema import VARIABLES, missing, variables_in_flight
 from ..store.format.verdicts import VERDICTS
-from .canvas import Canvas, Row
+from .canvas import Canvas
 from .null_beliefs import NullBeliefs
 from .policy import Update
+from .row import Row
 from .slots import SEEN_MASKED, Slots
 from .trajectory import all_logits, answer_states, cka_of, masked_states
 
 HIDDEN = "hidden"
+CKA = "cka"
+NO_ORIGIN = Origin("", 0, 0, 0)
 
 
 class Finished(NamedTuple):
@@ -74,10 +78,11 @@ class Recorder:
         """`geometry` of the model's head, where somebody has it already."""
         self.model = model
         self.config = config
-        self.masked_only = config.record == "masked"
+        self.masked_only = config.record != "all"
+        self.answers_only = config.record == "answers"
         self.null = null
         self.topk = 0
-        if config.save_logits != "none":
+        if config.save_logits != "none" and not self.answers_only:
             self.topk = min(config.topk, len(model.head_weight))
         self.geometry = geometry or LogitGeometry(model.head_weight)
         device = model.device
@@ -169,14 +174,17 @@ class Recorder:
         token = to_host(slot["token"])
         token_ready = self._copies.ready()  # grading waits for the tokens alone
 
+        first = row.first_step
         columns: dict[str, Any] = {}
         for name, values in slot.items():
             if self._is_column(name):
-                columns[name] = to_host(values)
+                columns[name] = to_host(_from_step(values, first))
 
         walked = self._walked[row.slot]
-        reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked)
-        columns |= {name: to_host(values) for name, values in reduced.items()}
+        if not self.answers_only:
+            reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked)
+            for name, values in reduced.items():
+                columns[name] = to_host(_from_step(values, first, square=name == CKA))
 
         targets = self._targets[row.slot]
         columns |= {
@@ -185,11 +193,11 @@ class Recorder:
             "prompt_length": np.int32(row.prompt_length),
             "n_forwards": np.int32(row.n_forwards),
             "seconds": np.float32(seconds),
-            "problem_id": row.prompt.problem.id,
-            "index": np.int32(row.prompt.place),
         }
+        columns |= _of_prompt(row.prompt, self._start_of(row))
         if VARIABLES["logits"].is_stored(self.config):
-            columns["logits"] = all_logits(slot[HIDDEN], self.model.head_weight)
+            hidden = _from_step(slot[HIDDEN], first)
+            columns["logits"] = all_logits(hidden, self.model.head_weight)
         return Leaving(row, slot[HIDDEN], token, token_ready, walked, columns)
 
     def _is_column(self, name: str) -> bool:
@@ -221,16 +229,27 @@ class Recorder:
         text, verdict = self._grade(row, final.tolist())
         answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
         states = answer_states(hidden, answer).to(hidden.dtype)
+        columns |= verdict | {"generated_text": text}
+        if self.answers_only:
+            columns["final_token"] = final.astype(np.int32)
+            return Finished(row.prompt.problem, columns, self._copies.ready())
+
+        states = answer_states(hidden, answer).to(hidden.dtype)
         steps = np.arange(len(leaving.token))
-        is_walked = np.isin(steps, leaving.walked)
-        columns |= verdict | {
-            "generated_text": text,
-            "state_answer": self._copies.array(states),
-            "token": _carry_forward(leaving.token, is_walked, self.model.token_ids.mask),
+        is_walked = np.isin(steps, leaving.walked) & (steps >= row.first_step)
+        columns |= {
+            "state_answer": self._copies.array(_from_step(states, row.first_step)),
+            "token": _carry_forward(leaving.token, is_walked, self._start_of(row)),
         }
         if self.config.mean_hidden:
             self._add_to_sum(hidden)
         return Finished(row.prompt.problem, columns, self._copies.ready())
+
+    def _start_of(self, row: Row) -> np.ndarray:
+        """The canvas [G] that the first step which is decoded sees."""
+        if row.prompt.start is not None:
+            return row.prompt.start.token.astype(np.int32)
+        return np.full(self.config.gen_length, self.model.token_ids.mask, np.int32)
 
     def _add_to_sum(self, hidden: Tensor) -> None:
         if self._sum is None:
@@ -273,12 +292,41 @@ def _of_statistics(stats: LogitStats) -> dict[str, Tensor]:
     return values
 
 
-def _carry_forward(token: np.ndarray, performed: np.ndarray, mask_id: int) -> np.ndarray:
-    """The canvas at steps without a forward pass is that of the step before; before the first, all
-    mask."""
+def _of_prompt(prompt: Prompt, start_token: np.ndarray) -> dict[str, Any]:
+    """The columns that say which decoding this is, and where it began."""
+    problem = prompt.problem
+    origin = problem.origin or NO_ORIGIN
+    return {
+        "problem_id": problem.id,
+        "index": np.int32(prompt.place),
+        "group_id": problem.group_id,
+        "sample": np.int32(problem.sample),
+        "parent_id": origin.parent,
+        "branch_step": np.int32(origin.step),
+        "intervention": np.int32(origin.intervention),
+        "branch": np.int32(origin.branch),
+        "start_token": start_token,
+    }
+
+
+def _from_step(values: Tensor, first: int, *, square: bool = False) -> Tensor:
+    """Values [S, ...] without those of the steps before `first`: a branch walks them for what comes
+    of them, and they are its parent's. `square`: [S, S], of pairs of steps."""
+    if first == 0:
+        return values
+    kept = values.clone()
+    kept[:first] = missing(values.dtype)
+    if square:
+        kept[:, :first] = missing(values.dtype)
+    return kept
+
+
+def _carry_forward(token: np.ndarray, performed: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The canvas at steps without a forward pass is that of the step before; before the first, the
+    `start` [G]."""
     own_step = np.where(performed, np.arange(len(token)), -1)
     last = np.maximum.accumulate(own_step)
     has_canvas = last >= 0
     canvas = token[last.clip(0)]
-    filled = np.where(has_canvas[:, None], canvas, np.int32(mask_id))
+    filled = np.where(has_canvas[:, None], canvas, start)
     return filled.astype(np.int32)

@@ -43,6 +43,7 @@ class DreamPolicy(Policy):
     token is never proposed."""
 
     Options = DreamOptions
+    looks_back = 0
 
     def __init__(self, options: DreamOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.options = options
@@ -82,7 +83,7 @@ class DreamPolicy(Policy):
         if self.literal:
             published = self._counts_of_masks(canvas)
             return Update(token, topk_of_whole_rows(score, published, canvas))
-        counts = [self.commits_per_step[step] for step in canvas.steps]
+        counts = canvas.due(self.commits_per_step)
         return Update(token, highest(score, counts, canvas), counts)
 
     def _chosen_by_chance(self, canvas: Canvas) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
+from ..decoding.policy import EVERY_STEP
 from ..models.family import TokenIds
 from .commits import rank_of, transfer_counts
 from .parallel import ParallelPolicy, Sight
@@ -59,6 +60,7 @@ class KlassPolicy(ParallelPolicy):
     """Commit what is ready, else what the schedule asks for."""
 
     Options = KlassOptions
+    looks_back = EVERY_STEP
 
     def __init__(self, options: KlassOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         super().__init__(options, token_ids, n_candidates=n_candidates)

@@ -24,6 +24,7 @@ class LLaDAPolicy(Policy):
     the device."""
 
     Options = LLaDAOptions
+    looks_back = 0
 
     def __init__(self, options: LLaDAOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.options = options
@@ -49,7 +50,7 @@ class LLaDAPolicy(Policy):
             confidence = position_noise(canvas.noise_counter(), seed=seed).view(shape)
 
         ends = [self.options.block_length * (self.block_of(step) + 1) for step in canvas.steps]
-        counts = [self.commits_per_step[step] for step in canvas.steps]
+        counts = canvas.due(self.commits_per_step)
         masked = canvas.generated == self.mask_id
         # No lower bound: a position that an earlier block left masked stays eligible, as in the
         # reference.

@@ -96,6 +96,7 @@ class ParallelPolicy(Policy):
     """
 
     free_schedule = True
+    looks_back = 0
 
     def __init__(self, options: ParallelOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.block_length = options.block_length

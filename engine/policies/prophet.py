@@ -33,6 +33,7 @@ class ProphetPolicy(Policy):
     Options = ProphetOptions
     free_schedule = True
     reads_committed = True
+    looks_back = 0
 
     def __init__(self, options: ProphetOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.options = options
@@ -54,7 +55,7 @@ class ProphetPolicy(Policy):
 
         confidence = proposal.confidence.view(shape)
         score = torch.where(eligible, confidence, -torch.inf)
-        counts = [self.commits_per_step[step] for step in canvas.steps]
+        counts = canvas.due(self.commits_per_step)
         scheduled = highest(score, counts, canvas)
 
         over = self._over(canvas, stats.margin.view(shape))

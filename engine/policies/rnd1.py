@@ -30,6 +30,7 @@ class RND1Policy(Policy):
     """
 
     Options = RND1Options
+    looks_back = 0
 
     def __init__(self, options: RND1Options, token_ids: TokenIds, *, n_candidates: int) -> None:
         self.commits_per_step = even_counts(options.gen_length, options.steps)
@@ -49,7 +50,7 @@ class RND1Policy(Policy):
         shape = canvas.generated.shape
         masked = canvas.masked.view(shape)
         score = torch.where(masked, proposal.confidence.view(shape), -torch.inf)
-        counts = [self.commits_per_step[step] for step in canvas.steps]
+        counts = canvas.due(self.commits_per_step)
         return Update(proposal.token.view(shape), highest(score, counts, canvas), counts)
 
 

@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..store.disk import replace_file, write_file
-from .read import Problem, ProblemError
+from .read import Origin, Problem, ProblemError
 
-WHERE_THERE = ("accepted", "columns")
+WHERE_THERE = ("accepted", "columns", "sample", "group", "origin")
 """Fields that a line has only where they hold something."""
 _LINE_SEPARATORS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 """JSON allows these inside a string, but `str.splitlines` and some editors break a line at them."""
@@ -61,6 +61,8 @@ def _from_line(line: str, path: Path, number: int) -> Problem:
         if record["messages"] is not None:
             record["messages"] = tuple(record["messages"])
         record["accepted"] = tuple(record.get("accepted", ()))
+        if record.get("origin") is not None:
+            record["origin"] = Origin(*record["origin"])
         problem = Problem(**record)
         _check_types(problem)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -77,3 +79,9 @@ def _check_types(problem: Problem) -> None:
     accepted_are_texts = all(isinstance(answer, str) for answer in problem.accepted)
     if not accepted_are_texts or not isinstance(problem.columns, dict):
         raise TypeError("accepted must be a list of strings, columns an object")
+    if type(problem.sample) is not int or not isinstance(problem.group, str):
+        raise TypeError("sample must be an integer, group a string")
+    if problem.origin is not None:
+        kinds = [type(part) for part in problem.origin]
+        if kinds != [str, int, int, int]:
+            raise TypeError("origin must be a string and three integers")

@@ -24,6 +24,17 @@ SHOWN_BAD_LINES = 10
 SHOWN_IDS = 10
 
 
+class Origin(NamedTuple):
+    """Where a branch begins: the decoding `parent` of the run that it leaves, the `step` that it
+    decodes first, the `intervention` of the branch run that was made there, by its place in
+    run.json, and which `branch` of these it is."""
+
+    parent: str
+    step: int
+    intervention: int
+    branch: int
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem in the normal form. `messages` is None unless the source gave a conversation;
@@ -32,6 +43,10 @@ class Problem:
     `accepted` are answers that count as right besides `answer`. `columns` are the record's other
     fields (subject, level, ...) by their names in the source, with values as JSON has them; nothing
     of them reaches the model.
+
+    A problem that is decoded several times stands in a run once for each: `sample` counts them,
+    `group` is the id that they have in common, empty where it is this one's own, and `origin` says
+    where a branch begins.
     """
 
     id: str
@@ -43,6 +58,14 @@ class Problem:
     line: int = 0
     accepted: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    sample: int = 0
+    group: str = ""
+    origin: Origin | None = None
+
+    @property
+    def group_id(self) -> str:
+        """The id of the problem in the input, which its samples and branches share."""
+        return self.group or self.id
 
     @property
     def answers(self) -> tuple[str, ...]:

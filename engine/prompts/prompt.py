@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from .chat_template import PromptError, render_chat
+from .start import Start
 from .template import QUESTION, text_with, turns_of, turns_with
 
 MAX_ANSWER_TOKENS = 32
@@ -31,13 +32,14 @@ __all__ = [
 
 class Prompt(NamedTuple):
     """One problem ready to be decoded. `key` names it in the noise: 32 bits of its id, whatever
-    else is in the run."""
+    else is in the run. `start` is where a branch begins; None where nothing is decoded yet."""
 
     problem: Problem
     place: int
     key: int
     token_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+    start: Start | None = None
 
 
 def prompt_text(

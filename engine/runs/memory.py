@@ -42,6 +42,7 @@ class Footprint:
     guided: bool = False
     mean_hidden: bool = True
     save_logits: str = "topk"
+    record: str = "all"
     answer_tokens: int = ANSWER_TOKENS
 
     @property
@@ -147,6 +148,7 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         guided=config.guided,
         mean_hidden=config.mean_hidden,
         save_logits=config.save_logits,
+        record=config.record,
     )
 
 

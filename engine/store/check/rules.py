@@ -54,11 +54,16 @@ def conditions_of(info: Mapping[str, Any], *, bfloat16: bool) -> Conditions:
 
 def value_faults(arrays: Arrays, run: Conditions) -> list[str]:
     """Everything that the rules find wrong in a shard's arrays; empty if nothing."""
-    return [fault for rule in RULES for fault in rule(arrays, run)]
+    rules = RULES if "token" in arrays else RULES_OF_ANSWERS
+    return [fault for rule in rules for fault in rule(arrays, run)]
 
 
-def _canvas_before(token: np.ndarray, mask_id: int) -> np.ndarray:
+def _canvas_before(arrays: Arrays, mask_id: int) -> np.ndarray:
+    """What each step saw [problem, step, position]. A branch begins with a canvas of its own."""
+    token = arrays["token"]
     before = np.full_like(token, mask_id)
+    if "start_token" in arrays:
+        before[:, 0] = arrays["start_token"]
     before[:, 1:] = token[:, :-1]
     return before
 
@@ -67,7 +72,7 @@ def _canvas_only_fills(arrays: Arrays, run: Conditions) -> list[str]:
     if run.mask_id is None:
         return []
     token = arrays["token"]
-    before = _canvas_before(token, run.mask_id)
+    before = _canvas_before(arrays, run.mask_id)
     changed = (before != run.mask_id) & (token != before)
     faults = _where("token changes after it was committed", changed)
     if not (run.reference_numerics or run.may_leave_masks):
@@ -75,11 +80,23 @@ def _canvas_only_fills(arrays: Arrays, run: Conditions) -> list[str]:
     return faults
 
 
+def _final_canvas_keeps_the_start(arrays: Arrays, run: Conditions) -> list[str]:
+    if run.mask_id is None:
+        return []
+    start = arrays["start_token"]
+    final = arrays["final_token"]
+    changed = (start != run.mask_id) & (final != start)
+    faults = _where("final_token is not the token that the branch began with", changed)
+    if not (run.reference_numerics or run.may_leave_masks):
+        faults += _where("final_token is still masked", final == run.mask_id)
+    return faults
+
+
 def _commits_match(arrays: Arrays, run: Conditions) -> list[str]:
     if run.mask_id is None or run.reference_numerics:
         return []  # the reference may commit the mask token itself
     token = arrays["token"]
-    changed = token != _canvas_before(token, run.mask_id)
+    changed = token != _canvas_before(arrays, run.mask_id)
     committed = arrays["committed"] != 0
     return _where("committed disagrees with the change of token", committed != changed)
 
@@ -87,7 +104,7 @@ def _commits_match(arrays: Arrays, run: Conditions) -> list[str]:
 def _mask_counts(arrays: Arrays, run: Conditions) -> list[str]:
     if run.mask_id is None:
         return []
-    masked = _canvas_before(arrays["token"], run.mask_id) == run.mask_id
+    masked = _canvas_before(arrays, run.mask_id) == run.mask_id
     wrong = (arrays["performed"] != 0) & (arrays["n_masked"] != masked.sum(-1))
     return _where("n_masked disagrees with token", wrong)
 
@@ -128,7 +145,7 @@ def _recorded_where_promised(arrays: Arrays, run: Conditions) -> list[str]:
     if run.masked_only:
         if run.mask_id is None:
             return []
-        expected = expected & (_canvas_before(arrays["token"], run.mask_id) == run.mask_id)
+        expected = expected & (_canvas_before(arrays, run.mask_id) == run.mask_id)
     faults = []
     for name, values in arrays.items():
         if VARIABLES[name].promised:
@@ -185,3 +202,6 @@ RULES: tuple[Rule, ...] = (
     _top_is_prediction,
     _logit_of_prediction,
 )
+
+RULES_OF_ANSWERS: tuple[Rule, ...] = (_final_canvas_keeps_the_start, _bounds, _flags_have_a_meaning)
+"""Those of a shard that holds no trajectories."""

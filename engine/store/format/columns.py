@@ -7,14 +7,14 @@ without it) or a list of strings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ColumnsError
 from .schema import VARIABLES, missing
-from .variable import Variable
+from .variable import BASE_VERSION, Variable
 
 Column = np.ndarray | Sequence[str]
 
@@ -44,6 +44,18 @@ def dims_of(name: str) -> tuple[str, ...]:
     return row.dims if row.per_shard else ("problem", *row.dims)
 
 
+def lacking(names: Collection[str]) -> list[str]:
+    """The variables that a shard with these `names` lacks: those that every shard has, and, as soon
+    as it has one of a trajectory's, all of them that every trajectory has."""
+    has_trajectories = any(name in VARIABLES and VARIABLES[name].of_trajectory for name in names)
+    required = []
+    for row in VARIABLES.values():
+        always = row.stored_if is None and row.since == BASE_VERSION
+        if always and (has_trajectories or not row.of_trajectory):
+            required.append(row.name)
+    return [name for name in required if name not in names]
+
+
 def check_columns(columns: Mapping[str, Column]) -> CheckedColumns:
     """The columns as arrays, or ColumnsError listing unknown and missing variables, wrong dtypes
     and wrong sizes."""
@@ -66,8 +78,7 @@ def check_columns(columns: Mapping[str, Column]) -> CheckedColumns:
 
 def _name_faults(columns: Mapping[str, Column]) -> list[str]:
     unknown = [f"unknown variable {name!r}" for name in columns if name not in VARIABLES]
-    required = [name for name, row in VARIABLES.items() if not row.optional]
-    return unknown + [f"missing variable {name!r}" for name in required if name not in columns]
+    return unknown + [f"missing variable {name!r}" for name in lacking(columns)]
 
 
 def _as_array(column: Column, row: Variable) -> np.ndarray:

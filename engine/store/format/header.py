@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DamagedRun, NotARun
 from ..write.manifest import Manifests, read_manifests
 from ..write.shard import shards_dir
-from .columns import dims_of
+from .columns import dims_of, lacking
 from .elements import is_bfloat16, is_string
 from .schema import SCHEMA_VERSION, VARIABLES
 from .seal import is_sealed, seal_fault
@@ -97,11 +97,15 @@ def _header(path: Path, file: h5py.File) -> Header:
 def _stored_types(path: Path, file: h5py.File) -> dict[str, str]:
     """The type of each variable of the shard. DamagedRun if it lacks one that every shard has."""
     names = set(file)
-    missing = [name for name, row in VARIABLES.items() if not row.optional and name not in names]
+    missing = lacking(names)
     if missing:
         raise DamagedRun(f"shard {path} lacks the variables {', '.join(missing)}; {VERIFY}")
-    kinds = {"model": stored_type(file["state_masked"])}
-    kinds["logits"] = stored_type(file["topk_logit"]) if "topk_logit" in names else kinds["model"]
+    kinds = {}
+    if "state_masked" in names:
+        kinds["model"] = stored_type(file["state_masked"])
+        kinds["logits"] = kinds["model"]
+    if "topk_logit" in names:
+        kinds["logits"] = stored_type(file["topk_logit"])
     present = [row for row in VARIABLES.values() if row.name in names]
     return {row.name: kinds.get(row.dtype, row.dtype) for row in present}
 

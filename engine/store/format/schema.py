@@ -12,7 +12,7 @@ import math
 from .variable import Bounds, Settings, Variable
 from .verdicts import VERDICTS
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 CELL = ("step", "position")
 
@@ -31,6 +31,10 @@ def _keeps_logits(settings: Settings) -> bool:
 
 def _keeps_sums(settings: Settings) -> bool:
     return settings.mean_hidden
+
+
+def _keeps_answers_alone(settings: Settings) -> bool:
+    return settings.record == "answers"
 
 
 _ROWS = (
@@ -69,7 +73,62 @@ _ROWS = (
         "id",
         "tokens of the gold answer, padded with -1",
     ),
+    Variable(
+        "group_id",
+        (),
+        "str",
+        "",
+        "id of the problem in the input, which its samples and branches share",
+        since="1.2",
+    ),
+    Variable("sample", (), "int32", "1", "which sample of the problem it is, from 0", since="1.2"),
+    Variable(
+        "parent_id",
+        (),
+        "str",
+        "",
+        "problem_id in the parent run of what a branch leaves, empty if it is none",
+        since="1.2",
+    ),
+    Variable(
+        "branch_step", (), "int32", "1", "first step that was decoded, 0 if no branch", since="1.2"
+    ),
+    Variable(
+        "intervention",
+        (),
+        "int32",
+        "1",
+        "what was done at branch_step, by its place in run.json; 0: nothing",
+        since="1.2",
+    ),
+    Variable(
+        "branch",
+        (),
+        "int32",
+        "1",
+        "which branch of one state and intervention it is, from 0",
+        since="1.2",
+    ),
     # one value for each generated position
+    Variable(
+        "start_token",
+        ("position",),
+        "int32",
+        "id",
+        "canvas that branch_step sees; the mask token's id where masked",
+        since="1.2",
+        stored_share=0.03,
+    ),
+    Variable(
+        "final_token",
+        ("position",),
+        "int32",
+        "id",
+        "canvas after the last step, in a run that keeps answers alone",
+        stored_if=_keeps_answers_alone,
+        since="1.2",
+        stored_share=0.3,
+    ),
     Variable(
         "null_answer_logprob",
         ("position", "answer_token"),
@@ -137,7 +196,8 @@ _ROWS = (
         CELL,
         "int32",
         "id",
-        "canvas after the step's commits; the mask token's id where still masked",
+        "canvas after the step's commits; the mask token's id where still masked; before a branch "
+        "begins, its start_token",
         made="step",
         stored_share=0.03,
     ),

@@ -36,6 +36,10 @@ class Settings(Protocol):
     def mean_hidden(self) -> bool:
         """Whether sums of hidden states over problems are kept."""
 
+    @property
+    def record(self) -> str:
+        """all, masked or answers."""
+
 
 class Bounds(NamedTuple):
     """What every value lies between, but for `slack`; a missing one lies anywhere."""
@@ -88,9 +92,15 @@ class Variable:
         return self.made == "shard"
 
     @property
+    def of_trajectory(self) -> bool:
+        """Whether it has values step by step of each problem, which a run of answers alone does not
+        keep."""
+        return "step" in self.dims and not self.per_shard
+
+    @property
     def optional(self) -> bool:
         """Whether a shard may lack it."""
-        return self.stored_if is not None or self.since != BASE_VERSION
+        return self.stored_if is not None or self.since != BASE_VERSION or self.of_trajectory
 
     @property
     def is_token_id(self) -> bool:
@@ -104,6 +114,8 @@ class Variable:
 
     def is_stored(self, settings: Settings) -> bool:
         """Whether a run with these settings keeps it."""
+        if self.of_trajectory and settings.record == "answers":
+            return False
         return self.stored_if is None or self.stored_if(settings)
 
     def is_in_flight(self, settings: Settings) -> bool:

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from diffengine.engine.config import RunConfig
-from diffengine.engine.decoding.canvas import Canvas, Room, Row
+from diffengine.engine.decoding.canvas import Canvas, Room
 from diffengine.engine.decoding.policy import Update
+from diffengine.engine.decoding.row import Row
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import read_problems
 from diffengine.engine.runs import gather

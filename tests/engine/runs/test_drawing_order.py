@@ -20,10 +20,11 @@ import torch
 from scipy.stats import hypergeom
 
 from diffengine.analysis.shares import wilson
-from diffengine.engine.decoding.canvas import Canvas, Room, Row, RowFormat, Schedule, capacity_for
+from diffengine.engine.decoding.canvas import Canvas, Room, RowFormat, Schedule, capacity_for
 from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.phases import Phases
 from diffengine.engine.decoding.policy import Update
+from diffengine.engine.decoding.row import Row
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.prompt import Prompt

@@ -87,8 +87,10 @@ def _one_problem(index: int, shape: Shape, *, bf16: bool, extras: bool) -> dict[
     states["state_masked"][0] = hidden[0].mean(0)  # everything is masked at the first step
     values |= {name: model(state) for name, state in states.items()}
     values["topk_logit"] = model(values["topk_logit"])
+    values["start_token"] = np.full(p, MASK_ID, np.int32)
     if extras:
         values.update(hidden=model(hidden), logits=model(logits))
+        values["final_token"] = values["token"][-1]
     return values | _unmade(values, rng, shape)
 
 
@@ -107,7 +109,7 @@ def _unmade(values: dict[str, Any], rng: np.random.Generator, shape: Shape) -> d
         always_stored = row.stored_if is None
         if name not in values and always_stored and not (row.per_shard or row.is_vector):
             numbers = rng.integers(0, 2, [sizes[dim] for dim in row.dims])
-            made[name] = numbers.astype(row.dtype)
+            made[name] = str(numbers) if row.dtype == "str" else numbers.astype(row.dtype)
     return made
 
 

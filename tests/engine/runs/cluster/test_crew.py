@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffengine.engine.decoding.canvas import Canvas, Row
+from diffengine.engine.decoding.canvas import Canvas
 from diffengine.engine.decoding.policy import Update
+from diffengine.engine.decoding.row import Row
 from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.problems.read import Problem, ProblemSet, read_problems

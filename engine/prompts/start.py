@@ -1,0 +1,46 @@
+"""Where a row begins that does not begin with a canvas of masks: a state of an earlier run, as it
+was or changed. Shapes: G generated positions, N steps walked again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A row that begins at `step`, whose canvas is `token` [G], ids of tokens and of masks.
+
+    `before` [N, G] are the canvases that the N steps before saw. They are walked again, and what
+    the policy says there does not count: KL to the step before, and policies that remember more
+    than the canvas, need them. `owed` is how many masks the canvas has beyond those that the
+    schedule counts on. `is_changed`: an intervention was made, so that the schedule may not fit.
+    """
+
+    step: int
+    token: np.ndarray
+    before: np.ndarray
+    owed: int = 0
+    is_changed: bool = False
+
+    @property
+    def first(self) -> int:
+        """The first step that is walked, of those before or `step` itself."""
+        return self.step - len(self.before)
+
+    def canvas(self, step: int) -> np.ndarray:
+        """The canvas [G] that a step of the way here sees; from `step` on, the one that is decoded
+        from."""
+        if step >= self.step:
+            return self.token
+        canvas: np.ndarray = self.before[step - self.first]
+        return canvas
+
+    def due(self, step: int, steps: int) -> int:
+        """How many commits `step` makes beyond the schedule of `steps` steps: the masks that are
+        owed are shared out evenly, the first steps taking the remainder."""
+        if step < self.step:
+            return 0
+        share, rest = divmod(self.owed, steps - self.step)
+        return share + (step - self.step < rest)
