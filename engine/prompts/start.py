@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .steering import UNCONSTRAINED, Constraints, Patch
+
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -16,7 +18,8 @@ class Start:
     the policy says there does not count: KL to the step before, and policies that remember more
     than the canvas, need them. `owed` is how many masks the canvas has beyond those that the
     schedule counts on. `is_changed`: the schedule may not fit, since an intervention was made, or
-    since it is drawn and the noise is another.
+    since it is drawn and the noise is another. `constraints` hold from
+    `step` on; `patches` are put in at `step` alone.
     """
 
     step: int
@@ -24,6 +27,8 @@ class Start:
     before: np.ndarray
     owed: int = 0
     is_changed: bool = False
+    constraints: Constraints = UNCONSTRAINED
+    patches: tuple[Patch, ...] = ()
 
     @property
     def first(self) -> int:
