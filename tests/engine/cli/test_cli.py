@@ -287,6 +287,30 @@ def test_progress_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+FIRST_OF_TEN = Progress(1, 0, 0, 100, 1, 10.0, begun=9.0)
+"""Ten rows on a canvas, all at their end, and the first of them has been passed on."""
+
+
+def test_the_eta_of_the_first_problem_is_that_of_its_canvas() -> None:
+    assert console.describe(FIRST_OF_TEN) == (
+        "1/100 problems, 1/1 correct (unfinished: 99 missing), 3600 problems/h, ETA 1:30"
+    )
+
+
+def test_the_bar_has_no_other_rate_than_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with console.ProgressPrinter() as printer:
+        printer(Progress(0, 0, 0, 100, 0, 0.0))
+        printer(FIRST_OF_TEN)
+        printer._bar.refresh()
+    drawn = capsys.readouterr().err
+    assert "1/100 [" in drawn
+    assert "3600 problems/h, ETA 1:30]" in drawn
+    assert "problem/s" not in drawn and "s/problem" not in drawn
+
+
 def test_durations_read_as_clocks() -> None:
     assert [console.duration(s) for s in (0, 59.6, 61, 3600, 86400)] == [
         "0:00",
