@@ -17,8 +17,8 @@ PIP        := $(VENV)/bin/python -m pip --disable-pip-version-check install -qq 
 # What `make fast` passes: the tests of contracts and rules, without runs, processes or compilers. Of the policies those
 # of options, schedules and single decisions: twins, oracles and memory take two and a half minutes more.
 POLICY_RULES := $(addprefix tests/engine/policies/, test_llada.py test_parallel_edges.py test_parallel_options.py test_policies.py)
-QUICK  := tests/test_architecture.py tests/test_readme.py $(POLICY_RULES) tests/engine/problems tests/engine/answers \
-          tests/engine/store/format tests/engine/test_registry.py tests/kernels/test_reference.py \
+QUICK  := tests/test_architecture.py tests/test_readme.py tests/test_counts.py $(POLICY_RULES) tests/engine/problems \
+          tests/engine/answers tests/engine/store/format tests/engine/test_registry.py tests/kernels/test_reference.py \
           tests/kernels/test_head.py tests/analysis/metrics tests/analysis/findings
 
 # Tests that read the documents: paths, tables of the schema and of problem shapes, examples, the walk through a plug-in.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..store.counts import count_text
 from ..store.sizes import size_text
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def _new_bar(progress: Progress) -> Any:
 
 def describe(progress: Progress) -> str:
     """One plain line: counts, rate, ETA."""
-    parts = [f"{progress.done + progress.resumed}/{progress.total} problems"]
+    total = count_text(progress.total, "problem")
+    parts = [f"{progress.done + progress.resumed}/{total}"]
     if progress.resumed:
         parts.append(f"{progress.resumed} from before")
     if progress.failed:

@@ -26,6 +26,7 @@ from ..problems.read import Problem
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
+from ..store.counts import count_text
 from ..store.disk import make_directory, replace_content
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
@@ -68,8 +69,8 @@ class RunResult(NamedTuple):
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {self.done} problems done now, {self.resumed} before, "
-            f"{len(self.failed)} failed>"
+            f"<RunResult {self.path}: {count_text(self.done, 'problem')} done now, "
+            f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...prompts.prompt import Prompt
 from ...signals import Stop, stopping
+from ...store.counts import count_text
 from ...store.errors import StorageError
 from ..memory import Footprint
 from .backlog import Backlog
@@ -207,7 +208,8 @@ class Crew:
             self.backlog.put_back(batch, accounted, "passed over", alone=batch.is_one_problem)
         elif seat.unconfirmed:
             count = len(seat.unconfirmed)
-            self._replace(seat, f"it did not store {count} problems that it had decoded")
+            lost = count_text(count, "problem")
+            self._replace(seat, f"it did not store {lost} that it had decoded")
 
     def _settle_error(self, seat: Seat, batch: Batch | None, report: Report) -> None:
         error = str(report.error)

@@ -108,7 +108,7 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert (out / name).stat().st_size > 500, name
     assert any((out / "plots").glob("*.png"))
     code, text, _ = in_process(capsys, "verify", out)
-    assert (code, "whole; 1 shards, 14 of 14 problems" in text) == (0, True)
+    assert (code, "whole; 1 shard, 14 of 14 problems" in text) == (0, True)
     code, text, _ = in_process(capsys, "inspect", out, "--json")
     assert json.loads(text)["stored"] == 14
     code, _, err = in_process(capsys, "export", out)
@@ -229,7 +229,7 @@ def test_failed_problems_end_with_three(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert code == 3
     assert "failed huge: prompt of" in err
-    assert "1 problems finished" in out
+    assert "1 problem finished" in out
 
 
 def test_a_config_file_stands_below_the_command_line(
