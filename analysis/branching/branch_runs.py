@@ -70,16 +70,19 @@ class SameLaw:
         return f"R = {self.samples}, temperature {self.temperature:g}, policy {policy}"
 
 
-def has_branches(run: Run) -> bool:
-    """Whether there is a branch run in the run's folder."""
-    return bool(_folders(run))
+def branch_folders(run_dir: Path) -> list[Path]:
+    """The folders of the branch runs in a run's folder, by name."""
+    parent = run_dir / FOLDER
+    if not parent.is_dir():
+        return []
+    return sorted(folder for folder in parent.iterdir() if (folder / "run.json").is_file())
 
 
 def read_branch_runs(run: Run) -> BranchRuns:
     """Open all of them. One that is damaged, or of another run, is named in a warning."""
     runs = []
     warnings = []
-    for folder in _folders(run):
+    for folder in branch_folders(Path(run.path)):
         try:
             branch_run = open_run(folder)
             fault = _fault(branch_run, run)
@@ -104,17 +107,15 @@ def by_law(runs: Sequence[Run]) -> list[SameLaw]:
     ]
 
 
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide the law by which a state is continued."""
+    return {name: value for name, value in config.items() if name not in _DECIDES_NOTHING}
+
+
 def request_of(branch_run: Run) -> Mapping[str, Any]:
     """What the branch run was asked for: `at`, `samples`, `noise`, `interventions`, `parent`."""
     request: Mapping[str, Any] = branch_run.info["branches"]
     return request
-
-
-def _folders(run: Run) -> list[Path]:
-    parent = Path(run.path) / FOLDER
-    if not parent.is_dir():
-        return []
-    return sorted(folder for folder in parent.iterdir() if (folder / "run.json").is_file())
 
 
 def _fault(branch_run: Run, parent: Run) -> str:
@@ -132,11 +133,8 @@ def _fault(branch_run: Run, parent: Run) -> str:
 
 
 def _law(run: Run) -> str:
-    config = {
-        name: value for name, value in run.info["config"].items() if name not in _DECIDES_NOTHING
-    }
     decides = {
-        "config": config,
+        "config": deciding(run.info["config"]),
         "model": run.info["model"].get("fingerprint"),
         "samples": int(request_of(run)["samples"]),
     }

@@ -200,7 +200,7 @@ def _is_asked(planned: np.ndarray, is_certain: np.ndarray) -> np.ndarray:
     could_be = ~is_certain.all(axis=1)
     if (is_asked | ~could_be).all():
         return np.ones_like(is_asked)
-    return is_asked
+    return np.asarray(is_asked)
 
 
 def _drawn(parent: Run, branches: SameLaw, steps: np.ndarray) -> Iterator[_Drawn]:

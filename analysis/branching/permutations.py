@@ -36,11 +36,11 @@ class Pivotal(NamedTuple):
 
 class Dealt(NamedTuple):
     """[K] `p`: of the mean drop since the first step, corrected over steps; `mean`: the same drop
-    when the draws are dealt out anew, whose expectation is 0; `spread` its standard deviation."""
+    when the draws are dealt out anew, whose expectation is 0; `error` its standard error."""
 
     p: np.ndarray
     mean: np.ndarray
-    spread: np.ndarray
+    error: np.ndarray
 
 
 def pivotal_steps(draws: Draws, *, seed: int) -> Pivotal:
@@ -89,7 +89,9 @@ def drop_since_first(draws: Draws, *, seed: int) -> Dealt:
     with np.errstate(invalid="ignore", divide="ignore"):
         finite = np.isfinite(over_problems)
         mean = np.where(finite, over_problems, 0.0).sum(axis=0) / finite.sum(axis=0)
-    return Dealt(max_t(mean.T), mean[:, 1:].mean(axis=1), mean[:, 1:].std(axis=1, ddof=1))
+    dealt = mean[:, 1:]
+    error = dealt.std(axis=1, ddof=1) / np.sqrt(PERMUTATIONS)
+    return Dealt(max_t(mean.T), dealt.mean(axis=1), error)
 
 
 def _dealt_drops(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -94,7 +94,12 @@ def correlation_interval(values: np.ndarray, other: np.ndarray, *, seed: int) ->
     where either does not vary.
     """
     steps = values.shape[1]
-    result = Resampled(*(np.full(steps, np.nan) for _ in range(3)), np.zeros(steps, np.int64))
+    result = Resampled(
+        mean=np.full(steps, np.nan),
+        low=np.full(steps, np.nan),
+        high=np.full(steps, np.nan),
+        n=np.zeros(steps, np.int64),
+    )
     for step in range(steps):
         both = np.isfinite(values[:, step]) & np.isfinite(other[:, step])
         n = int(both.sum())

@@ -101,9 +101,7 @@ def _correct_by_text(answers: Sequence[str], correct: Sequence[bool]) -> dict[st
     return by_text
 
 
-def _same_as(
-    text: str, classes: Sequence[_Class], is_correct: bool, budget: _Budget
-) -> int | None:
+def _same_as(text: str, classes: Sequence[_Class], is_correct: bool, budget: _Budget) -> int | None:
     """The first class that the answer belongs to; None where it is a new one."""
     if text == "":
         return None
