@@ -15,7 +15,8 @@ class Start:
     `before` [N, G] are the canvases that the N steps before saw. They are walked again, and what
     the policy says there does not count: KL to the step before, and policies that remember more
     than the canvas, need them. `owed` is how many masks the canvas has beyond those that the
-    schedule counts on. `is_changed`: an intervention was made, so that the schedule may not fit.
+    schedule counts on. `is_changed`: the schedule may not fit, since an intervention was made, or
+    since it is drawn and the noise is another.
     """
 
     step: int
