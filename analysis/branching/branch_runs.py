@@ -7,6 +7,7 @@ apart and never pooled.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def read_branch_runs(run: Run) -> BranchRuns:
         try:
             branch_run = open_run(folder)
             fault = _fault(branch_run, run)
+            if not fault:
+                _ = branch_run.problems  # raises where the file is damaged
         except (DamagedRun, NotARun) as error:
             fault = str(error)
         if fault:
@@ -102,9 +105,24 @@ def by_law(runs: Sequence[Run]) -> list[SameLaw]:
     for run in runs:
         if request_of(run)["noise"] == FRESH:
             groups.setdefault(_law(run), []).append(run)
-    return [
-        SameLaw(tuple(group), int(request_of(group[0])["samples"])) for group in groups.values()
-    ]
+    return [SameLaw(tuple(group), samples_of(group[0])) for group in groups.values()]
+
+
+def samples_of(branch_run: Run) -> int:
+    """R: the largest number of branches that at least half of its states were asked for.
+
+    Steps and branches of a state may have become more from command to command. Of a state with more
+    than R the first R count, for they are as good a draw as any; one with fewer has no value.
+    """
+    asked = Counter(
+        (origin.parent, origin.step)
+        for origin in (problem.origin for problem in branch_run.problems)
+        if origin is not None and origin.intervention == NOTHING
+    )
+    if not asked:
+        return int(request_of(branch_run)["samples"])
+    most_first = sorted(asked.values(), reverse=True)
+    return most_first[(len(most_first) + 1) // 2 - 1]
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +154,6 @@ def _law(run: Run) -> str:
     decides = {
         "config": deciding(run.info["config"]),
         "model": run.info["model"].get("fingerprint"),
-        "samples": int(request_of(run)["samples"]),
+        "samples": samples_of(run),
     }
     return json.dumps(decides, sort_keys=True, default=str)
