@@ -1,1 +1,1 @@
-"""What follows a stored state: continuations of a run's decodings, as they were or changed."""
+"""Branches: continuations of the states of a run, as they were or changed."""

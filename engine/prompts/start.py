@@ -16,9 +16,9 @@ class Start:
 
     `before` [N, G] are the canvases that the N steps before saw. They are walked again, and what
     the policy says there does not count: KL to the step before, and policies that remember more
-    than the canvas, need them. `owed` is how many masks the canvas has beyond those that the
-    schedule counts on. `is_changed`: an intervention was made, so that the schedule may not fit.
-    `constraints` hold from `step` on; `patches` are put in at `step` alone.
+    than the canvas, need them. `owed` is how many masks the canvas has beyond those of the parent.
+    `is_changed`: the schedule may not fit, since an intervention was made, or since it is drawn and
+    the noise is another. `constraints` hold from `step` on; `patches` are put in at `step` alone.
     """
 
     step: int
@@ -41,11 +41,3 @@ class Start:
             return self.token
         canvas: np.ndarray = self.before[step - self.first]
         return canvas
-
-    def due(self, step: int, steps: int) -> int:
-        """How many commits `step` makes beyond the schedule of `steps` steps: the masks that are
-        owed are shared out evenly, the first steps taking the remainder."""
-        if step < self.step:
-            return 0
-        share, rest = divmod(self.owed, steps - self.step)
-        return share + (step - self.step < rest)

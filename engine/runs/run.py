@@ -36,7 +36,7 @@ from .disk_need import refuse_if_too_large
 from .estimate import Estimate, estimate
 from .execution import Execution, token_budget
 from .memory import footprint
-from .plan import Plan, Request, Source, default_model, default_out, plan_run, prompts_of
+from .plan import Plan, Request, Source, default_model, default_out, plan_run
 from .run_json import enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
@@ -121,13 +121,17 @@ def run(
         preset=preset,
         weights=not execution.distributed,
     )
-    plan = plan_run(request)
+    return carry_out(plan_run(request), on_progress)
+
+
+def carry_out(plan: Plan, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
+    """Decode what a plan says and is not done yet; raises as `run` does."""
     refuse_if_too_large(
         plan.config,
         plan.model,
         n_problems=len(plan.problems),
         out=plan.out,
-        limits=execution.limits,
+        limits=plan.execution.limits,
     )
     for warning in gold_warnings(problem.answer for problem in plan.problems):
         logger.warning(warning)
@@ -173,7 +177,7 @@ def estimate_run(
         info, _ = enter_run(plan.out, plan.info, [])
         done = completed_ids(plan.out, fingerprint=info["fingerprint"])
     todo = [(i, p) for i, p in enumerate(plan.problems) if p.id not in done]
-    prompts = prompts_of(todo, plan.model, plan.config).prompts
+    prompts = plan.prompts_of(todo).prompts
     return estimate(prompts, plan.model, plan.config, plan.execution, out=plan.out)
 
 
@@ -213,7 +217,7 @@ class _RunAtWork:
         ]
         self._total = len(asked)
         self._resumed = len(asked & finished)
-        prompts, self._failed = prompts_of(todo, model, config)
+        prompts, self._failed = self._plan.prompts_of(todo)
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
             write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
