@@ -50,6 +50,15 @@ class Row:
         return start is not None and start.is_changed and not self.is_replaying
 
     @property
+    def begins(self) -> bool:
+        """Whether the row's next forward pass is the first that counts, of a row that begins at a
+        state."""
+        start = self.prompt.start
+        if start is None or self.is_replaying:
+            return False
+        return self.step == next_performed(self.performed, start.step)
+
+    @property
     def parents_canvas(self) -> list[int]:
         """The canvas [G] that a row which is replaying, or begins now, sees at its step."""
         assert self.prompt.start is not None
