@@ -25,6 +25,9 @@ __all__ = ["BranchPlan", "BranchRequest", "Cost", "branch", "plan_branches", "se
 
 logger = logging.getLogger(__name__)
 
+NAMED = 3
+"""Interventions named in one line of the log."""
+
 TIMED_PROMPTS = 512
 """Branches that the timed steps choose from; more than a device's batch holds."""
 
@@ -78,8 +81,16 @@ def branch(
     planned = plan_branches(request)
     if on_plan is not None:
         on_plan(planned)
-    for reason, count in planned.skipped.items():
-        logger.warning("%d states: %s", count, reason)
+    for reason, texts in planned.skipped.items():
+        named = list(dict.fromkeys(texts))
+        more = ", ..." if len(named) > NAMED else ""
+        logger.warning(
+            "left out on %d states, for %s: %s%s",
+            len(texts),
+            reason,
+            ", ".join(named[:NAMED]),
+            more,
+        )
     if not planned.plan.problems:
         return RunResult(planned.plan.out, 0, 0, {})
     return carry_out(planned.plan, on_progress)

@@ -5,32 +5,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import RunConfig
-from ..decoding.policy import Policy
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel, load_model
 from ..options import ConfigError
 from ..policies import make_policy
-from ..problems.read import Origin, Problem, ProblemSet
-from ..prompts.prompt import Prompt, problem_key
-from ..prompts.start import Start
+from ..problems.read import Problem, ProblemSet
+from ..prompts.prompt import Prompt
 from ..runs.plan import Plan, Prompts, checkpoint_path, device_names, prompts_of
 from ..runs.run_json import BRANCHES, describe_run
 from ..store.errors import DamagedRun
 from ..store.read.run import Run, open_run
-from .request import FRESH, PARENT, BranchRequest, default_grid
-from .states import Decoding, check_parent, check_steps, decodings
+from .branches import Branch, Planner
+from .request import FRESH, BranchRequest, default_grid
+from .states import Decoding, check_parent, check_steps
 
 FOLDER = "branches"
 """Where in its run directory a run keeps those of its branches, each in a directory of its own."""
-
-NOTHING = "nothing"
 
 
 class Cost(NamedTuple):
@@ -69,17 +65,6 @@ class BranchPlan:
     """Interventions that could not be made, and on how many states, by their reasons."""
 
 
-class Branch(NamedTuple):
-    """One branch to decode: of which decoding, where it begins, with which word in the noise, and
-    how many passes it will make."""
-
-    problem: Problem
-    parent: Decoding
-    start: Start
-    key: int
-    passes: int
-
-
 def plan_branches(request: BranchRequest) -> BranchPlan:
     """Check what is asked, read the parent's states, load its model, settle the settings.
 
@@ -96,8 +81,8 @@ def plan_branches(request: BranchRequest) -> BranchPlan:
             config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
         )
         _refuse_equal_branches(request, config)
-        planner = _Planner(request, parent, model, policy, config, at)
-        branches, settled = planner.branches()
+        planner = Planner(request, parent, model, policy, config, at)
+        branches = planner.branches()
         info = _info(request, parent, model, config, at, planner.texts)
 
     info["schedule"] = "free" if policy.free_schedule else "fixed"
@@ -109,8 +94,8 @@ def plan_branches(request: BranchRequest) -> BranchPlan:
     out = Path(request.run) / FOLDER / info["fingerprint"][:8]
     problems = [branch.problem for branch in branches]
     plan = Plan(out, info, problems, model, config, request.execution, prompts)
-    cost = _cost(branches, settled, config, as_parent=policy.free_schedule)
-    return BranchPlan(plan, cost, at, request.n_samples, request.noise_name, dict(planner.skipped))
+    cost = _cost(branches, planner.settled, config, as_parent=policy.free_schedule)
+    return BranchPlan(plan, cost, at, request.n_samples, request.noise_name, planner.skipped)
 
 
 def _model(request: BranchRequest, parent: Run) -> MaskedDiffusionModel:
@@ -171,111 +156,6 @@ def _refuse_equal_branches(request: BranchRequest, config: RunConfig) -> None:
             f"temperature is 0 and samples {request.n_samples}: the tokens of all branches of a "
             "state would be equal; give a temperature above 0, or samples 1"
         )
-
-
-class _Planner:
-    """The branches of the chosen decodings, and what could not be made of them."""
-
-    def __init__(
-        self,
-        request: BranchRequest,
-        parent: Run,
-        model: MaskedDiffusionModel,
-        policy: Policy,
-        config: RunConfig,
-        at: Sequence[int],
-    ) -> None:
-        self._request = request
-        self._parent = parent
-        self._model = model
-        self._policy = policy
-        self._at = at
-        self.texts = [NOTHING]
-        self.skipped: Counter[str] = Counter()
-        recorded = 0 if config.record == "answers" else 1
-        self._looks_back = max(recorded, getattr(policy, "looks_back", 1))
-
-    def branches(self) -> tuple[list[Branch], int]:
-        """All branches in the order of the parent's problems, and the number of states where
-        nothing is left to decode."""
-        rows = _chosen(self._parent, self._request.ids, self._request.limit)
-        mask_id = self._model.token_ids.mask
-        made: list[Branch] = []
-        settled = 0
-        for decoding in decodings(self._parent, rows, mask_id=mask_id):
-            for step in self._at:
-                if decoding.is_settled(step):
-                    settled += 1
-                else:
-                    made += self._of_state(decoding, step)
-        return made, settled
-
-    def _of_state(self, decoding: Decoding, step: int) -> Iterator[Branch]:
-        for number in range(len(self.texts)):
-            for branch in range(self._request.n_samples):
-                key = self._key(decoding, step, branch)
-                start = decoding.start(
-                    step, looks_back=self._looks_back, refits=self._is_drawn(decoding, key)
-                )
-                origin = Origin(decoding.problem.id, step, number, branch)
-                yield Branch(
-                    _problem(decoding.problem, origin),
-                    decoding,
-                    start,
-                    key,
-                    self._passes(decoding, start, key),
-                )
-
-    def _key(self, decoding: Decoding, step: int, branch: int) -> int:
-        """The word of a branch in the noise. Branches with one number share it whatever was done at
-        their state, so that what differs between them is what was done."""
-        name = decoding.problem.id
-        if self._request.noise_name == PARENT:
-            return problem_key(name)
-        return problem_key(f"{name}@{step}#{branch}")
-
-    def _is_drawn(self, decoding: Decoding, key: int) -> bool:
-        """Whether the schedule is drawn by noise that is not the parent's."""
-        drawn = self._policy.performed_for(key) is not self._policy.performed
-        return drawn and key != problem_key(decoding.problem.id)
-
-    def _passes(self, decoding: Decoding, start: Start, key: int) -> int:
-        """Forward passes of a branch: known from its schedule, or, of a free one, as many as the
-        parent made from here and one for each mask more."""
-        again = int(decoding.performed[start.first : start.step].sum())
-        if self._policy.free_schedule:
-            return again + decoding.passes_from(start.step) + start.owed
-        if start.is_changed:
-            return again + decoding.steps - start.step
-        return again + sum(self._policy.performed_for(key)[start.step :])
-
-
-def _chosen(parent: Run, ids: Collection[str] | None, limit: int | None) -> list[int]:
-    """The rows of the decodings to branch from. Raises ConfigError for ids that are none."""
-    rows = list(range(len(parent.ids)))
-    if ids is not None:
-        wanted = set(ids)
-        strange = sorted(wanted - set(parent.ids))
-        if strange:
-            raise ConfigError(
-                f"ids: {strange[0]!r} is not stored in {parent.path}, nor are "
-                f"{len(strange) - 1} more; see `diffengine inspect`"
-            )
-        rows = [row for row in rows if parent.ids[row] in wanted]
-    return rows[:limit]
-
-
-def _problem(parent: Problem, origin: Origin) -> Problem:
-    """A branch as a problem of its run: what the prompt and the grade need of the parent's, and
-    where it begins."""
-    return replace(
-        parent,
-        id=f"{parent.id}@{origin.step}.{origin.intervention}#{origin.branch}",
-        group=parent.group_id,
-        origin=origin,
-        solution=None,
-        columns={},
-    )
 
 
 def _prompts(

@@ -14,9 +14,19 @@ from ..options import ConfigError
 from ..problems.read import Problem
 from ..prompts.start import Start
 from ..store.read.run import Run
+from .state import Changed
 
-ALWAYS = ("token", "performed", "prompt_length", "n_forwards", "answer_start", "answer_end")
-WHERE_THERE = ("start_token", "logprob", "committed")
+ALWAYS = (
+    "token",
+    "committed",
+    "performed",
+    "logprob",
+    "prompt_length",
+    "n_forwards",
+    "answer_start",
+    "answer_end",
+)
+WHERE_THERE = ("start_token",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,24 +61,36 @@ class Decoding:
         return int(self.performed[step:].sum())
 
     def start(
-        self, step: int, *, looks_back: int, token: np.ndarray | None = None, refits: bool = False
+        self, step: int, *, looks_back: int, changed: Changed | None = None, refits: bool = False
     ) -> Start:
         """A row that begins at `step`, after walking the last `looks_back` steps with a pass again.
 
-        `token` [G]: the canvas after an intervention, if there was one. `refits`: the schedule need
-        not fit, though the canvas is the parent's.
+        `changed`: what an intervention made of the state, if there was one. `refits`: the schedule
+        need not fit, though the canvas is the parent's.
         """
         parents = self.canvas[step]
-        changed = token is not None and not np.array_equal(token, parents)
-        begin = parents if token is None else token
-        more = int((begin == self.mask_id).sum()) - int((parents == self.mask_id).sum())
+        before = self.canvas[self._back(step, looks_back) : step]
+        if changed is None:
+            return Start(step, parents, before, is_changed=refits)
+        more = self._masks(changed.token) - self._masks(parents)
         return Start(
-            step=step,
-            token=begin,
-            before=self.canvas[self._back(step, looks_back) : step],
+            step,
+            changed.token,
+            before,
             owed=max(0, more),
-            is_changed=changed or refits,
+            is_changed=refits or not np.array_equal(changed.token, parents),
+            constraints=changed.constraints,
+            patches=changed.patches,
         )
+
+    def is_open(self, step: int, token: np.ndarray) -> bool:
+        """Whether there is something to decode from `step` on, on the canvas `token` [G]."""
+        if np.array_equal(token, self.canvas[step]):
+            return not self.is_settled(step)
+        return step < self.steps and self._masks(token) > 0
+
+    def _masks(self, token: np.ndarray) -> int:
+        return int((token == self.mask_id).sum())
 
     def _back(self, step: int, looks_back: int) -> int:
         walked = np.flatnonzero(self.performed[:step])
@@ -92,9 +114,16 @@ def decodings(run: Run, rows: Sequence[int], *, mask_id: int) -> Iterator[Decodi
 def _decoding(problem: Problem, row: int, columns: dict[str, np.ndarray], mask_id: int) -> Decoding:
     token = columns.pop("token")
     performed = columns.pop("performed") != 0
-    first = columns.pop("start_token", np.full(token.shape[1], mask_id, token.dtype))
-    canvas = np.concatenate([first[None], token])
+    canvas = canvases(token, columns.pop("start_token", None), mask_id=mask_id)
     return Decoding(problem, row, canvas, performed, columns, mask_id)
+
+
+def canvases(token: np.ndarray, start: np.ndarray | None, *, mask_id: int) -> np.ndarray:
+    """What each step saw, and behind them the final canvas [S + 1, G]; `token` [S, G] is what each
+    step left. A run from before there was a `start` [G] began with masks."""
+    if start is None:
+        start = np.full(token.shape[1], mask_id, token.dtype)
+    return np.concatenate([start[None], token])
 
 
 def check_parent(run: Run) -> None:
