@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .branching.beside import Branches, read_branches
 from .findings.about_run import about_run
 from .findings.accuracy import count
 from .findings.early_exit import replay_problems
@@ -138,22 +139,30 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     exits = replay_problems(trajectories.metrics, verdict, trajectories.performed)
 
     quantities = metric_quantities(run, metrics, trajectories)
-    material = Material(run, settings, trajectories, dict(quantities), judged.curve, exits)
+    branches = read_branches(
+        run, metrics=trajectories.metrics, steps=info["steps"], seed=settings.analysis_seed
+    )
+    material = Material(
+        run, settings, trajectories, dict(quantities), judged.curve, exits, branches
+    )
     for name in FINDINGS:
         finding: Finding = FINDINGS.load(name)
-        if finding.is_asked(settings):
+        if finding.is_made(material):
             quantities |= finding.make(material)
 
     _add_findings(info, run, settings, judged)
     if ends := own_ends(metrics, trajectories):
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
+    _add_branches(info, branches)
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
         s_curve=judged.curve.s_curve,
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
-        problems=_problem_columns(run, trajectories, judged.confidence) | exits,
+        problems=_problem_columns(run, trajectories, judged.confidence)
+        | exits
+        | _branch_columns(branches),
         info=info,
     )
 
@@ -214,6 +223,19 @@ def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectori
     if metrics.plugins:
         info["plugins"] = metrics.records()
     info["warnings"] += [*metrics.warnings, *trajectories.failures.values()]
+
+
+def _add_branches(info: Info, branches: Branches | None) -> None:
+    """Put what is said of branch runs into `info`, where there are any."""
+    if branches is not None:
+        info["branching"] = branches.info
+        info["warnings"] += branches.warnings
+
+
+def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:
+    if branches is None or branches.shown is None:
+        return {}
+    return branches.shown.columns
 
 
 def _problem_columns(

@@ -29,7 +29,8 @@ class Info(TypedDict, total=False):
     `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come` names what was
     still to be computed when this was saved; `own_ends` is there only where problems end at
     different steps, of what only a running one has; `stale` says how the run has changed since;
-    `plugins` is there only where code that is not ours took part."""
+    `plugins` is there only where code that is not ours took part, `branching` only where there are
+    branch runs."""
 
     run: str
     run_id: str
@@ -66,6 +67,8 @@ class Info(TypedDict, total=False):
     own_ends: dict[str, OwnEnds]
     plugins: list[Plugin]
     warnings: list[str]
+
+    branching: dict[str, Any]
 
     mutual_information: dict[str, Any]
     tsne: dict[str, Any]

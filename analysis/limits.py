@@ -23,6 +23,16 @@ MIN_GAINS = 10
 """Problems that a test of one step's gain needs: below, the t distribution leans on normality too
 much."""
 
+MIN_RESAMPLED = 20
+"""Problems that an interval needs which comes from drawing the problems anew."""
+
+NEAR_MOST = 0.5
+"""Bits below log2 R from which on R draws are nearly all different: an entropy that they cannot
+measure."""
+
+MOST_NEAR = 0.1
+"""Share of problems at a step that may be so before the step's mean entropy is no result."""
+
 MIN_STATES = 32
 """Problems with a hidden state that a similarity over problems needs."""
 

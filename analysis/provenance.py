@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.store.write.manifest import read_manifests
+from .branching.branch_runs import branch_folders
 
 if TYPE_CHECKING:
     from ..engine.problems.read import Problem
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def seen(run: Run) -> Seen:
     """What an analysis keeps of the run that it is made from: `n_problems`, and a `digest` of run
-    id, fingerprint, the ids asked for and stored, and the checksums of all shards."""
+    id, fingerprint, the ids asked for and stored, and the checksums of all shards, those of branch
+    runs included."""
     entries = read_manifests(Path(run.path)).entries
     content = {
         "run_id": run.info.get("run_id"),
@@ -31,8 +33,19 @@ def seen(run: Run) -> Seen:
         "stored": sorted(run.ids),
         "shards": sorted((name, entry.sha256) for name, entry in entries.items()),
     }
+    if branches := _branches(Path(run.path)):
+        content["branches"] = branches
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return {"n_problems": len(run.ids), "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _branches(run_dir: Path) -> dict[str, list[tuple[str, str]]]:
+    """Name and checksum of the shards of each branch run in the run's folder."""
+    shards = {}
+    for folder in branch_folders(run_dir):
+        entries = read_manifests(folder).entries
+        shards[folder.name] = sorted((name, entry.sha256) for name, entry in entries.items())
+    return shards
 
 
 def content_of(problem: Problem) -> str:

@@ -59,6 +59,7 @@ FINDINGS = Registry(
         "CKA of all steps": "diffengine.analysis.findings.cka_matrix:FINDING",
         "S-curve": "diffengine.analysis.findings.s_curve:FINDING",
         "averaged logits": "diffengine.analysis.states.averaged:FINDING",
+        "answer information": "diffengine.analysis.branching.finding:FINDING",
     },
 )
 """Quantities of a whole run, made from the metrics or from the states, in the order in which an

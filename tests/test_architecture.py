@@ -33,6 +33,7 @@ ALLOWED = {
             "kernels",
             "engine.store",
             "engine.problems",
+            "engine.answers.classes",
             "engine.answers.grade",
             "engine.registry",
             "engine.optional_parts",

@@ -13,6 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ...engine.store import Run
+    from ..branching.beside import Branches
     from ..metrics.trajectories import Trajectories
     from ..quantity import Quantity
     from ..settings import Settings
@@ -24,7 +25,8 @@ class Material:
     """What findings are made from.
 
     `metrics`: the mean over problems of every metric. `curve`: the S-curve of the confidence that
-    the settings name. `exits`: what each early-exit rule would have done, [problem].
+    the settings name. `exits`: what each early-exit rule would have done, [problem]. `branches`:
+    what the branch runs in the run's folder say, None where there are none.
     """
 
     run: Run
@@ -33,6 +35,7 @@ class Material:
     metrics: Mapping[str, Quantity]
     curve: SCurveResult
     exits: Mapping[str, np.ndarray]
+    branches: Branches | None = None
 
     def recorded(self, metric: str) -> np.ndarray:
         """[problem, step] of a metric, all NaN where the run did not record the positions that it
@@ -53,12 +56,19 @@ class Material:
 @dataclass(frozen=True)
 class Finding:
     """`names`: exactly the quantities that `make` returns, in their order. `asked`: whether the
-    settings ask for it; without it, always."""
+    settings ask for it; without it, always. `there`: whether the run has what it is made from;
+    without it, always."""
 
     names: tuple[str, ...]
     make: Callable[[Material], dict[str, Quantity]]
     asked: Callable[[Settings], bool] | None = None
+    there: Callable[[Material], bool] | None = None
 
     def is_asked(self, settings: Settings) -> bool:
         """Whether an analysis with these settings holds it."""
         return self.asked is None or self.asked(settings)
+
+    def is_made(self, material: Material) -> bool:
+        """Whether an analysis of this material holds it."""
+        has_source = self.there is None or self.there(material)
+        return has_source and self.is_asked(material.settings)
