@@ -99,7 +99,9 @@ def test_rank_correlation() -> None:
 
     rng = np.random.default_rng(0)
     first = rng.normal(size=(80, 3))
-    second = np.stack([np.exp(first[:, 0]), -first[:, 1], np.round(first[:, 2] + rng.normal(size=80))], 1)
+    second = np.stack(
+        [np.exp(first[:, 0]), -first[:, 1], np.round(first[:, 2] + rng.normal(size=80))], 1
+    )
     found = correlation_interval(first, second, seed=0)
     assert found.mean[:2].tolist() == pytest.approx([1, -1])
     expected = spearmanr(first[:, 2], second[:, 2]).statistic
