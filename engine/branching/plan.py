@@ -61,8 +61,8 @@ class BranchPlan:
     at: list[int]
     samples: int
     noise: str
-    skipped: Mapping[str, int]
-    """Interventions that could not be made, and on how many states, by their reasons."""
+    skipped: Mapping[str, list[str]]
+    """Interventions that could not be made, by their reasons; one entry for each state."""
 
 
 def plan_branches(request: BranchRequest) -> BranchPlan:

@@ -69,14 +69,16 @@ class Decoding:
         need not fit, though the canvas is the parent's.
         """
         parents = self.canvas[step]
-        before = self.canvas[self._back(step, looks_back) : step]
+        again = slice(self._back(step, looks_back), step)
+        before, walked = self.canvas[again], self.performed[again]
         if changed is None:
-            return Start(step, parents, before, is_changed=refits)
+            return Start(step, parents, before, walked, is_changed=refits)
         more = self._masks(changed.token) - self._masks(parents)
         return Start(
             step,
             changed.token,
             before,
+            walked,
             owed=max(0, more),
             is_changed=refits or not np.array_equal(changed.token, parents),
             constraints=changed.constraints,

@@ -183,10 +183,9 @@ class Canvas:
     def _new_row(self, prompt: Prompt) -> Row:
         performed = self.schedule.of(prompt)
         start = prompt.start
-        if start is not None and start.is_changed:
-            # A schedule leaves out the steps that commit nothing of a canvas that nobody changed.
-            performed = [s >= start.step or walks for s, walks in enumerate(performed)]
-        first_step = next_performed(performed, 0 if start is None else start.first)
+        if start is not None:
+            performed = start.performed(performed)
+        first_step = next_performed(performed, 0)
         row = Row(prompt, self._free.pop(), first_step, performed, self.gen_length)
         if start is not None:
             row.n_masked = self._masks_of_parent(row)

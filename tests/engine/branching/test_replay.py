@@ -3,7 +3,7 @@ policy, at every step, in every variable."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,6 @@ import pytest
 from diffengine.engine.branching.branch import branch
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.policies import POLICIES
-from diffengine.engine.problems.read import Problem, ProblemSet
-from diffengine.engine.runs.run import run
 from diffengine.engine.store import Run, open_run, verify_run
 from diffengine.engine.store.format.schema import VARIABLES
 
@@ -22,7 +20,6 @@ OWN_OF_A_DECODING = {
     "block", "hidden_sum",
 }  # fmt: skip
 
-COMMON: dict[str, Any] = {"gen_length": 12, "steps": 12, "topk": 4}
 BY_POLICY: dict[str, list[dict[str, Any]]] = {
     "llada": [
         {"block_length": 4},
@@ -53,15 +50,6 @@ CASES = [
     for more in BY_POLICY.get(policy, [{}, {"temperature": 0.7}])
 ]
 
-QUESTIONS = {
-    "a": "Ann has 5 rocks. Ann finds 3 rocks. How many rocks does Ann have now?",
-    "b": "2 + 2?",
-    "c": "A book costs 7 dollars. Ben buys 4 of them. How many dollars does Ben pay?",
-}
-PROBLEMS = ProblemSet(
-    [Problem(name, question, "8") for name, question in QUESTIONS.items()], [], "0", "three"
-)
-
 
 def suffix(name: str, values: np.ndarray, step: int) -> np.ndarray:
     """A variable of one decoding from `step` on."""
@@ -90,11 +78,12 @@ def differing(parent: Run, branches: Run) -> list[str]:
 
 @pytest.mark.parametrize(("policy", "more"), CASES, ids=lambda part: str(part))
 def test_nothing_done_is_the_stored_suffix(
-    policy: str, more: dict[str, Any], random_model: MaskedDiffusionModel, tmp_path: Path
+    policy: str,
+    more: dict[str, Any],
+    random_model: MaskedDiffusionModel,
+    parent_of: Callable[..., Run],
 ) -> None:
-    settings = COMMON | {"policy": policy} | more
-    run(PROBLEMS, out=tmp_path / "run", model=random_model, **settings)
-    with open_run(tmp_path / "run") as parent:
+    with parent_of(policy, **more) as parent:
         steps = parent.sizes["step"]
         result = branch(
             parent, at=range(steps), samples=1, noise="parent", record="all", model=random_model

@@ -23,13 +23,14 @@ from diffengine.kernels.shaping import Shaping
 
 G = 12
 BASE = {"gen_length": G, "steps": G, "save_logits": "none"}
+NOT_WALKED = np.zeros(0, bool)
 Packed = Callable[..., dict[str, dict[str, Any]]]
 PromptsOf = Callable[..., list[Prompt]]
 
 
 def begun(prompt: Prompt, mask: int, constraints: Constraints) -> Prompt:
     """The prompt with a canvas of masks and these constraints from step 0 on."""
-    start = Start(0, np.full(G, mask), np.empty((0, G), int), constraints=constraints)
+    start = Start(0, np.full(G, mask), np.empty((0, G), int), NOT_WALKED, constraints=constraints)
     return prompt._replace(start=start)
 
 

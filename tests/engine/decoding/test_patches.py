@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 CONFIG = RunConfig.of(
     model="test", steps=G, gen_length=G, block_length=G, save_logits="hidden", mean_hidden=False
 )
+NOT_WALKED = np.zeros(0, bool)
 Packed = Callable[..., dict[str, dict[str, Any]]]
 PromptsOf = Callable[..., list[Prompt]]
 
@@ -98,7 +99,9 @@ def parents_of(
 
 
 def begun(prompt: Prompt, canvas: np.ndarray, step: int, *made: Patch) -> Prompt:
-    return prompt._replace(start=Start(step, canvas[step], canvas[step:step], patches=made))
+    return prompt._replace(
+        start=Start(step, canvas[step], canvas[step:step], NOT_WALKED, patches=made)
+    )
 
 
 def same_bits(ours: np.ndarray, theirs: np.ndarray) -> bool:
@@ -299,7 +302,9 @@ def test_the_step_may_be_one_that_the_schedule_leaves_out(
     setup.policy.commits_per_step = [step % 2 for step in range(2 * G)]  # type: ignore[attr-defined]
     setup.policy.performed_for = lambda key: setup.policy.performed  # type: ignore[method-assign]
     patch = Patch(0, tuple(range(G)), tuple(canvas[-1].tolist()))
-    start = Start(4, np.full(G, random_model.token_ids.mask), canvas[4:4], patches=(patch,))
+    start = Start(
+        4, np.full(G, random_model.token_ids.mask), canvas[4:4], NOT_WALKED, patches=(patch,)
+    )
     hidden = []
     for given in (start, replace(start, patches=())):
         decoder = setup.decoder([prompt], budget=2048)

@@ -106,6 +106,7 @@ FIXED: list[tuple[str, dict[str, Any]]] = [
     ("prophet", {"block_length": 4, "gap_early": 99.0, "gap_middle": 99.0, "gap_late": 99.0}),
 ]
 FREE = {"threshold", "factor", "entropy_bound", "entropy_threshold", "klass", "margin"}
+NOT_WALKED = np.zeros(0, bool)
 Packed = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -140,7 +141,7 @@ def test_no_mask_is_left_and_nothing_commits_twice(
                 token[filled] = canvases[-1][filled]
             if not (token == mask).any():
                 continue
-            start = Start(step, token, canvases[step:step], is_changed=True)
+            start = Start(step, token, canvases[step:step], NOT_WALKED, is_changed=True)
             name = f"{prompt.problem.id}@{step}"
             problem = prompt.problem.__class__(name, prompt.problem.question, None)
             prompts.append(prompt._replace(problem=problem, start=start))
