@@ -22,6 +22,7 @@ from ..models.reads import Reads, reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from .policy import Update
+from .refit import Reach
 from .row import Row, next_performed
 
 
@@ -137,16 +138,12 @@ class Canvas:
     def prompt_lengths(self) -> list[int]:
         return [row.prompt_length for row in self.rows]
 
-    def due(self, schedule: Sequence[int]) -> list[int]:
-        """How many commits each row makes at its step: what a policy's `schedule` [S] says, and
-        what an intervention left over."""
-        counts = []
-        for row in self.rows:
-            count = schedule[row.step]
-            if row.prompt.start is not None:
-                count += row.prompt.start.due(row.step, len(schedule))
-            counts.append(count)
-        return counts
+    def due(self, counts: Sequence[int], ends: Sequence[int] | None = None) -> list[int]:
+        """How many commits each row makes at its step: what a policy's `counts` [S] say, or what
+        they become where the canvas was changed. `ends` [S]: each step commits positions before
+        its own; None: any."""
+        reach = Reach(counts, ends or [self.gen_length] * len(counts))
+        return [row.due(reach, self.mask_id) for row in self.rows]
 
     def on_device(self, values: list[int]) -> Tensor:
         """A host list as an int64 tensor on the canvas's device, without waiting for it."""
