@@ -19,6 +19,7 @@ PANELS = Registry(
         "entropy": "diffengine.analysis.show.plots.entropy:PANEL",
         "information_gain": "diffengine.analysis.show.plots.information_gain:PANEL",
         "mutual_information": "diffengine.analysis.show.plots.mutual_information:PANEL",
+        "answer_information": "diffengine.analysis.show.plots.answer_information:PANEL",
         "pvi": "diffengine.analysis.show.plots.pvi:PANEL",
         "tsne": "diffengine.analysis.show.plots.tsne:PANEL",
         "trajectories": "diffengine.analysis.show.plots.trajectories:PANEL",
