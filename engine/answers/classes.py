@@ -3,22 +3,22 @@ own equivalence, made symmetric.
 
 Grading compares an answer with gold. Here no answer is gold: two are the same if they are the same
 number, or the same text, or if Math-Verify calls them the same in either direction, or if both were
-graded correct. No answer at all is a class of its own. A number that two conventions read
-differently (`12,5`) is the same as itself written alike, and as nothing else.
+graded correct; and whatever is the same as a third. No answer at all is a class of its own. A
+number that two conventions read differently (`12,5`) is the same as itself written alike, and as
+nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from .ambiguous import readings
-from .grade import same_answer
-from .numbers import parse_value
+from .numbers import normal_text, parse_value
 from .symbolic import same_expression
 
 MOST_ASKED = 200
@@ -41,86 +41,79 @@ class AnswerClasses(NamedTuple):
 
 def answer_classes(answers: Sequence[str], correct: Sequence[bool]) -> AnswerClasses:
     """Classes of the extracted `answers` [answer] to one question, "" where none was found;
-    `correct` [answer]: graded as the gold answer.
-
-    The answers come in any order: each class is represented by its answer that is first in order of
-    text, so that the classes do not depend on the order of draws where sameness is transitive.
-    """
-    by_text = _correct_by_text(answers, correct)
-    classes: list[_Class] = []
-    class_of: dict[str, int] = {}
-    budget = _Budget()
-    for text in sorted(by_text):
-        same = _same_as(text, classes, by_text[text], budget)
-        if same is None:
-            same = len(classes)
-            classes.append(_Class(text))
-        classes[same].is_correct |= by_text[text]
-        class_of[text] = same
-
-    order: dict[int, int] = {}
-    labels = [order.setdefault(class_of[answer], len(order)) for answer in answers]
-    unextracted = order[class_of[""]] if "" in class_of else -1
-    return AnswerClasses(np.array(labels, np.int32), unextracted, budget.uncompared)
-
-
-@dataclass
-class _Class:
-    """The answer that stands for its class, and whether any of its members was graded correct."""
-
-    answer: str
-    is_correct: bool = False
-
-
-class _Budget:
-    """How often Math-Verify may still be asked, and how many pairs it did not settle."""
-
-    def __init__(self) -> None:
-        self.left = MOST_ASKED
-        self.uncompared = 0
-
-    def is_same(self, answer: str, other: str) -> bool:
-        """Whether Math-Verify calls them the same with either in gold's role."""
-        if self.left <= 0:
-            self.uncompared += 1
-            return False
-        self.left -= 1
-        outcomes = {same_expression(answer, other)}
-        if "same" not in outcomes:
-            outcomes.add(same_expression(other, answer))
-        if "same" in outcomes:
-            return True
-        self.uncompared += outcomes != {"different"}
-        return False
-
-
-def _correct_by_text(answers: Sequence[str], correct: Sequence[bool]) -> dict[str, bool]:
-    by_text: dict[str, bool] = {}
+    `correct` [answer]: graded as the gold answer. The order of the answers changes only the
+    numbers of the classes."""
+    is_correct: dict[str, bool] = {}
     for answer, right in zip(answers, correct, strict=True):
-        by_text[answer] = by_text.get(answer, False) or (bool(right) and answer != "")
-    return by_text
+        is_correct[answer] = is_correct.get(answer, False) or bool(right)
+
+    texts = sorted(is_correct)
+    same = _Same(texts)
+    first_with: dict[Hashable, str] = {}
+    for text in texts:
+        for trait in _traits(text, is_correct=is_correct[text]):
+            same.join(first_with.setdefault(trait, text), text)
+    uncompared = _join_expressions(texts, same)
+
+    order: dict[str, int] = {}
+    labels = [order.setdefault(same.name(answer), len(order)) for answer in answers]
+    unextracted = order[same.name("")] if "" in is_correct else -1
+    return AnswerClasses(np.array(labels, np.int32), unextracted, uncompared)
 
 
-def _same_as(text: str, classes: Sequence[_Class], is_correct: bool, budget: _Budget) -> int | None:
-    """The first class that the answer belongs to; None where it is a new one."""
+class _Same:
+    """Which texts are known to be the same, by a name for each class: its first text."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._name = {text: text for text in texts}
+
+    def name(self, text: str) -> str:
+        """The first text of the class that `text` is in."""
+        while self._name[text] != text:
+            text = self._name[text]
+        return text
+
+    def join(self, text: str, other: str) -> None:
+        """Make one class of those of the two."""
+        first, second = sorted((self.name(text), self.name(other)))
+        self._name[second] = first
+
+
+def _traits(text: str, *, is_correct: bool) -> Iterator[Hashable]:
+    """What two texts must have in common, one of it, to be the same answer."""
     if text == "":
-        return None
-    for place, other in enumerate(classes):
-        both_correct = is_correct and other.is_correct
-        if other.answer and (both_correct or same_answer(text, other.answer)):
-            return place
-    for place, other in enumerate(classes):
-        if _is_worth_asking(text, other.answer) and budget.is_same(text, other.answer):
-            return place
-    return None
+        yield "no answer"
+        return
+    yield "text", normal_text(text)
+    number = parse_value(text)
+    if number is not None:
+        yield "number", number.value
+    if is_correct:
+        yield "correct"
 
 
-def _is_worth_asking(text: str, other: str) -> bool:
-    """Whether the two may be one expression written differently: neither a word, nor ambiguous, nor
-    both numbers, which compare exactly."""
-    if not (_FORMULA.search(text) and _FORMULA.search(other)):
-        return False
-    numbers = [parse_value(answer) is not None for answer in (text, other)]
-    if all(numbers):
-        return False
-    return not (readings(text) or readings(other))
+def _join_expressions(texts: Sequence[str], same: _Same) -> int:
+    """Join the classes whose answers Math-Verify calls the same; returns the number of pairs that
+    it did not settle."""
+    asked = 0
+    uncompared = 0
+    formulas = [text for text in texts if same.name(text) == text and _FORMULA.search(text)]
+    is_number = {text: parse_value(text) is not None for text in formulas}
+    formulas = [text for text in formulas if is_number[text] or not readings(text)]
+    for text, other in combinations(formulas, 2):
+        if is_number[text] and is_number[other]:  # they were compared exactly
+            continue
+        if same.name(text) == same.name(other):
+            continue
+        if asked == MOST_ASKED:
+            uncompared += 1
+            continue
+        asked += 1
+        outcomes = {same_expression(text, other)}
+        if "same" not in outcomes:
+            outcomes.add(same_expression(other, text))
+        if "same" in outcomes:
+            same.join(text, other)
+        else:
+            uncompared += outcomes != {"different"}
+    return uncompared

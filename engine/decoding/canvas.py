@@ -110,6 +110,7 @@ class Canvas:
         self.generated = torch.empty(0, self.gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(self.gen_length, device=device)
         self._free = list(range(room.rows))[::-1]
+        self._left = 0
         self._waiting: Prompt | None = None
         self._packed: Packed | None = None
         self._copies = HostCopies(device) if schedule.free else None
@@ -117,6 +118,21 @@ class Canvas:
     @property
     def steps(self) -> list[int]:
         return [row.step for row in self.rows]
+
+    @property
+    def decoded(self) -> float:
+        """What has been decoded so far, in problems: rows that left, and of each other its share.
+
+        Under a free schedule the share is that of the tokens committed, for nobody knows at which
+        step the row will end.
+        """
+        decoded = float(self._left)
+        for row in self.rows:
+            if self.schedule.free and row.n_masked is not None:
+                decoded += 1 - row.n_masked / self.gen_length
+            else:
+                decoded += row.step / len(row.performed)
+        return decoded
 
     @property
     def prompt_lengths(self) -> list[int]:
@@ -312,6 +328,7 @@ class Canvas:
                 staying.append(index)
 
         if leaving:
+            self._left += len(leaving)
             self._free.extend(row.slot for row in leaving)
             rows = [self.rows[index] for index in staying]
             generated = self.generated[self.on_device(staying)]

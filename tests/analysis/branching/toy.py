@@ -103,7 +103,8 @@ class ToyRun:
         self.problems = [
             Problem(row.id, "?", "1", group=row.group, origin=row.origin) for row in rows
         ]
-        kept = [row for row in rows if stored is None or row.id in set(stored)]
+        there = {row.id for row in rows} if stored is None else set(stored)
+        kept = [row for row in rows if row.id in there]
         self.ids = [row.id for row in kept]
         origins = [row.origin or Origin("", 0, 0, 0) for row in kept]
         self._columns: dict[str, np.ndarray] = {
