@@ -180,11 +180,11 @@ def _title(figure: Figure, sensitivity: SensitivityMap, text: Text, height: floa
         fontweight="bold",
         va="top",
     )
-    said = f"problem {text.name} · each cell: the position acted on alone at that step · grey: "
+    said = f"problem {text.name} · each cell: that position alone, at that step · grey: nothing to "
     figure.text(
         left,
         1 - 0.62 / height,
-        plain(f"{said}it held no token · box: the final answer"),
+        plain(f"{said}be done there · box: the final answer"),
         fontsize=style.SMALL,
         color=style.QUIET,
         va="top",
