@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from matplotlib import rc_context
 
 from diffengine.analysis.branching.effects import Apart, Effects
 from diffengine.analysis.branching.sensitivity import SensitivityMap, sensitivity_maps
-from diffengine.analysis.errors import SettingError
 from diffengine.analysis.show.plots import style
-from diffengine.analysis.show.sensitivity import Text, draw_sensitivity, lay_out, render
+from diffengine.analysis.show.sensitivity import Text, lay_out, render
 
 STEPS = [4, 12, 20, 28]
 
