@@ -255,3 +255,32 @@ def test_where_there_is_no_occasion(text: str, changes: dict[str, Any], said: st
         text = 'set 0 "\\u000b"'
         assert int(given.token[0]) == 11
     assert reason(text, given) == said
+
+
+ACTED = [
+    "nothing",
+    "remask answer",
+    "remask 0:4",
+    "remask least 2",
+    "remask random 2",
+    "set 0:3 abc",
+    "resample 6",
+    "swap answer from one",
+    "force 0:4 abcd",
+    "forbid 3:6 xyz",
+    "remask 6; force answer a",
+    "force 0:4 a; remask 0",
+    "force 0:8 a; set 3 b",
+    "patch answer layer 2 from step 8",
+    "patch committed layer 2 from step 8",
+    "patch 1:3 layer 2 from step 8; remask 7; forbid 5 a",
+]
+
+
+@pytest.mark.parametrize("text", ACTED)
+def test_where_it_acted_is_known_afterwards(text: str) -> None:
+    given = state()
+    changed = apply(text, given)
+    *_, intervention = parse_interventions([text], gen_length=G)
+    acted = intervention.positions(given.token, changed.token, mask_id=MASK, answer=given.answer)
+    assert np.flatnonzero(acted).tolist() == changed.positions
