@@ -21,7 +21,7 @@ from ..errors import SettingError
 from .figure import new_figure, png
 from .plots import style
 from .plots.text import plain
-from .report import token_texts
+from .report_problems import token_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def draw_sensitivity(
     """
     path = Path(run_dir)
     with open_run(path) as run:
-        sensitivity = _map_of(run)
+        sensitivity = first_map(run)
         text = _text_of(run, sensitivity, problem)
         image = render(sensitivity, text)
     target = path / NAME if out is None else Path(out)
@@ -78,7 +78,9 @@ def draw_sensitivity(
     return target
 
 
-def _map_of(run: Run) -> SensitivityMap:
+def first_map(run: Run) -> SensitivityMap:
+    """That of the first branch run that acted on each position. Raises SettingError where none
+    did, DamagedRun, NotStored."""
     opened = read_branch_runs(run)
     for branches in opened.runs:
         maps = sensitivity_maps(effects_of(run, branches)) if branches.ids else []

@@ -33,7 +33,7 @@ def branch_lines(analysis: Analysis) -> list[str]:
     if not facts:
         return ["no branches that can be read, or none with noise of their own; see the warnings"]
     return [
-        *_what(analysis),
+        *what_lines(analysis),
         *_information(analysis),
         _decided(analysis),
         _pivotal(analysis),
@@ -43,7 +43,8 @@ def branch_lines(analysis: Analysis) -> list[str]:
     ]
 
 
-def _what(analysis: Analysis) -> list[str]:
+def what_lines(analysis: Analysis) -> list[str]:
+    """What was branched, and what its I_t is."""
     facts = analysis.info["branching"]
     missing = ""
     if facts["missing"]:
