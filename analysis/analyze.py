@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .analyzable import check_has_steps
 from .branching.beside import Branches, read_branches
 from .findings.about_run import about_run
 from .findings.accuracy import count
@@ -80,9 +81,10 @@ def analyze_run(
     `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
     what is to come, so that hours of work outlive a crash in the next.
 
-    Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
-    recorded, or a metric or estimator that is none.
+    Raises ValueError for a branch run or one without steps, an unknown name, thresholds out of
+    order, an averaged form that was not recorded, or a metric or estimator that is none.
     """
+    check_has_steps(run)
     settings = Settings(
         confidence_method=confidence_method,
         spike_rule=spike_rule,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store import DamagedRun, NotARun, NotStored
+from ...engine.store.read.branch_runs import branch_folders
 from .answers import LEVEL, RANKED, SHOWN, AnswerInformation, answer_information, cannot_tell
-from .branch_runs import SameLaw, branch_folders, by_law, deciding, read_branch_runs
+from .branch_runs import SameLaw, by_law, deciding, read_branch_runs
 from .draws import Draws, read_draws
 from .pivots import pivot_columns
 from .resampling import problem_means

@@ -23,8 +23,8 @@ APART = " … "
 
 
 def pivot_columns(run: Run, pivotal: Pivotal, *, level: float) -> dict[str, np.ndarray]:
-    """`question` [N], its first words; `pivotal_tokens` [N], "" where the largest drop is not beyond
-    chance (p > `level`) or the run keeps no commits. Raises DamagedRun."""
+    """`question` [N], its first words; `pivotal_tokens` [N], "" where the largest drop is not
+    beyond chance (p > `level`) or the run keeps no commits. Raises DamagedRun."""
     n = len(run.ids)
     question_of = {problem.id: problem.question for problem in run.problems}
     question = np.full(n, "", object)

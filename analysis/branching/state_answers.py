@@ -17,8 +17,8 @@ MOST = 3
 
 class StateAnswers(NamedTuple):
     """The most frequent answers first; of equally frequent ones that of the parent, then the one
-    that was drawn first. `text`, `share` [N, K, MOST]: "" and NaN where there are fewer answers, and
-    where not all draws of the state are there; "" with a share are the draws without an answer.
+    that was drawn first. `text`, `share` [N, K, MOST]: "" and NaN where there are fewer answers,
+    and where not all draws of the state are there; "" with a share are the draws without an answer.
     `distinct` [N, K]: different answers, -1 where not all draws are there."""
 
     text: np.ndarray

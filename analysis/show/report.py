@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engine.store.write.results import publish
+from ..analyzable import check_has_steps
 from ..provenance import staleness
 from ..results import Analysis
 from .report_branches import branch_section, of_problems
@@ -48,9 +49,10 @@ def write_report(
     """Write the page to `out`, complete or not at all, and return its path.
 
     With more than `max_problems` stored problems (or more than `MAX_CELLS` cells) a fixed sample,
-    half of it correct where possible, stands for them, and the page says so. Raises OSError if the
-    folder is missing or the disk full.
+    half of it correct where possible, stands for them, and the page says so. Raises SettingError
+    for a branch run or one without steps, OSError if the folder is missing or the disk full.
     """
+    check_has_steps(run)
     out = Path(out)
     page = page_data(run, analysis, max_problems=max_problems)
     publish(out, assemble(page).encode())

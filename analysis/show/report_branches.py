@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store.errors import DamagedRun, NotStored
+from ...engine.store.read.branch_runs import branch_folders
 from ..branching.answers import ENTROPY, INFORMATION, SHOWN
-from ..branching.branch_runs import branch_folders
 from ..branching.sensitivity import SensitivityMap
 from ..errors import SettingError
 from ..results import Analysis
