@@ -45,6 +45,7 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
         "run": str(run.path),
         "stored": len(run),
         "asked": len(run.problems),
+        **({"problems": held.problems} if held.has_samples else {}),
         "missing": len(held.pending) + len(held.given_up),
         **_verdict_counts(run),
         "problem_seconds": round(seconds, 1),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..store.drawing import unit_of
 from ..store.sizes import size_text
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _new_bar(progress: Progress) -> Any:
     return tqdm(
         total=progress.total,
         initial=start,
-        unit="problem",
+        unit="problem" if _unit(progress) == "problems" else "sample",
         file=sys.stderr,
         dynamic_ncols=True,
         mininterval=0.2,
@@ -82,18 +83,23 @@ def _new_bar(progress: Progress) -> Any:
 
 def describe(progress: Progress) -> str:
     """One plain line: counts, rate, ETA."""
-    parts = [f"{progress.done + progress.resumed}/{progress.total} problems"]
+    parts = [f"{progress.done + progress.resumed}/{progress.total} {_unit(progress)}"]
     if progress.resumed:
         parts.append(f"{progress.resumed} from before")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.done:
         rate = progress.done / progress.seconds
-        parts += [_correct(progress), f"{rate * 3600:.0f} problems/h"]
+        word = _unit(progress).split()[0]
+        parts += [_correct(progress), f"{rate * 3600:.0f} {word}/h"]
         missing = _missing(progress)
         if missing:
             parts.append(f"ETA {duration(missing / rate)}")
     return ", ".join(parts)
+
+
+def _unit(progress: Progress) -> str:
+    return unit_of(progress.total, progress.problems)
 
 
 def _missing(progress: Progress) -> int:

@@ -46,6 +46,8 @@ def run(context: click.Context, /, **options: Any) -> None:
     from .progress import ProgressPrinter
 
     what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
+    if asked.samples > 1:
+        what = f"{what}, {asked.samples} samples each"
     policy = asked.settings["policy"]
     click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
     warn_and_end_politely()
@@ -56,6 +58,7 @@ def run(context: click.Context, /, **options: Any) -> None:
             execution=asked.execution,
             on_progress=progress,
             preset=asked.preset,
+            samples=asked.samples,
             **asked.settings,
         )
     _say_result(result, as_json=as_json)
@@ -89,6 +92,7 @@ class Asked(NamedTuple):
     execution: Execution
     preset: str | None
     settings: dict[str, Any]
+    samples: int
 
 
 def _asked(options: dict[str, Any]) -> Asked:
@@ -103,7 +107,8 @@ def _asked(options: dict[str, Any]) -> Asked:
     settings["policy"] = policy_of(options)
     execution = execution_of(options, device)
     model = options["model"] or default_model()
-    return Asked(problems, model, execution, options["preset"], settings)
+    preset = options["preset"]
+    return Asked(problems, model, execution, preset, settings, options["samples"])
 
 
 def problems_of(options: Mapping[str, Any]) -> ProblemSet:
@@ -195,6 +200,7 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
         model=asked.model,
         execution=asked.execution,
         preset=asked.preset,
+        samples=asked.samples,
         **asked.settings,
     )
     if as_json:
@@ -252,22 +258,27 @@ def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | N
 
 
 def _say_result(result: RunResult, *, as_json: bool) -> None:
+    from ..store.drawing import unit_of
+
     if as_json:
         fields = {
             "run": str(result.path),
             "done": result.done,
             "resumed": result.resumed,
             "failed": result.failed,
+            "problems": result.problems,
         }
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
         return
     before = f" ({result.resumed} from before)" if result.resumed else ""
-    click.echo(f"{result.done + result.resumed} problems finished{before} in {result.path}")
+    click.echo(f"{result.finished} finished{before} in {result.path}")
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
+        asked = result.done + result.resumed + len(result.failed)
+        unit = unit_of(asked, result.problems)
         click.echo(
-            f"{len(result.failed)} problems failed; their reasons are in "
+            f"{len(result.failed)} {unit} failed; their reasons are in "
             f"{result.path / 'failed.jsonl'}",
             err=True,
         )

@@ -57,9 +57,10 @@ def sweep(context: click.Context, /, **options: Any) -> None:
     from ..runs.sweep import run_sweep
 
     n_problems = len(plan.problems.problems)
+    each = f", {plan.samples} samples each" if plan.samples > 1 else ""
+    what = f"{n_problems} problems from {plan.problems.source}{each}"
     click.echo(
-        f"model {model_text(plan.model.path)}; {n_problems} problems from {plan.problems.source}; "
-        f"{len(plan.runs)} runs in {plan.out}",
+        f"model {model_text(plan.model.path)}; {what}; {len(plan.runs)} runs in {plan.out}",
         err=as_json,
     )
     warn_and_end_politely()
@@ -93,6 +94,7 @@ def _plan(options: Mapping[str, Any]) -> SweepPlan:
         settings=settings,
         preset=preset,
         weights=not execution.distributed,
+        samples=options["samples"],
     )
     return plan_sweep(request, policies, exact=options["exact"])
 

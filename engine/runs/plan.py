@@ -19,6 +19,7 @@ from ..models.loading import MaskedDiffusionModel, load_model, published_policy
 from ..policies import make_policy
 from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
+from ..problems.samples import check_samples, with_samples
 from ..prompts.prompt import Prompt, PromptError, build_prompt
 from .execution import Execution
 from .run_json import describe_run
@@ -37,7 +38,7 @@ Source = str | Path | Sequence[str | Path] | ProblemSet
 class Request:
     """What somebody asked for: the arguments of `run`. Without `weights` the model has only its
     shapes, where workers load theirs. `settings` are those given by hand; they stand above the
-    preset's once `on_preset` was asked."""
+    preset's once `on_preset` was asked. `samples`: how often each problem is decoded."""
 
     problems: Source = "samples"
     out: str | Path | None = None
@@ -49,6 +50,7 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
     weights: bool = True
+    samples: int = 1
 
     def on_preset(self) -> Request:
         """The same with the settings of the preset below those given by hand. Raises
@@ -99,7 +101,8 @@ class Prompts(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start. `info` is its run.json if it is a new one."""
+    """A run that can start. `info` is its run.json if it is a new one. `problems`: one for each
+    decoding, so that a problem with several samples stands there several times."""
 
     out: Path
     info: dict[str, Any]
@@ -129,12 +132,15 @@ def plan_run(request: Request) -> Plan:
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
+    check_samples(request.samples, float(getattr(config.sampler, "temperature", 0.0) or 0.0))
+    decodings = with_samples(problems.problems, request.samples)
     # Each device makes its own; here the policy refuses what it will not take, before anything
     # is written.
     policy = make_policy(
         config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
     )
     info = describe_run(config, model, problems, devices=_device_names(model, execution))
+    info["data"]["samples"] = request.samples
     info["schedule"] = "free" if policy.free_schedule else "fixed"
     if request.preset is not None:
         info["preset"] = _said_of_preset(request.preset, model, config)
@@ -143,7 +149,7 @@ def plan_run(request: Request) -> Plan:
     out = default if request.out is None else Path(request.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; give --out a directory")
-    return Plan(out, info, problems.problems, model, config, execution)
+    return Plan(out, info, decodings, model, config, execution)
 
 
 def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:

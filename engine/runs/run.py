@@ -23,10 +23,12 @@ from ..answers.gold import gold_warnings
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
+from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
 from ..store.disk import make_directory, replace_content
+from ..store.drawing import unit_of
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
@@ -57,7 +59,8 @@ logger = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
-    """How far a run is, in problems. `total` counts the problems that this command asked for."""
+    """How far a run is. All counts are of samples, which are problems where each has one; `total`
+    those that this command asked for, `problems` how many problems of the input these are of."""
 
     done: int
     resumed: int
@@ -65,21 +68,29 @@ class Progress(NamedTuple):
     total: int
     correct: int
     seconds: float
+    problems: int = 0
 
 
 class RunResult(NamedTuple):
-    """What a finished command leaves: where, and how many problems were done now, done before, and
-    failed."""
+    """What a finished command leaves: where, and how many samples were done now, done before, and
+    failed; `problems`: how many problems of the input they are of."""
 
     path: Path
     done: int
     resumed: int
     failed: dict[str, str]
+    problems: int = 0
+
+    @property
+    def finished(self) -> str:
+        """What is there now: "40 problems", or "160 samples of 40 problems"."""
+        there = self.done + self.resumed
+        return f"{there} {unit_of(there + len(self.failed), self.problems)}"
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {self.done} problems done now, {self.resumed} before, "
-            f"{len(self.failed)} failed>"
+            f"<RunResult {self.path}: {self.finished}, {self.done} of them now, "
+            f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
 
@@ -94,13 +105,15 @@ def run(
     execution: Execution | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     preset: str | None = None,
+    samples: int = 1,
     **settings: Any,
 ) -> RunResult:
     """Decode `problems` into the run directory `out`; the same call goes on where an earlier one
     stopped.
 
     Without `out` the directory is named after the problems and the settings, so the same call still
-    finds it.
+    finds it. `samples` decodes each problem so many times; more of them later go on, those that are
+    there stay.
 
     `settings` are RunConfig's fields and the options of the policy; those not given come from the
     `preset` (a published evaluation), then from the checkpoint, then from their defaults. Raises
@@ -120,6 +133,7 @@ def run(
         settings=settings,
         preset=preset,
         weights=not execution.distributed,
+        samples=samples,
     )
     plan = plan_run(request)
     refuse_if_too_large(
@@ -129,7 +143,8 @@ def run(
         out=plan.out,
         limits=execution.limits,
     )
-    for warning in gold_warnings(problem.answer for problem in plan.problems):
+    firsts = [problem for problem in plan.problems if not problem.sample]
+    for warning in gold_warnings(problem.answer for problem in firsts):
         logger.warning(warning)
     make_directory(plan.out)
     with RunLock(plan.out):
@@ -151,6 +166,7 @@ def estimate_run(
     model: str | Path | MaskedDiffusionModel | None = None,
     execution: Execution | None = None,
     preset: str | None = None,
+    samples: int = 1,
     **settings: Any,
 ) -> Estimate:
     """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing;
@@ -166,6 +182,7 @@ def estimate_run(
         settings=settings,
         preset=preset,
         weights=can_be_timed,
+        samples=samples,
     )
     plan = plan_run(request)
     done: set[str] = set()
@@ -190,6 +207,7 @@ class _RunAtWork:
         self._correct = 0
         self._resumed = 0
         self._total = 0
+        self._problems = count_problems(plan.problems)
         self._failed: dict[str, str] = {}
         self._started = time.perf_counter()
         self._attrs = {
@@ -225,7 +243,7 @@ class _RunAtWork:
             else:
                 self._on_one_device(prompts)
             prompts = self._to_do_again(prompts)
-        return RunResult(out, self._done, self._resumed, self._failed)
+        return RunResult(out, self._done, self._resumed, self._failed, self._problems)
 
     def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
         """A worker that was given up but lived on may have stored problems a second time; one of
@@ -253,7 +271,7 @@ class _RunAtWork:
     def _report(self) -> None:
         seconds = time.perf_counter() - self._started
         counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
-        self._on_progress(Progress(*counts, seconds))
+        self._on_progress(Progress(*counts, seconds, self._problems))
 
     def _count(self, verdicts: list[int]) -> None:
         self._done = self._done + len(verdicts)

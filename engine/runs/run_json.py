@@ -21,6 +21,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..policies import POLICIES
 from ..problems.normal_form import write_problems
 from ..problems.read import Problem, ProblemError, ProblemSet
+from ..problems.samples import refuse_other_sample
 from ..registry import OURS, Plugin, Registry
 from ..store.disk import file_sha256, replace_file, write_file
 from ..store.drawing import DRAWING
@@ -88,7 +89,8 @@ def enter_run(
     """Create the run directory, or come back to it: its run.json and its problems, old ones first
     in their old order.
 
-    Raises ConfigError naming every field that differs when the directory holds another run.
+    Raises ConfigError naming every field that differs when the directory holds another run, and
+    where a sample has the id of a problem that is there.
     """
     path = out / "run.json"
     stored: list[Problem] = []
@@ -102,15 +104,24 @@ def enter_run(
         raise ConfigError(
             f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
         )
-    old = {p.id for p in stored}
+    old = {p.id: p for p in stored}
+    for problem in problems:
+        refuse_other_sample(old.get(problem.id, problem), problem)
     merged = stored + [p for p in problems if p.id not in old]
     if len(merged) != len(stored) or not path.exists():
-        info = _write_problems(out, info, merged)
+        info = _write_problems(out, _with_most_samples(info, fresh), merged)
     elif (
         problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1
     ):  # an earlier command died while the list grew
         info = _write_info(path, info, [file_sha256(out / "problems.jsonl")])
     return info, merged
+
+
+def _with_most_samples(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """run.json with the largest number of samples that any command asked for."""
+    data = info.get("data", {})
+    samples = max(data.get("samples", 1), fresh["data"].get("samples", 1))
+    return {**info, "data": {**data, "samples": samples}}
 
 
 def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

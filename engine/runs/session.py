@@ -111,6 +111,10 @@ def read_status(out: Path) -> dict[str, Any] | None:
     waiting = status.get("total", 0) - done - status.get("resumed", 0) - status.get("failed", 0)
     rate = done / seconds if seconds else 0.0
     status["problems_per_hour"] = round(rate * 3600, 1)
+    problems = status.get("problems", 0)
+    if 0 < problems < status.get("total", 0):
+        status["samples_per_hour"] = status["problems_per_hour"]
+        status["problems_per_hour"] = round(rate * 3600 * problems / status["total"], 1)
     status["eta_seconds"] = (
         round(waiting / rate, 1) if rate and status["state"] == "running" else None
     )
