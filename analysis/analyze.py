@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .findings.about_run import about_run
-from .findings.accuracy import count
+from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
 from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
@@ -141,7 +141,7 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     material = Material(run, settings, trajectories, dict(quantities), judged.curve, exits)
     for name in FINDINGS:
         finding: Finding = FINDINGS.load(name)
-        if finding.is_asked(settings):
+        if finding.is_asked(settings, material.groups):
             quantities |= finding.make(material)
 
     _add_findings(info, run, settings, judged)
@@ -153,7 +153,9 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
         s_curve=judged.curve.s_curve,
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
-        problems=_problem_columns(run, trajectories, judged.confidence) | exits,
+        problems=_problem_columns(run, trajectories, judged.confidence)
+        | exits
+        | _sample_columns(run, material),
         info=info,
     )
 
@@ -171,8 +173,9 @@ def _judge(
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
         withheld=undefined(ENDS_DIFFER) if of_running else "",
+        groups=trajectories.groups,
     )
-    gain = information_gain(confidence)
+    gain = information_gain(confidence, trajectories.groups)
     spikes = {}
     for rule in SPIKE_RULES:
         spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
@@ -189,8 +192,9 @@ def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Si
         spikes=judged.spikes["z"],
         major=settings.spike_threshold,
         s_curve=judged.curve.s_curve,
-        counts=count(trajectories.columns["verdict"]),
+        counts=members(trajectories.columns["verdict"], trajectories.groups),
         seed=settings.analysis_seed,
+        groups=trajectories.groups,
     )
 
 
@@ -214,6 +218,21 @@ def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectori
     if metrics.plugins:
         info["plugins"] = metrics.records()
     info["warnings"] += [*metrics.warnings, *trajectories.failures.values()]
+
+
+def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Which sample of which problem each row is, the class of its answer among its problem's, and
+    their entropy in bits; nothing where each problem has one sample."""
+    groups = material.groups
+    if groups.is_plain:
+        return {}
+    said = material.votes
+    return {
+        "group_id": np.array(run.groups, dtype=object),
+        "sample": np.asarray(run.samples, np.int32),
+        "answer_class": said.classes,
+        "answer_entropy": said.entropy[groups.number],
+    }
 
 
 def _problem_columns(

@@ -266,7 +266,7 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
             "done": result.done,
             "resumed": result.resumed,
             "failed": result.failed,
-            "problems": result.problems,
+            **({"problems": result.problems} if result.has_samples else {}),
         }
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
         return
@@ -275,8 +275,7 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
-        asked = result.done + result.resumed + len(result.failed)
-        unit = unit_of(asked, result.problems)
+        unit = unit_of(result.asked, result.problems)
         click.echo(
             f"{len(result.failed)} {unit} failed; their reasons are in "
             f"{result.path / 'failed.jsonl'}",

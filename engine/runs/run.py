@@ -82,10 +82,19 @@ class RunResult(NamedTuple):
     problems: int = 0
 
     @property
+    def asked(self) -> int:
+        """How many samples were asked for."""
+        return self.done + self.resumed + len(self.failed)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether a problem has several."""
+        return 0 < self.problems < self.asked
+
+    @property
     def finished(self) -> str:
         """What is there now: "40 problems", or "160 samples of 40 problems"."""
-        there = self.done + self.resumed
-        return f"{there} {unit_of(there + len(self.failed), self.problems)}"
+        return f"{self.done + self.resumed} {unit_of(self.asked, self.problems)}"
 
     def __repr__(self) -> str:
         return (
