@@ -50,9 +50,8 @@ def staleness(analysis: Analysis, run: Run) -> str:
     mend = f"run `diffengine analyze {run.path}` again"
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
-        return (
-            f"this analysis is of {count} problems, the run now holds {now['n_problems']}; {mend}"
-        )
+        unit = "samples" if len(set(run.groups)) < len(run) else "problems"
+        return f"this analysis is of {count} {unit}, the run now holds {now['n_problems']}; {mend}"
     if then is None:
         return (
             "this analysis does not say which problems of the run it saw (made by an earlier "

@@ -25,9 +25,9 @@ class Quantity(NamedTuple):
     entry of `values`.
 
     `dims` names the axes (`step`, `other_step`, `k`; `()` for a single number). `stderr` has the
-    shape of `values` or is None where no standard error is defined, as for a share, whose 95 % `interval`
-    [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or "insufficient:
-    " or "undefined: " and the reason; values may be NaN.
+    shape of `values` or is None where no standard error is defined, as for a share, whose 95 %
+    `interval` [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or
+    "insufficient: " or "undefined: " and the reason; values may be NaN.
     """
 
     values: np.ndarray

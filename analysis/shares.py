@@ -33,7 +33,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: int, n: int, *, whole: int | None = None) -> Interval:
+def wilson(successes: float, n: float, *, whole: int | None = None) -> Interval:
     """95 % interval of a proportion; NaN for n = 0.
 
     Of problems like these; or, with `whole`, of a finite set of so many problems of which these n

@@ -87,7 +87,9 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     numbers = {key: info.get(key, "–") for key in NUMBERS}
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
-        "{n_problems} problems: {n_correct} correct, {n_wrong} wrong".format_map(numbers),
+        "{n_problems} problems{samples}: {n_correct} correct, {n_wrong} wrong".format_map(
+            numbers | {"samples": f", {info['n_samples']} samples" if "n_samples" in info else ""}
+        ),
         f"{steps_text(analysis)}, {numbers['gen_length']} positions, {_blocks(analysis)}",
     ]
     if info.get("read_offset"):

@@ -38,8 +38,12 @@ def _accuracy(analysis: Analysis) -> str:
     lost = ""
     if info["n_unextracted"]:
         lost = f"; {info['n_unextracted']} gave no answer that could be read"
+    problems = f"{accuracy.n} problems"
+    if "n_samples" in info:
+        graded = info["n_samples"] - info["n_no_gold"]
+        problems = f"{graded} samples of {problems}"
     return (
-        f"The model answered {info['n_correct']} of {accuracy.n} problems correctly "
+        f"The model answered {info['n_correct']} of {problems} correctly "
         f"({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
     )
 
