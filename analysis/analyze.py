@@ -14,7 +14,7 @@ import numpy as np
 
 from .branching.beside import Branches, read_branches
 from .findings.about_run import about_run
-from .findings.accuracy import count
+from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
 from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
@@ -162,7 +162,8 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
         problems=_problem_columns(run, trajectories, judged.confidence)
         | exits
-        | _branch_columns(branches),
+        | _branch_columns(branches)
+        | _sample_columns(run, material),
         info=info,
     )
 
@@ -180,8 +181,9 @@ def _judge(
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
         withheld=undefined(ENDS_DIFFER) if of_running else "",
+        groups=trajectories.groups,
     )
-    gain = information_gain(confidence)
+    gain = information_gain(confidence, trajectories.groups)
     spikes = {}
     for rule in SPIKE_RULES:
         spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
@@ -198,8 +200,9 @@ def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Si
         spikes=judged.spikes["z"],
         major=settings.spike_threshold,
         s_curve=judged.curve.s_curve,
-        counts=count(trajectories.columns["verdict"]),
+        counts=members(trajectories.columns["verdict"], trajectories.groups),
         seed=settings.analysis_seed,
+        groups=trajectories.groups,
     )
 
 
@@ -236,6 +239,21 @@ def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:
     if branches is None or branches.shown is None:
         return {}
     return branches.shown.columns
+
+
+def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Which sample of which problem each row is, the class of its answer among its problem's, and
+    their entropy in bits; nothing where each problem has one sample."""
+    groups = material.groups
+    if groups.is_plain:
+        return {}
+    said = material.votes
+    return {
+        "group_id": np.array(run.groups, dtype=object),
+        "sample": np.asarray(run.samples, np.int32),
+        "answer_class": said.classes,
+        "answer_entropy": said.entropy[groups.number],
+    }
 
 
 def _problem_columns(

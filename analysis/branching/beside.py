@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store import DamagedRun, NotARun, NotStored
+from ...engine.store.counts import count_text
 from .answers import RANKED, SHOWN, AnswerInformation, answer_information, cannot_tell
 from .branch_runs import SameLaw, branch_folders, by_law, deciding, read_branch_runs
 from .draws import Draws, read_draws
@@ -133,8 +134,8 @@ def _warnings(law: _Law) -> list[str]:
     absent = int((~draws.is_asked).sum())
     if absent:
         warnings.append(
-            f"{absent} of {len(draws.is_asked)} decodings have no branches: answer information is "
-            "of the others alone"
+            f"{absent} of {count_text(len(draws.is_asked), 'decoding')} have no branches: answer "
+            "information is of the others alone"
         )
     if draws.uncompared:
         warnings.append(

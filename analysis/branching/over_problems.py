@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import status_of
 from ..quantity import Quantity
 from .draws import Draws
@@ -76,8 +77,8 @@ class States(NamedTuple):
         if not missing:
             return "no problem with a value"
         return (
-            f"no problem has all {self.draws.samples} branches at any step, {missing} are missing; "
-            "run the same `diffengine branch` again"
+            f"no problem has all of {count_text(self.draws.samples, 'branch')} at any step, "
+            f"{missing} are missing; run the same `diffengine branch` again"
         )
 
     def _single(self, found: Resampled, label: str, units: str, missing: str) -> Quantity:

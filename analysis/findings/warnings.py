@@ -33,9 +33,12 @@ def warnings_of(
     """Every warning that does not depend on settings; `held` and `rules` are what the run holds and
     how often each rule graded."""
     warnings = _of_coverage(run, held)
-    for problems, text in _counts(run, trajectories):
-        if problems:
-            warnings.append(f"{problems} {text}")
+    for rows, text in _counts(run, trajectories):
+        if rows:
+            of_rows = (
+                text if trajectories.groups.is_plain else text.replace("problems", "samples", 1)
+            )
+            warnings.append(f"{rows} {of_rows}")
     warnings += _uncompared(rules)
     if run.info["config"].get("record", "all") != "all":
         warnings.append(RECORDED_MASKED)

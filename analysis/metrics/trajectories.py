@@ -15,7 +15,8 @@ import numpy as np
 from ...engine.optional_parts import in_short
 from ...engine.registry import Row
 from ...engine.store.format.schema import VARIABLES
-from ..means import Mean, MeanOverBlocks
+from ..groups import Groups
+from ..means import Mean, MeanOverBlocks, MeanOverGroups
 from .block import Block, digit_ids, end_step, kept_after_end, read_block
 from .ends import Ends, ends
 from .events import Events, events
@@ -40,7 +41,7 @@ class Trajectories(NamedTuple):
     where the recorded `n_masked` contradicts the recorded commits. `performed` [problem, step]: a
     forward pass ran. `failures`: metrics of others
     that could not be computed, all NaN, and why in a sentence. `incomplete`: metrics that need
-    positions which the run did not record.
+    positions which the run did not record. `groups`: which rows are samples of one problem.
     """
 
     metrics: dict[str, np.ndarray]
@@ -50,6 +51,7 @@ class Trajectories(NamedTuple):
     performed: np.ndarray
     failures: dict[str, str]
     incomplete: frozenset[str]
+    groups: Groups
 
     @property
     def ends_differ(self) -> bool:
@@ -78,7 +80,8 @@ def read_trajectories(
     values = _MetricValues(run, metrics)
     columns = _Columns(run)
     steps = steps_of(run)
-    matrix = MeanOverBlocks((steps, steps))
+    groups = Groups.of(run.groups)
+    matrix = _MatrixMean(steps, groups)
     digits = digit_ids(Path(run.path))
 
     if run.ids:
@@ -89,7 +92,7 @@ def read_trajectories(
                 part = _with_fixed_slot(part, answer_position)
             block = read_block(part, digits)
             columns.add(rows, block)
-            matrix.add(block.variable("cka").astype(np.float64))
+            matrix.add(rows, block.variable("cka").astype(np.float64))
             values.add(rows, block)
 
     values.cut_behind_the_last()
@@ -105,6 +108,7 @@ def read_trajectories(
         values.performed,
         values.failures,
         frozenset(incomplete),
+        groups,
     )
 
 
@@ -130,6 +134,25 @@ def unrecorded(run: Run, metric: Metric) -> str:
 def positions_missing(run: Run, metric: Metric) -> bool:
     """Whether `metric` needs positions that this run did not record."""
     return metric.every_position and run.info["config"].get("record", "all") != "all"
+
+
+class _MatrixMean:
+    """The mean over problems of matrices [step, step], which come in blocks of rows."""
+
+    def __init__(self, steps: int, groups: Groups) -> None:
+        shape = (steps, steps)
+        self._of_rows = MeanOverBlocks(shape) if groups.is_plain else None
+        self._of_groups = MeanOverGroups(shape, groups)
+
+    def add(self, rows: np.ndarray, matrices: np.ndarray) -> None:
+        """Merge the matrices of these `rows` of the run."""
+        if self._of_rows is not None:
+            self._of_rows.add(matrices)
+        else:
+            self._of_groups.add(matrices, rows)
+
+    def result(self) -> Mean:
+        return self._of_groups.result() if self._of_rows is None else self._of_rows.result()
 
 
 class _MetricValues:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...engine.store.write.results import publish
 from ..results import Analysis
 from .summary_curves import curve_lines, spike_lines, trajectory_lines
-from .summary_dataset import dataset_lines, grading_lines, mark_of
+from .summary_dataset import dataset_lines, grading_lines, mark_of, sample_lines
 from .summary_emergence import emergence_lines, exit_lines
 from .summary_information import information_lines, map_lines
 from .summary_insights import key_insights
@@ -41,9 +41,11 @@ def summarise(analysis: Analysis) -> str:
 
 def sections(analysis: Analysis) -> dict[str, list[str]]:
     """Title -> lines of each section."""
+    samples = sample_lines(analysis)
     return {
         "Dataset": dataset_lines(analysis),
         "Grading": grading_lines(analysis),
+        **({"Several samples of a problem": samples} if samples else {}),
         "S-curve": curve_lines(analysis),
         f"Information spikes (rule {spike_rule(analysis)})": spike_lines(analysis),
         f"Trajectories, {TRAJECTORY_VALUES}": trajectory_lines(analysis),

@@ -18,6 +18,12 @@ class FakeProblem(NamedTuple):
     answer: str | None
     question: str = ""
     accepted: tuple[str, ...] = ()
+    group: str = ""
+    sample: int = 0
+
+    @property
+    def group_id(self) -> str:
+        return self.group or self.id
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -51,6 +57,16 @@ class FakeRun:
             "model": {"path": "fake-model"},
             "data": {"source": "fake.jsonl", "sha256": "", "n_problems": problems},
         }
+
+    @property
+    def groups(self) -> list[str]:
+        group_of = {problem.id: problem.group_id for problem in self.problems}
+        return [group_of[name] for name in self.ids]
+
+    @property
+    def samples(self) -> np.ndarray:
+        sample_of = {problem.id: problem.sample for problem in self.problems}
+        return np.array([sample_of[name] for name in self.ids], np.int32)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -32,20 +32,20 @@ def test_the_first_of_a_hundred_rows_does_not_stand_for_all() -> None:
     first = Progress(1, 0, 0, 1000, 1, 50.0, begun=99.0)
     last = Progress(100, 0, 0, 1000, 90, 50.0)
     for progress in (first, last):
-        assert progress.problems_per_second == pytest.approx(2.0)
+        assert progress.decodings_per_second == pytest.approx(2.0)
         assert progress.eta_seconds == pytest.approx(450.0)
 
 
 def test_what_is_from_before_or_failed_is_neither_work_nor_missing() -> None:
     progress = Progress(4, 10, 6, 30, 3, 8.0, begun=4.0)
     assert progress.missing == 10
-    assert progress.problems_per_second == pytest.approx(1.0)
+    assert progress.decodings_per_second == pytest.approx(1.0)
     assert progress.eta_seconds == pytest.approx(6.0)
 
 
 def test_before_anything_is_decoded_nothing_is_foretold() -> None:
     for progress in (Progress(0, 3, 0, 10, 0, 5.0), Progress(2, 0, 0, 10, 0, 0.0)):
-        assert progress.problems_per_second is None
+        assert progress.decodings_per_second is None
         assert progress.eta_seconds is None
 
 
