@@ -6,13 +6,14 @@ The place where the parts meet; it computes nothing itself and needs no model an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .branching.beside import Branches, read_branches
+from .findings import accuracy, samples
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
@@ -24,12 +25,13 @@ from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
 from .information.estimators import curve_table
-from .limits import ENDS_DIFFER, undefined
+from .limits import ENDS_DIFFER, NO_TRAJECTORY, undefined
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
-from .metrics.trajectories import Trajectories, read_trajectories
+from .metrics.trajectories import Trajectories, keeps_answers_alone, read_trajectories
 from .names import finding_names
 from .provenance import content_of
+from .quantity import Quantity
 from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
 from .settings import Settings
@@ -97,11 +99,12 @@ def analyze_run(
     )
     curve_table(estimators)  # refuses one that is none before any work
     analysis = _fast_part(run, settings, metrics)
+    has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
         run,
         settings,
-        mutual_information=mutual_information,
-        tsne=tsne,
+        mutual_information=mutual_information and has_steps,
+        tsne=tsne and has_steps,
         estimators=estimators,
     )
     for done, part in enumerate(parts):
@@ -149,6 +152,8 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         finding: Finding = FINDINGS.load(name)
         if finding.is_made(material):
             quantities |= finding.make(material)
+    if keeps_answers_alone(run):
+        quantities = _without_trajectory(quantities)
 
     _add_findings(info, run, settings, judged)
     if ends := own_ends(metrics, trajectories):
@@ -166,6 +171,15 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         | _sample_columns(run, material),
         info=info,
     )
+
+
+def _without_trajectory(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """The same, where all but what answers alone tell has no result."""
+    kept = (*accuracy.FINDING.names, *samples.FINDING.names)
+    return {
+        name: quantity if name in kept else quantity.insufficient(NO_TRAJECTORY)
+        for name, quantity in quantities.items()
+    }
 
 
 def _judge(

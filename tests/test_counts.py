@@ -33,6 +33,7 @@ NEVER_ONE = {
     "engine/problems/sources.py": "N of generated:N, as it is typed",
     "engine/prompts/prompt.py": "the positions of a model",
     "analysis/findings/by_verdict.py": "the problems of an outcome, not their number",
+    "analysis/findings/samples.py": "several samples, of which it speaks alone",
     "analysis/information/decoding.py": "folds need more",
     "analysis/information/neighbors.py": "n of a sentence about k",
     "analysis/information/sample.py": "n of a sentence about k",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ..answer_classes import answer_classes, class_counts, entropy_bits, miller_madow_bits
 from ..groups import Groups
@@ -172,9 +173,9 @@ def unequal_samples(run: Run, groups: Groups) -> list[str]:
     if not fewer:
         return []
     return [
-        f"{fewer} of {len(members)} problems have fewer than {asked} samples: each problem counts "
-        "once all the same; pass@k is of those with k or more, majority vote and entropy of the "
-        f"answers of those with all {asked}"
+        f"{fewer} of {count_text(len(members), 'problem')} have fewer than {asked} samples: each "
+        "problem counts once all the same; pass@k is of those with k or more, majority vote and "
+        f"entropy of the answers of those with all {asked}"
     ]
 
 

@@ -77,6 +77,8 @@ def read_trajectories(
     written) instead of where each problem's answer was found.
     """
     metrics = load_metrics() if metrics is None else metrics
+    if keeps_answers_alone(run):
+        return _without_steps(run, metrics)
     values = _MetricValues(run, metrics)
     columns = _Columns(run)
     steps = steps_of(run)
@@ -112,6 +114,39 @@ def read_trajectories(
     )
 
 
+def keeps_answers_alone(run: Run) -> bool:
+    """Whether the run kept no trajectory, only how each decoding ended (`--record answers`)."""
+    return bool(run.info["config"].get("record") == "answers")
+
+
+def _without_steps(run: Run, metrics: Metrics) -> Trajectories:
+    """What a run that keeps answers alone yields: the columns of its problems, and no value at any
+    step."""
+    shape = (len(run.ids), steps_of(run))
+    nothing = np.broadcast_to(np.nan, shape)
+    columns = _Columns(run).by_name
+    for name in columns:
+        columns[name] = np.full(shape[0], -1, np.int32)
+    if run.ids:
+        for name in COLUMNS:
+            columns[name] = np.asarray(run[name][...])
+        columns["gold_length"] = (columns["answer_token_id"] >= 0).sum(axis=1)
+    for name in ("hits_lost", "guess_changes", "commit_order", "commit_order_in_block"):
+        columns[name] = np.full(shape[0], np.nan)
+    columns["ordered_pairs"] = np.full(shape[0], np.nan)
+    matrix = MeanOverBlocks((shape[1], shape[1])).result()
+    return Trajectories(
+        dict.fromkeys(metrics.by_name, nothing),
+        columns,
+        matrix,
+        mismatched_masks=0,
+        performed=np.zeros(shape, bool),
+        failures={},
+        incomplete=frozenset(),
+        groups=Groups.of(run.groups),
+    )
+
+
 def block_length_of(run: Run) -> int:
     """Positions of a block; 0 where the run's policy has no blocks."""
     return int(run.info["config"].get("block_length") or 0)
@@ -119,7 +154,7 @@ def block_length_of(run: Run) -> int:
 
 def steps_of(run: Run) -> int:
     """Number of steps of the run, from its configuration while no problem is stored."""
-    if run.ids:
+    if run.ids and not keeps_answers_alone(run):
         return _length(run, "performed", 1)
     return int(run.info["config"]["steps"])
 

@@ -63,7 +63,11 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
 def _status(n: int, n_usable: int, run: Run) -> str:
     """Of a similarity of `n` problems at so many steps."""
     if n < MIN_STATES:
-        if len(run) and leave_out_own_steps(np.asarray(run["performed"][...]) == 1):
+        if (
+            len(run)
+            and "performed" in run
+            and leave_out_own_steps(np.asarray(run["performed"][...]) == 1)
+        ):
             return undefined(STEPS_LEFT_OUT)
         return status_of(lacking(n, MIN_STATES, "problem(s) with the state at every step"))
     if n_usable < 2:

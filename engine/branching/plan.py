@@ -194,7 +194,8 @@ def _check_prompt(prompt: Prompt, parent: Decoding) -> None:
     if len(prompt.token_ids) != expected:
         raise DamagedRun(
             f"problem {parent.problem.id!r}: its prompt has "
-            f"{count_text(len(prompt.token_ids), 'token')} now, {expected} in the parent run; the tokeniser or its chat template is another one"
+            f"{count_text(len(prompt.token_ids), 'token')} now, {expected} in the parent "
+            "run; the tokeniser or its chat template is another one"
         )
 
 

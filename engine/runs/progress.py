@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..store.counts import unit_of
+
 
 class Progress(NamedTuple):
     """How far a run is, in decodings, each a `unit`: a problem, a sample, or a branch. `total`
-    counts those that this command asked for, `problems` how many problems of the input they are of.
+    counts those that this command asked for, `problems` how many problems of the input they are of
+    (0 where nobody says).
 
     `begun` is what has been done of decodings that have not finished, in decodings: three rows at
     half of their steps are 1.5.
@@ -26,7 +29,12 @@ class Progress(NamedTuple):
     seconds: float
     begun: float = 0.0
     problems: int = 0
-    unit: str = "problem"
+    are_branches: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What one decoding is."""
+        return unit_of(self.total, self.problems, are_branches=self.are_branches)
 
     @property
     def missing(self) -> int:

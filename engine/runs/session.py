@@ -108,8 +108,7 @@ def read_status(out: Path) -> dict[str, Any] | None:
     process = parse_process(str(status.get("process", "")))
     if status["state"] == "running" and process is not None and process.surely_dead:
         status["state"] = "killed"
-    nothing: dict[str, Any] = Progress(0, 0, 0, 0, 0, 0.0)._asdict()
-    progress = Progress(*(status.get(name, nothing[name]) for name in Progress._fields))
+    progress = Progress(*(status.get(name, 0) for name in Progress._fields))
     status |= _rates(progress)
     eta = progress.eta_seconds if status["state"] == "running" else None
     status["eta_seconds"] = None if eta is None else round(eta, 1)
