@@ -76,9 +76,19 @@ def _information(analysis: Analysis) -> list[str]:
     )
     if not decided.ok:
         return [*lines, f"I_t: {decided.status}"]
-    values = [f"{value_text(decided, int(t), form='.3g')} at step {t}" for t in _grid(decided)[1:]]
-    lines.append(f"decided of it, I_t: {'; '.join(values)}{_significant(analysis)}")
+    lines.append(f"decided of it, I_t: {_half(analysis)}{_significant(analysis)}")
     return lines
+
+
+def _half(analysis: Analysis) -> str:
+    """From which step of the grid on half is decided, and how much at the last."""
+    decided = analysis[I_T]
+    grid = _grid(decided)
+    last = int(grid[-1])
+    text = f"{value_text(decided, last, form='.3g')} at step {last}"
+    whole = float(analysis[H].values[0])
+    reached = [int(step) for step in grid if whole > 0 and decided.values[step] >= whole / 2]
+    return f"half by step {reached[0]}, {text}" if reached else text
 
 
 def _estimates(analysis: Analysis, step: int) -> str:
@@ -164,7 +174,7 @@ def _table(analysis: Analysis) -> list[str]:
             columns[name] = analysis[name]
     rows = [["step", *columns]]
     for step in analysis.info["branching"]["at"]:
-        cells = [_cell(name, quantity, step) for name, quantity in columns.items()]
+        cells = [_cell(name, quantity, int(step)) for name, quantity in columns.items()]
         rows.append([str(step), *cells])
     title = "beside the run's own numbers at the same steps (bits; of problems, branches: shares)"
     return [title, *_indented(rows)]
@@ -178,20 +188,22 @@ def _cell(name: str, quantity: Quantity, step: int) -> str:
     if name == "n":
         return str(int(np.broadcast_to(quantity.n, quantity.values.shape)[step]))
     value = float(quantity.values[step])
-    return f"{value:.3g}" if quantity.ok and np.isfinite(value) else "-"
+    if not (quantity.ok and np.isfinite(value)):
+        return "-"
+    if name != "I_t" or quantity.interval is None or step == 0:
+        return f"{value:.3g}"
+    low, high = quantity.interval[:, step]
+    return f"{value:.3g} ({low:.2g} to {high:.2g})" if np.isfinite(low) else f"{value:.3g}"
 
 
 def _ranked(analysis: Analysis) -> list[str]:
-    """Where the rank correlations with the run's own numbers are largest and last."""
+    """The rank correlations over problems with the run's own numbers, first and last."""
     lines = []
     for name, metric in RANKED.items():
         quantity = analysis[f"{ENTROPY}_rank/{name}"]
         if not quantity.ok:
             continue
-        values = [
-            f"{value_text(quantity, int(t), form='.2f')} at step {t}" for t in _grid(quantity)
-        ]
-        lines.append(f"rank correlation of H(A | x_t) with {metric}: {'; '.join(values)}")
+        lines.append(f"rank correlation of H(A | x_t) with {metric}: {_first_to_last(quantity)}")
     return lines
 
 
@@ -204,4 +216,4 @@ def _first_to_last(quantity: Quantity) -> str:
     if not quantity.ok:
         return quantity.status
     ends = _grid(quantity)[[0, -1]]
-    return " -> ".join(f"{value_text(quantity, int(step))} (step {step})" for step in ends)
+    return " -> ".join(f"{value_text(quantity, int(t), form='.2g')} (step {t})" for t in ends)
