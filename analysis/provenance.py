@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.store.counts import count_text
 from ..engine.store.write.manifest import read_manifests
 from .branching.branch_runs import branch_folders
 
@@ -64,7 +65,8 @@ def staleness(analysis: Analysis, run: Run) -> str:
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
         return (
-            f"this analysis is of {count} problems, the run now holds {now['n_problems']}; {mend}"
+            f"this analysis is of {count_text(count, 'problem')}, the run now holds "
+            f"{now['n_problems']}; {mend}"
         )
     if then is None:
         return (

@@ -35,6 +35,7 @@ ALLOWED = {
             "engine.problems",
             "engine.answers.classes",
             "engine.answers.grade",
+            "engine.branching.interventions",
             "engine.registry",
             "engine.optional_parts",
         ),

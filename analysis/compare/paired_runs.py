@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ...engine.store.write.results import publish
 from ..findings.emergence import emergence_values
@@ -158,7 +159,8 @@ def _shared_line(pairs: Pairs) -> str:
     shared = len(pairs.rows)
     if not shared:
         return f"no problem in common ({others}): nothing can be paired"
-    return f"over the {shared} problems that both runs have ({others}: left out here)"
+    in_common = count_text(shared, "problem")
+    return f"over the {in_common} that both runs have ({others}: left out here)"
 
 
 def _row(label: str, result: Paired, units: str) -> list[str]:

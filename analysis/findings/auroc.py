@@ -135,7 +135,7 @@ def _shortage(positive: np.ndarray) -> str:
     minority = int(min(positive.sum(), (~positive).sum()))
     if n >= MIN_PROBLEMS and minority >= MIN_CLASS:
         return ""
-    problems = lacking(n, MIN_PROBLEMS, "graded problems")
+    problems = lacking(n, MIN_PROBLEMS, "graded problem(s)")
     members = lacking(minority, MIN_CLASS, "in the smaller class")
     return f"{problems}, {members}"
 

@@ -63,8 +63,8 @@ def s_curve(
     used = np.flatnonzero(np.isfinite(mean))
     curve = np.full(mean.shape, np.nan)
     if len(values) < MIN_CURVE_PROBLEMS or len(used) < MIN_CURVE_STEPS:
-        problems = lacking(len(values), MIN_CURVE_PROBLEMS, "problems")
-        steps = lacking(len(used), MIN_CURVE_STEPS, "steps")
+        problems = lacking(len(values), MIN_CURVE_PROBLEMS, "problem(s)")
+        steps = lacking(len(used), MIN_CURVE_STEPS, "step(s)")
         few = bare._replace(verdict="insufficient", reason=f"{problems} and {steps}")
         return SCurveResult(few, curve, {})
 

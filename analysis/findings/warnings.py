@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...engine.store.counts import count_text
 from ...engine.store.drawing import DRAWING, Coverage
 from ...engine.store.format.verdicts import AMBIGUOUS, CORRECT
 from ..metrics.block import SLOT_STATUS
@@ -59,11 +60,12 @@ def _of_coverage(run: Run, held: Coverage) -> list[str]:
     warnings = []
     if held.note:
         warnings.append(
-            f"{held.note}: every figure here is over the {held.stored} stored ones alone"
+            f"{held.note}: every figure here is over what is stored alone, {held.stored}"
         )
     if held.pending and not held.random:
         warnings.append(
-            f"no interval here holds for all {held.whole} problems: {_why_not_random(run)}"
+            f"no interval here holds for the whole of {count_text(held.whole, 'problem')}: "
+            f"{_why_not_random(run)}"
         )
     return warnings
 
@@ -130,7 +132,7 @@ def _uncompared(rules: dict[str, int]) -> list[str]:
         answers = sum(count for rule, count in rules.items() if rule.endswith(ending))
         if answers:
             warnings.append(
-                f"{answers} answers that are no numbers were compared as text and may be right "
-                f"where they count as wrong: {why}"
+                f"{count_text(answers, 'answer')} that cannot be read as a number: compared as "
+                f"text, perhaps right where counted as wrong: {why}"
             )
     return warnings

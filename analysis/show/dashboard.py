@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...engine.store.counts import count_text
 from ...engine.store.write.results import publish
 from ..results import Analysis
 from ..wording import blocks_text
@@ -84,11 +85,13 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     title = f"Denoising dashboard · {info.get('run', 'run')}"
     write(figure, title, TITLE_TOP, most=110, fontsize=22, fontweight="bold")
 
-    numbers = {key: info.get(key, "–") for key in NUMBERS}
+    numbers = {key: str(info.get(key, "–")) for key in NUMBERS}
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
-        "{n_problems} problems: {n_correct} correct, {n_wrong} wrong".format_map(numbers),
-        f"{steps_text(analysis)}, {numbers['gen_length']} positions, {_blocks(analysis)}",
+        f"{count_text(numbers['n_problems'], 'problem')}: {numbers['n_correct']} correct, "
+        f"{numbers['n_wrong']} wrong",
+        f"{steps_text(analysis)}, {count_text(numbers['gen_length'], 'position')}, "
+        f"{_blocks(analysis)}",
     ]
     if info.get("read_offset"):
         parts.append("shifted model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..info import Info
 from ..results import Analysis
 from ..shares import share_of
@@ -27,7 +28,8 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     words = ends_in_words(analysis)
     steps = steps_text(analysis)
     lines.append(
-        f"{info['n_problems']} problems; {steps}, {info['gen_length']} positions, "
+        f"{count_text(info['n_problems'], 'problem')}; {steps}, "
+        f"{count_text(info['gen_length'], 'position')}, "
         f"{blocks_text(info['block_length'])}"
     )
     if info.get("read_offset"):
@@ -43,8 +45,9 @@ def _open(analysis: Analysis) -> list[str]:
     if not left.size:
         return []
     return [
-        f"{left.size} problems ended with masks left (median {int(np.median(left))} of "
-        f"{analysis.info['gen_length']} positions), which are in no text"
+        f"{count_text(left.size, 'problem')} ended with masks left (median "
+        f"{int(np.median(left))} of {count_text(analysis.info['gen_length'], 'position')}), which "
+        "are in no text"
     ]
 
 
@@ -104,7 +107,8 @@ def mark_of(analysis: Analysis) -> str:
     missing = len(analysis.info.get("missing", []))
     if not missing:
         return ""
-    return f"  [unfinished: {missing} of {analysis.info['n_asked']} problems missing]"
+    asked = count_text(analysis.info["n_asked"], "problem")
+    return f"  [unfinished: {missing} of {asked} missing]"
 
 
 def whole_text(info: Info) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import MIN_CLASS
 from ..results import Analysis
 from ..wording import plus_minus, value_text
@@ -39,8 +40,8 @@ def _accuracy(analysis: Analysis) -> str:
     if info["n_unextracted"]:
         lost = f"; {info['n_unextracted']} gave no answer that could be read"
     return (
-        f"The model answered {info['n_correct']} of {accuracy.n} problems correctly "
-        f"({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
+        f"The model answered {info['n_correct']} of {count_text(int(accuracy.n), 'problem')} "
+        f"correctly ({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
     )
 
 

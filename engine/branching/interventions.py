@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..options import ConfigError
 from .actions import Action, Forbid, Force, Nothing, PatchStates, Put
 from .grammar import read_action, split_actions
@@ -48,6 +50,26 @@ class Intervention:
         for action in self.actions:
             action.do(draft)
         return draft.changed()
+
+    def positions(
+        self,
+        before: np.ndarray,
+        token: np.ndarray,
+        *,
+        mask_id: int,
+        answer: tuple[int, int] | None,
+    ) -> np.ndarray:
+        """Which positions [G] it acted on, known afterwards: `before` [G] is the parent's canvas at
+        the step, `token` [G] the one that the branch began with, `answer` the span of the parent's
+        answer. The same as `Changed.positions`."""
+        acted = before != token
+        masked = token == mask_id
+        for action in self.actions:
+            if isinstance(action, Force | Forbid):
+                acted |= masked & action.place.mask(len(token), ~masked, answer)
+            if isinstance(action, PatchStates):
+                acted |= action.place.mask(len(token), ~masked, answer)
+        return np.asarray(acted)
 
 
 NOTHING = Intervention((Nothing(),))

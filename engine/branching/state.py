@@ -62,10 +62,13 @@ class State:
     donor: Callable[[str, str, int], Donor] = no_donors
 
     def canvas_at(self, step: int) -> np.ndarray:
-        """The canvas [G] that a step of the parent saw; behind the last step the final one."""
+        """The canvas [G] that a step of the parent saw; behind the last step the final one. Raises
+        DoesNotApply for a step beyond."""
+        if step > len(self.tokens):
+            raise DoesNotApply("the donor has fewer steps")
         if step == 0:
             return np.full_like(self.token, self.mask_id)
-        canvas: np.ndarray = self.tokens[min(step, len(self.tokens)) - 1]
+        canvas: np.ndarray = self.tokens[step - 1]
         return canvas
 
 

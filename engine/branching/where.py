@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..options import ConfigError
 from .state import DoesNotApply, Draft
 
@@ -63,6 +65,18 @@ class Where:
                 raise DoesNotApply("nothing is committed")
             return held
         return list(range(self.start, self.stop))
+
+    def mask(self, length: int, held: np.ndarray, answer: tuple[int, int] | None) -> np.ndarray:
+        """Which of `length` positions it is, where `held` [length] have a token; none without the
+        `answer` that it asks for."""
+        chosen = np.zeros(length, bool)
+        if self.word == "committed":
+            chosen |= held
+        elif self.word != "answer":
+            chosen[self.start : self.stop] = True
+        elif answer is not None:
+            chosen[slice(*answer)] = True
+        return chosen
 
 
 def read_where(word: str, *, gen_length: int) -> Where:

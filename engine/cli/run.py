@@ -16,6 +16,7 @@ import click
 from ..config import RunConfig
 from ..options import options_of
 from ..presets import with_preset
+from ..store.counts import count_text
 from .options import names_of_policies, typed_options
 from .run_options import run_options
 
@@ -45,7 +46,8 @@ def run(context: click.Context, /, **options: Any) -> None:
     from ..runs.run import run as run_problems
     from .progress import ProgressPrinter
 
-    what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
+    n_problems = count_text(len(asked.problems.problems), "problem")
+    what = f"{n_problems} from {asked.problems.source}"
     policy = asked.settings["policy"]
     click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
     warn_and_end_politely()
@@ -262,12 +264,13 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
         return
     before = f" ({result.resumed} from before)" if result.resumed else ""
-    click.echo(f"{result.done + result.resumed} problems finished{before} in {result.path}")
+    finished = count_text(result.done + result.resumed, "problem")
+    click.echo(f"{finished} finished{before} in {result.path}")
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
         click.echo(
-            f"{len(result.failed)} problems failed; their reasons are in "
+            f"{count_text(len(result.failed), 'problem')} failed; the reasons are in "
             f"{result.path / 'failed.jsonl'}",
             err=True,
         )

@@ -18,9 +18,9 @@ class Start:
     `before` [N, G] are the canvases that the N steps before saw. Those that the parent `walked` [N]
     with a pass are walked again, and what the policy says there does not count: KL to the step
     before, and policies that remember more than the canvas, need them. `owed` is how many masks the
-    canvas has beyond those that the schedule counts on. `is_changed`: the schedule may not fit,
-    since an intervention was made, or since it is drawn and the noise is another. `constraints`
-    hold from `step` on; `patches` are put in at `step` alone.
+    canvas has beyond those of the parent. `is_changed`: the schedule may not fit, since an
+    intervention was made, or since it is drawn and the noise is another. `constraints` hold from
+    `step` on; `patches` are put in at `step` alone.
     """
 
     step: int
@@ -54,11 +54,3 @@ class Start:
             after = [True] * len(after)
         earlier = [False] * self.first + [bool(walks) for walks in self.walked]
         return earlier + after
-
-    def due(self, step: int, steps: int) -> int:
-        """How many commits `step` makes beyond the schedule of `steps` steps: the masks that are
-        owed are shared out evenly, the first steps taking the remainder."""
-        if step < self.step:
-            return 0
-        share, rest = divmod(self.owed, steps - self.step)
-        return share + (step - self.step < rest)

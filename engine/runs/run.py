@@ -26,6 +26,7 @@ from ..problems.read import Problem
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
+from ..store.counts import count_text
 from ..store.disk import make_directory, replace_content
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
@@ -37,6 +38,7 @@ from .estimate import Estimate, estimate
 from .execution import Execution, token_budget
 from .memory import footprint
 from .plan import Plan, Request, Source, default_model, default_out, plan_run
+from .progress import Progress
 from .run_json import enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
@@ -56,17 +58,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class Progress(NamedTuple):
-    """How far a run is, in problems. `total` counts the problems that this command asked for."""
-
-    done: int
-    resumed: int
-    failed: int
-    total: int
-    correct: int
-    seconds: float
-
-
 class RunResult(NamedTuple):
     """What a finished command leaves: where, and how many problems were done now, done before, and
     failed."""
@@ -78,8 +69,8 @@ class RunResult(NamedTuple):
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {self.done} problems done now, {self.resumed} before, "
-            f"{len(self.failed)} failed>"
+            f"<RunResult {self.path}: {count_text(self.done, 'problem')} done now, "
+            f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
 
@@ -254,15 +245,15 @@ class _RunAtWork:
     def _token_text(self, token: int) -> str:
         return str(self._plan.model.tokenizer.decode([token]))
 
-    def _report(self) -> None:
+    def _report(self, begun: float = 0.0) -> None:
         seconds = time.perf_counter() - self._started
         counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
-        self._on_progress(Progress(*counts, seconds))
+        self._on_progress(Progress(*counts, seconds, begun))
 
-    def _count(self, verdicts: list[int]) -> None:
+    def _count(self, verdicts: list[int], begun: float) -> None:
         self._done = self._done + len(verdicts)
         self._correct = self._correct + verdicts.count(CORRECT)
-        self._report()
+        self._report(begun)
 
     def _on_one_device(self, prompts: list[Prompt]) -> None:
         out = self._plan.out
@@ -280,7 +271,7 @@ class _RunAtWork:
             last.callback(device.flush)
             with contextlib.closing(device.decode(prompts)) as stream:
                 for finished in stream:
-                    self._count([int(finished.columns["verdict"])])
+                    self._count([int(finished.columns["verdict"])], device.begun)
 
     def _on_workers(self, prompts: list[Prompt]) -> None:
         from .cluster.crew import decode_on_workers

@@ -14,6 +14,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .counts import count_text
+
 if TYPE_CHECKING:
     from .read.run import Run
 
@@ -52,12 +54,13 @@ class Coverage(NamedTuple):
         parts = []
         if self.pending:
             parts.append(
-                f"unfinished: {len(self.pending)} of {self.asked} problems missing "
+                f"unfinished: {len(self.pending)} of {count_text(self.asked, 'problem')} missing "
                 f"({_some(self.pending)})"
             )
         if self.given_up:
             parts.append(
-                f"{len(self.given_up)} of {self.asked} problems given up ({_some(self.given_up)})"
+                f"{len(self.given_up)} of {count_text(self.asked, 'problem')} given up "
+                f"({_some(self.given_up)})"
             )
         return "; ".join(parts)
 
