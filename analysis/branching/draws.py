@@ -63,7 +63,8 @@ class Draws:
     @cached_property
     def counts(self) -> np.ndarray:
         """[N, K, class] how often each class was drawn."""
-        classes = int(self.label.max(initial=0)) + 1
+        known = (self.label, self.final, self.gold)
+        classes = max(int(labels.max(initial=0)) for labels in known) + 1
         return count_classes(self.label, classes)
 
     @property

@@ -148,7 +148,9 @@ def test_the_mode_and_the_branches_that_are_right(of_greedy: AnswerInformation) 
                 for p in [m.probability(x, x[:t])]
             ]
         )
-        assert values(of_greedy, "branches/accuracy_spread")[t] == pytest.approx(spread, abs=0.01)
+        assert values(of_greedy, "branches/accuracy_spread")[t] ** 2 == pytest.approx(
+            spread, abs=0.01
+        )
         most = np.mean(
             [
                 max(m.probability(each, x[:t]) for each in toy.texts())
