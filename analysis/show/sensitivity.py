@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "sensitivity.png"
 SHOWN = (
     ("collateral", "other tokens that change"),
-    ("direct", "comes back as another token (share)"),
+    ("direct", "the position itself ends with another token (share)"),
     ("answer_changed", "the answer changes (share)"),
 )
 MOST_LETTERS = 12
@@ -60,17 +60,23 @@ class Text(NamedTuple):
 
 
 def draw_sensitivity(
-    run_dir: str | Path, *, problem: str | None = None, out: str | Path | None = None
+    run_dir: str | Path,
+    *,
+    do: str | None = None,
+    problem: str | None = None,
+    out: str | Path | None = None,
 ) -> Path:
-    """Write the picture of the first branch run that acted on each position, as `sensitivity.png`
-    in the run's folder unless `out` says otherwise; `problem` is shown by itself, the first that
-    was branched unless one is named.
+    """Write the picture of what was done at each position, as `sensitivity.png` in the run's folder
+    unless `out` says otherwise.
+
+    `do`: of which action, as `remask each`; the first that the run's branches have unless one is
+    named. `problem`: which is shown by itself; the first that was branched unless one is named.
 
     Raises NotARun, DamagedRun, NotStored, OSError, SettingError where there is nothing to draw.
     """
     path = Path(run_dir)
     with open_run(path) as run:
-        sensitivity = _map_of(run)
+        sensitivity = _map_of(run, do)
         text = _text_of(run, sensitivity, problem)
         image = render(sensitivity, text)
     target = path / NAME if out is None else Path(out)
@@ -78,15 +84,17 @@ def draw_sensitivity(
     return target
 
 
-def _map_of(run: Run) -> SensitivityMap:
+def _map_of(run: Run, do: str | None) -> SensitivityMap:
     opened = read_branch_runs(run)
     for branches in opened.runs:
         maps = sensitivity_maps(effects_of(run, branches)) if branches.ids else []
-        if maps:
-            return maps[0]
+        for each in maps:
+            if do in (None, each.text):
+                return each
+    asked = do or "remask each"
     raise SettingError(
-        f"{run.path}: no branch run acted on each position; make one with "
-        f"`diffengine branch {run.path} --do 'remask each'`"
+        f"{run.path}: no finished branch has {asked!r} for its action at each position; make some "
+        f"with `diffengine branch {run.path} --do {asked!r}`"
     )
 
 
