@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..means import deviation, mean_over_problems
 from ..shares import wilson
 
 NAN = float("nan")
@@ -132,10 +133,10 @@ def paired_means(first: np.ndarray, second: np.ndarray) -> Paired:
     n = len(changes)
     if n == 0:
         return Paired(NAN, NAN, NAN, NAN, n)
-    mean = float(changes.mean())
+    mean = float(mean_over_problems(changes).mean)
     if n == 1:
         return Paired(mean, NAN, NAN, NAN, n)
-    error = float(changes.std(ddof=1) / np.sqrt(n))
+    error = float(deviation(changes, ddof=1) / np.sqrt(n))
     if error == 0:
         p = 1.0 if mean == 0 else 0.0
         return Paired(mean, mean, mean, p, n)
