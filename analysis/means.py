@@ -53,12 +53,11 @@ def deviation(values: np.ndarray, *, ddof: int = 0) -> np.ndarray:
 
 
 def _first_finite(values: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """The first finite one of `values` [n, ...] over axis 0; 0 where there is none."""
+    """The first finite one of `values` [n, ...] over axis 0; where there is none, any."""
     if not len(values):
         return np.zeros(values.shape[1:])
     first = finite.argmax(axis=0)[None]
-    chosen = np.take_along_axis(values, first, axis=0)[0]
-    return np.where(finite.any(axis=0), chosen, 0.0)
+    return np.asarray(np.take_along_axis(values, first, axis=0)[0])
 
 
 class MeanOverBlocks:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..means import centred, deviation
+from ..means import deviation
 from .neighbors import nearest
 from .ridge import axes_of, linear
 
@@ -43,7 +43,7 @@ def max_t(values: np.ndarray) -> np.ndarray:
     used = values[:, known]
     spread = deviation(used)
     unit = np.where(spread > 0, spread, 1.0)
-    scores = centred(used) / unit
+    scores = (used - used.mean(axis=0)) / unit
     largest = scores[1:].max(axis=1)
     is_larger = largest[:, None] >= scores[0] - SAME
     p[known] = (1 + is_larger.sum(axis=0)) / len(values)
