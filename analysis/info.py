@@ -30,7 +30,8 @@ class Info(TypedDict, total=False):
     still to be computed when this was saved; `own_ends` is there only where problems end at
     different steps, of what only a running one has; `stale` says how the run has changed since;
     `plugins` is there only where code that is not ours took part, `branching` only where there are
-    branch runs."""
+    branch runs, `interventions` only where branches had some: rows of
+    `analysis/branching/effect_table.py`."""
 
     run: str
     run_id: str
@@ -69,6 +70,7 @@ class Info(TypedDict, total=False):
     warnings: list[str]
 
     branching: dict[str, Any]
+    interventions: list[dict[str, Any]]
 
     mutual_information: dict[str, Any]
     tsne: dict[str, Any]

@@ -15,6 +15,7 @@ from .summary_dataset import dataset_lines, grading_lines, mark_of
 from .summary_emergence import emergence_lines, exit_lines
 from .summary_information import information_lines, map_lines
 from .summary_insights import key_insights
+from .summary_interventions import INTERVENTION_VALUES, intervention_lines
 from .values import spike_rule
 
 TRAJECTORY_VALUES = "first -> last step with a value (mean over problems +- standard error)"
@@ -41,7 +42,7 @@ def summarise(analysis: Analysis) -> str:
 
 def sections(analysis: Analysis) -> dict[str, list[str]]:
     """Title -> lines of each section."""
-    return {
+    found = {
         "Dataset": dataset_lines(analysis),
         "Grading": grading_lines(analysis),
         "S-curve": curve_lines(analysis),
@@ -53,8 +54,10 @@ def sections(analysis: Analysis) -> dict[str, list[str]]:
         "t-SNE map": map_lines(analysis),
         "Patterns": _pattern_lines(analysis),
         "Key insights": key_insights(analysis),
-        "Warnings": analysis.info["warnings"] or ["none"],
     }
+    if interventions := analysis.info.get("interventions"):
+        found[f"Interventions, {INTERVENTION_VALUES}"] = intervention_lines(interventions)
+    return found | {"Warnings": analysis.info["warnings"] or ["none"]}
 
 
 def _pattern_lines(analysis: Analysis) -> list[str]:
