@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .branching.beside import Branches, read_branches
+from .branching.effect_table import effect_table
 from .findings import accuracy, samples
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
@@ -160,6 +161,7 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
     _add_branches(info, branches)
+    _add_interventions(info, run, settings)
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
@@ -247,6 +249,14 @@ def _add_branches(info: Info, branches: Branches | None) -> None:
     if branches is not None:
         info["branching"] = branches.info
         info["warnings"] += branches.warnings
+
+
+def _add_interventions(info: Info, run: Run, settings: Settings) -> None:
+    """Put the effects of interventions into `info`, where branches of the run have any."""
+    table = effect_table(run, seed=settings.analysis_seed)
+    if table.rows:
+        info["interventions"] = [row._asdict() for row in table.rows]
+    info["warnings"] += table.warnings
 
 
 def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:

@@ -16,8 +16,9 @@ from ...engine.store import open_run
 from ...engine.store.write.results import publish
 from ..branching.branch_runs import read_branch_runs
 from ..branching.effects import effects_of
-from ..branching.sensitivity import SensitivityMap, sensitivity_maps
+from ..branching.sensitivity import EACH, SensitivityMap, sensitivity_maps
 from ..errors import SettingError
+from ..results import Analysis
 from .figure import new_figure, png
 from .plots import style
 from .plots.text import plain
@@ -82,6 +83,12 @@ def draw_sensitivity(
     target = path / NAME if out is None else Path(out)
     publish(target, image)
     return target
+
+
+def has_map(analysis: Analysis) -> bool:
+    """Whether an analysis has effects of an action at each position, so that there is a map."""
+    rows = analysis.info.get("interventions", [])
+    return any(f" {EACH}" in row["intervention"] for row in rows)
 
 
 def _map_of(run: Run, do: str | None) -> SensitivityMap:
