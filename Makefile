@@ -14,8 +14,10 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 TORCH      := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' $(CONSTRAINTS))
 PIP        := $(VENV)/bin/python -m pip --disable-pip-version-check install -qq -c $(CONSTRAINTS)
 
-# What `make fast` passes: the tests of contracts and rules, without runs, processes or compilers.
-QUICK  := tests/test_architecture.py tests/test_readme.py tests/engine/policies tests/engine/problems \
+# What `make fast` passes: the tests of contracts and rules, without runs, processes or compilers. Of the policies those
+# of options, schedules and single decisions: twins, oracles and memory take two and a half minutes more.
+POLICY_RULES := $(addprefix tests/engine/policies/, test_llada.py test_parallel_edges.py test_parallel_options.py test_policies.py)
+QUICK  := tests/test_architecture.py tests/test_readme.py tests/test_counts.py $(POLICY_RULES) tests/engine/problems \
           tests/engine/answers tests/engine/store/format tests/engine/test_registry.py tests/kernels/test_reference.py \
           tests/kernels/test_head.py tests/analysis/metrics tests/analysis/findings
 

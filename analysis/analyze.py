@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .findings import accuracy, samples
+from ..engine.store.counts import count_text
+from .branching.beside import Branches, read_branches
+from .findings import accuracy
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
@@ -33,11 +35,16 @@ from .provenance import content_of
 from .quantity import Quantity
 from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
+from .samples.finding import NAMES
+from .samples.votes import votes_of_run
 from .settings import Settings
 from .slow_parts import slow_parts, unfinished
 
 if TYPE_CHECKING:
     from ..engine.store import Run
+
+
+UNSETTLED = "compared as text, Math-Verify settled nothing: classes may be too many"
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,22 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     exits = replay_problems(trajectories.metrics, verdict, trajectories.performed)
 
     quantities = metric_quantities(run, metrics, trajectories)
-    material = Material(run, settings, trajectories, dict(quantities), judged.curve, exits)
+    branches = read_branches(
+        run, metrics=trajectories.metrics, steps=info["steps"], seed=settings.analysis_seed
+    )
+    material = Material(
+        run,
+        settings,
+        trajectories,
+        dict(quantities),
+        judged.curve,
+        exits,
+        branches,
+        votes_of_run(run, verdict, trajectories.groups),
+    )
     for name in FINDINGS:
         finding: Finding = FINDINGS.load(name)
-        if finding.is_asked(settings, material.groups):
+        if finding.is_made(material):
             quantities |= finding.make(material)
     if keeps_answers_alone(run):
         quantities = _without_trajectory(quantities)
@@ -153,6 +172,10 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     if ends := own_ends(metrics, trajectories):
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
+    _add_branches(info, branches)
+    if material.votes is not None and material.votes.uncompared:
+        pairs = count_text(material.votes.uncompared, "pair")
+        info["warnings"].append(f"{pairs} of answers to one problem {UNSETTLED}")
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
@@ -160,14 +183,15 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
         problems=_problem_columns(run, trajectories, judged.confidence)
         | exits
-        | _sample_columns(run, material),
+        | _sample_columns(run, material)
+        | _branch_columns(branches),
         info=info,
     )
 
 
 def _without_trajectory(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
     """The same, where all but what answers alone tell has no result."""
-    kept = (*accuracy.FINDING.names, *samples.FINDING.names)
+    kept = (*accuracy.FINDING.names, *NAMES)
     return {
         name: quantity if name in kept else quantity.insufficient(NO_TRAJECTORY)
         for name, quantity in quantities.items()
@@ -237,16 +261,28 @@ def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectori
 def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
     """Which sample of which problem each row is, the class of its answer among its problem's, and
     their entropy in bits; nothing where each problem has one sample."""
-    groups = material.groups
-    if groups.is_plain:
-        return {}
     said = material.votes
+    if said is None:
+        return {}
     return {
         "group_id": np.array(run.groups, dtype=object),
         "sample": np.asarray(run.samples, np.int32),
         "answer_class": said.classes,
-        "answer_entropy": said.entropy[groups.number],
+        "answer_entropy": said.entropy[material.groups.number],
     }
+
+
+def _add_branches(info: Info, branches: Branches | None) -> None:
+    """Put what is said of branch runs into `info`, where there are any."""
+    if branches is not None:
+        info["branching"] = branches.info
+        info["warnings"] += branches.warnings
+
+
+def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:
+    if branches is None or branches.shown is None:
+        return {}
+    return branches.shown.columns
 
 
 def _problem_columns(

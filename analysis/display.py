@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..engine.store.counts import count_text
+
 if TYPE_CHECKING:
     from .results import Analysis, Quantity
 
@@ -46,15 +48,16 @@ def analysis_repr(analysis: Analysis) -> str:
     spikes = [f"{rule} {len(spikes)}" for rule, spikes in analysis.spikes.items()]
     seen = [sign.name for sign in analysis.patterns if sign.verdict == "seen"]
     lines = [
-        f"<Analysis of {info.get('run', 'a run')}: {info.get('n_problems', '?')} problems, "
-        f"{len(analysis.quantities)} quantities",
+        f"<Analysis of {info.get('run', 'a run')}: "
+        f"{count_text(info.get('n_problems', '?'), 'problem')}, "
+        f"{count_text(len(analysis.quantities), 'quantity', 'quantities')}",
         *_number_lines(analysis),
         *_wrapped("curves and matrices: ", _curve_groups(analysis)),
         *_wrapped("spikes: ", spikes),
         f"  S-curve: {analysis.s_curve.verdict}",
         *_wrapped("signs seen: ", seen or ["none"]),
         *_wrapped("columns of problems: ", list(analysis.problems)),
-        f"  {len(info.get('warnings', []))} warnings in .info['warnings']",
+        f"  {count_text(len(info.get('warnings', [])), 'warning')} in .info['warnings']",
         "  analysis['NAME'] is a quantity; .quantities .spikes .s_curve .patterns .problems .info "
         "hold all>",
     ]
@@ -67,7 +70,8 @@ def _number_lines(analysis: Analysis) -> list[str]:
     names.sort(key=lambda name: name != "accuracy")  # what is asked first stands first
     lines = [f"  {name} = {_number(analysis.quantities[name])}" for name in names[:MOST_NUMBERS]]
     if len(names) > MOST_NUMBERS:
-        lines.append(f"  ... and {len(names) - MOST_NUMBERS} more numbers")
+        more = count_text(len(names) - MOST_NUMBERS, "more number")
+        lines.append(f"  ... and {more}")
     return lines
 
 

@@ -29,9 +29,10 @@ class Info(TypedDict, total=False):
     `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come` names what was
     still to be computed when this was saved; `own_ends` is there only where problems end at
     different steps, of what only a running one has; `stale` says how the run has changed since;
-    `plugins` is there only where code that is not ours took part; `n_samples` and `lm_eval_shares`
-    (share, lower and upper end) only where problems have several samples: then `n_problems` counts
-    problems, and all counts by verdict or rule, `n_asked` and `missing` are of samples."""
+    `plugins` is there only where code that is not ours took part, `branching` only where there are
+    branch runs; `n_samples` and `lm_eval_shares` (share, lower and upper end) only where problems
+    have several samples: then `n_problems` counts problems, and all counts by verdict or rule,
+    `n_asked` and `missing` are of samples."""
 
     run: str
     run_id: str
@@ -70,6 +71,8 @@ class Info(TypedDict, total=False):
     own_ends: dict[str, OwnEnds]
     plugins: list[Plugin]
     warnings: list[str]
+
+    branching: dict[str, Any]
 
     mutual_information: dict[str, Any]
     tsne: dict[str, Any]

@@ -23,6 +23,16 @@ MIN_GAINS = 10
 """Problems that a test of one step's gain needs: below, the t distribution leans on normality too
 much."""
 
+MIN_RESAMPLED = 20
+"""Problems that an interval needs which comes from drawing the problems anew."""
+
+NEAR_MOST = 0.5
+"""Bits below log2 R from which on R draws are nearly all different: an entropy that they cannot
+measure."""
+
+MOST_NEAR = 0.1
+"""Share of problems at a step that may be so before the step's mean entropy is no result."""
+
 MIN_STATES = 32
 """Problems with a hidden state that a similarity over problems needs."""
 
@@ -74,21 +84,23 @@ def well_covered(n: np.ndarray) -> np.ndarray:
 def lacking(have: int, need: int, what: str, *, rest: str = "") -> str:
     """What is there and what would suffice: "96 problems (at least 100; 4 more would suffice)".
 
-    `rest` says where the others went.
+    `what` with an (s) where one of it has none: "problem(s) with a gain". `rest` says where the
+    others went.
     """
     more = f"; {need - have} more would suffice" if need > have else ""
     where = f"; {rest}" if rest else ""
-    return f"{have} {what} (at least {need}{more}{where})"
+    counted = what.replace("(s)", "" if have == 1 else "s")
+    return f"{have} {counted} (at least {need}{more}{where})"
 
 
-def too_few_problems(n: int, *, what: str = "problems", rest: str = "") -> str:
+def too_few_problems(n: int, *, what: str = "problem(s)", rest: str = "") -> str:
     """Why `n` problems are not enough, or nothing; `rest` as in `lacking`."""
     if n >= MIN_PROBLEMS:
         return ""
     return lacking(n, MIN_PROBLEMS, what, rest=rest)
 
 
-def too_few_in_class(n: int, *, what: str = "problems in the smaller class") -> str:
+def too_few_in_class(n: int, *, what: str = "problem(s) in the smaller class") -> str:
     """Why `n` problems of the rarest outcome are not enough, or nothing."""
     if n >= MIN_CLASS:
         return ""

@@ -11,7 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.store.counts import count_text
 from ..engine.store.write.manifest import read_manifests
+from .branching.branch_runs import branch_folders
 
 if TYPE_CHECKING:
     from ..engine.problems.read import Problem
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 def seen(run: Run) -> Seen:
     """What an analysis keeps of the run that it is made from: `n_problems`, and a `digest` of run
-    id, fingerprint, the ids asked for and stored, and the checksums of all shards."""
+    id, fingerprint, the ids asked for and stored, and the checksums of all shards, those of branch
+    runs included."""
     entries = read_manifests(Path(run.path)).entries
     content = {
         "run_id": run.info.get("run_id"),
@@ -31,8 +34,19 @@ def seen(run: Run) -> Seen:
         "stored": sorted(run.ids),
         "shards": sorted((name, entry.sha256) for name, entry in entries.items()),
     }
+    if branches := _branches(Path(run.path)):
+        content["branches"] = branches
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return {"n_problems": len(run.ids), "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _branches(run_dir: Path) -> dict[str, list[tuple[str, str]]]:
+    """Name and checksum of the shards of each branch run in the run's folder."""
+    shards = {}
+    for folder in branch_folders(run_dir):
+        entries = read_manifests(folder).entries
+        shards[folder.name] = sorted((name, entry.sha256) for name, entry in entries.items())
+    return shards
 
 
 def content_of(problem: Problem) -> str:
@@ -50,8 +64,11 @@ def staleness(analysis: Analysis, run: Run) -> str:
     mend = f"run `diffengine analyze {run.path}` again"
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
-        unit = "samples" if len(set(run.groups)) < len(run) else "problems"
-        return f"this analysis is of {count} {unit}, the run now holds {now['n_problems']}; {mend}"
+        unit = "sample" if len(set(run.groups)) < len(run) else "problem"
+        return (
+            f"this analysis is of {count_text(count, unit)}, the run now holds "
+            f"{now['n_problems']}; {mend}"
+        )
     if then is None:
         return (
             "this analysis does not say which problems of the run it saw (made by an earlier "

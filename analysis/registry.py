@@ -48,7 +48,7 @@ FINDINGS = Registry(
     "finding",
     {
         "accuracy": "diffengine.analysis.findings.accuracy:FINDING",
-        "samples": "diffengine.analysis.findings.samples:FINDING",
+        "samples": "diffengine.analysis.samples.finding:FINDING",
         "ends": "diffengine.analysis.findings.ends:FINDING",
         "by verdict": "diffengine.analysis.findings.by_verdict:FINDING",
         "gain": "diffengine.analysis.findings.gain:FINDING",
@@ -60,6 +60,7 @@ FINDINGS = Registry(
         "CKA of all steps": "diffengine.analysis.findings.cka_matrix:FINDING",
         "S-curve": "diffengine.analysis.findings.s_curve:FINDING",
         "averaged logits": "diffengine.analysis.states.averaged:FINDING",
+        "answer information": "diffengine.analysis.branching.finding:FINDING",
     },
 )
 """Quantities of a whole run, made from the metrics or from the states, in the order in which an

@@ -139,6 +139,39 @@ class Head:
         all_proposals = Proposal(*map(torch.cat, zip(*proposals, strict=True)))
         return all_stats, all_proposals
 
+    def propose_without(self, rows: Rows, forbidden: Tensor) -> Proposal:
+        """Proposals [N] of the distributions that are left without the tokens `forbidden` [N, K] of
+        each row: as if their logits were -inf."""
+        return self._proposals(rows, forbidden=forbidden)
+
+    def propose_this(self, rows: Rows, token: Tensor) -> Proposal:
+        """`token` [N] as the proposals, and how sure they would be if the rule had proposed
+        them."""
+        return self._proposals(rows, forced=token)
+
+    def _proposals(
+        self, rows: Rows, *, forbidden: Tensor | None = None, forced: Tensor | None = None
+    ) -> Proposal:
+        """Proposals alone, of rows whose statistics are known; the ring stays as it is."""
+        sampling = self.sampling
+        proposals: list[Proposal] = []
+        for start in range(0, max(len(rows.hidden), 1), self.chunk_rows):
+            block = slice(start, start + self.chunk_rows)
+            chunk = rows.select(block)
+            logits = self._chunk_logits(chunk)
+            if forbidden is not None:
+                logits.scatter_(-1, forbidden[block], -torch.inf)
+            stats = logit_stats(
+                logits,
+                None,
+                exclude_id=sampling.exclude_id,
+                n_candidates=sampling.n_candidates,
+            )
+            token = None if forced is None else forced[block]
+            proposals.append(self._propose(logits, chunk, stats, token))
+            del logits  # or two chunks of them would be held
+        return Proposal(*map(torch.cat, zip(*proposals, strict=True)))
+
     def _chunk_logits(self, rows: Rows) -> Tensor:
         logits = self.logits(rows.hidden)
         if rows.unconditional is not None:
@@ -171,14 +204,17 @@ class Head:
             return None
         return without(self.logits(rows.previous), self.sampling.suppress)
 
-    def _propose(self, logits: Tensor, rows: Rows, stats: LogitStats) -> Proposal:
+    def _propose(
+        self, logits: Tensor, rows: Rows, stats: LogitStats, forced: Tensor | None = None
+    ) -> Proposal:
+        """Tokens and how sure they are; the tokens are `forced` [N] where those are given."""
         sampling = self.sampling
         if sampling.shaping is not None:
-            return self._shaped(logits, rows, stats, sampling.shaping)
-        token = self._token(logits, rows, stats)
+            return self._shaped(logits, rows, stats, sampling.shaping, forced)
+        token = self._token(logits, rows, stats) if forced is None else forced
         if sampling.literal or sampling.confidence_suppress:
             return Proposal(token, self._judged(logits, token))
-        if sampling.temperature > 0:
+        if sampling.temperature > 0 or forced is not None:
             return Proposal(token, token_probability(logits, token, stats.lse))
         return Proposal(token, stats.top1_prob)
 
@@ -192,7 +228,14 @@ class Head:
         column = token[:, None]
         return logits.softmax(-1).gather(-1, column).squeeze(-1)
 
-    def _shaped(self, logits: Tensor, rows: Rows, stats: LogitStats, shaping: Shaping) -> Proposal:
+    def _shaped(
+        self,
+        logits: Tensor,
+        rows: Rows,
+        stats: LogitStats,
+        shaping: Shaping,
+        forced: Tensor | None,
+    ) -> Proposal:
         """A token of the shaped distribution, and how sure that is."""
         sampling = self.sampling
         draw = Draw(
@@ -200,6 +243,8 @@ class Head:
         )
 
         def choose(x: Tensor, block: slice) -> Tensor:
+            if forced is not None:
+                return forced[block]
             if sampling.temperature > 0:
                 counter = self._counter(rows)[block]
                 token = gumbel_argmax(

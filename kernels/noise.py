@@ -30,6 +30,8 @@ SCORE_DOMAIN = 0x8000_0000
 """
 ORDER_DOMAIN = 0x8000_0001
 """The noise by which Dream's sampler orders or picks positions, apart from that of the tokens."""
+REMASK_DOMAIN = 0x8000_0002
+"""The noise by which an intervention draws the positions that it masks."""
 
 
 def philox(

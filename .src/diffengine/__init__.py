@@ -1,9 +1,9 @@
 """Exact decoding of masked diffusion language models, measured at every step.
 
-`run`, `sweep`, `open_run`, `load_model` and `read_problems` load on first use, so that `import
-diffengine` costs nothing and torch comes with `run`, `sweep` and `load_model` only. `engine`,
-`kernels`, `analysis` and `bench` beside this file are links to the folders at the root of the
-checkout.
+`run`, `branch`, `sweep`, `open_run`, `load_model` and `read_problems` load on first use, so that
+`import diffengine` costs nothing and torch comes with `run`, `branch`, `sweep` and `load_model`
+only. `engine`, `kernels`, `analysis` and `bench` beside this file are links to the folders at the
+root of the checkout.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine.branching.branch import branch
     from .engine.models import load_model
     from .engine.problems.read import read_problems
     from .engine.runs.run import run
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from .engine.store import open_run
 
 __version__ = "0.3.0"
-__all__ = ["load_model", "open_run", "read_problems", "run", "sweep"]
+__all__ = ["branch", "load_model", "open_run", "read_problems", "run", "sweep"]
 
 _HOMES = {
+    "branch": "engine.branching.branch",
     "load_model": "engine.models",
     "open_run": "engine.store",
     "read_problems": "engine.problems.read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...engine.store.counts import count_text
 from ..quantity import Quantity
 from ..shares import percent
 from ..wording import error_of, plus_minus
@@ -177,8 +178,8 @@ def _about_row(row: Standing, reference: Generations) -> list[str]:
         if row.strays.other_content:
             other = f"; {row.strays.other_content} with one id but another text"
         sentences.append(
-            f"{run.name} and {reference.name} share {shared} problems, of {len(run.keys)} and "
-            f"{len(reference.keys)}{other}"
+            f"{run.name} and {reference.name} share {count_text(shared, 'problem')}, of "
+            f"{len(run.keys)} and {len(reference.keys)}{other}"
         )
     if row.strays.undefined:
         sentences.append(f"divergence is undefined: {row.strays.undefined}")

@@ -193,7 +193,7 @@ def shortage(positive: np.ndarray, groups: Groups) -> str:
     minority = min(groups.count(positive), groups.count(~positive))
     if n >= MIN_PROBLEMS and minority >= MIN_CLASS:
         return ""
-    problems = lacking(n, MIN_PROBLEMS, "graded problems")
+    problems = lacking(n, MIN_PROBLEMS, "graded problem(s)")
     members = lacking(minority, MIN_CLASS, "in the smaller class")
     return f"{problems}, {members}"
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..groups import Groups
 from ..limits import ENDS_DIFFER, INSUFFICIENT, OK, too_few_in_class, too_few_problems
 from ..means import mean_over_problems
@@ -78,7 +79,7 @@ def judge_patterns(signs: Signs) -> list[Pattern]:
 def withheld(counts: Counts | Members) -> str:
     """Why this run is too small for any verdict; empty if it is not."""
     minority = min(counts.correct, counts.wrong)
-    return too_few_problems(counts.graded, what="graded problems") or too_few_in_class(minority)
+    return too_few_problems(counts.graded, what="graded problem(s)") or too_few_in_class(minority)
 
 
 def judge_change(values: np.ndarray, groups: Groups | None = None, *, share: float = 0.0) -> Change:
@@ -144,7 +145,7 @@ def _kl_aligned(signs: Signs) -> Pattern:
     p = float((shifted >= shifted[0] - 1e-12).mean())
     evidence = (
         f"mean relative rank of KL at the major spikes ({len(places)}) {shifted[0]:.2f} (0 lowest, "
-        f"1 highest step), p = {p:.3f} against {len(usable)} circular shifts"
+        f"1 highest step), p = {p:.3f} against {count_text(len(usable), 'circular shift')}"
     )
     verdict = _yes(p <= 0.05) if len(usable) >= 20 else _unknown("fewer than 20 steps")
     behind = np.isfinite(signs.kl).sum(axis=0)[usable]
@@ -252,8 +253,8 @@ def _spike_evidence(signs: Signs) -> str:
     steps = int(np.isfinite(signs.gain.gain).sum())
     count = len(signs.spikes.spikes)
     return (
-        f"{count} of {steps} steps gain significantly (rule z), {len(_major(signs))} of them more "
-        f"than {signs.major:g}"
+        f"a significant gain (rule z) at {count} of {count_text(steps, 'step')}, at "
+        f"{len(_major(signs))} of them one of more than {signs.major:g}"
     )
 
 

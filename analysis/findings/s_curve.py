@@ -67,8 +67,8 @@ def s_curve(
     used = np.flatnonzero(np.isfinite(mean))
     curve = np.full(mean.shape, np.nan)
     if problems < MIN_CURVE_PROBLEMS or len(used) < MIN_CURVE_STEPS:
-        too_few = lacking(problems, MIN_CURVE_PROBLEMS, "problems")
-        steps = lacking(len(used), MIN_CURVE_STEPS, "steps")
+        too_few = lacking(problems, MIN_CURVE_PROBLEMS, "problem(s)")
+        steps = lacking(len(used), MIN_CURVE_STEPS, "step(s)")
         few = bare._replace(verdict="insufficient", reason=f"{too_few} and {steps}")
         return SCurveResult(few, curve, {})
 

@@ -62,7 +62,7 @@ def significant(gain: Gain, *, threshold: float) -> Marked:
     few = gain.n < MIN_GAINS
     if not len(few) or few.all():
         most = int(gain.n.max(initial=0))
-        return _none(gain, lacking(most, MIN_GAINS, "problems with a gain"))
+        return _none(gain, lacking(most, MIN_GAINS, "problem(s) with a gain"))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(few, np.nan, gain.gain / gain.stderr)
     return Marked(z > critical_z(gain), z, "ok")

@@ -6,8 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ...engine.store.counts import count_text
 from ...engine.store.drawing import DRAWING, Coverage
 from ...engine.store.format.verdicts import AMBIGUOUS, CORRECT
+from ..groups import Groups, samples_asked
 from ..limits import NO_TRAJECTORY
 from ..metrics.block import SLOT_STATUS
 from ..metrics.trajectories import Trajectories, keeps_answers_alone
@@ -38,14 +42,15 @@ def warnings_of(
     how often each rule graded."""
     warnings = _of_coverage(run, held)
     if keeps_answers_alone(run):
-        return [ANSWERS_ALONE, *warnings, *_uncompared(rules)]
+        of_samples = _of_samples(run, trajectories.groups)
+        return [ANSWERS_ALONE, *warnings, *of_samples, *_uncompared(rules)]
     for rows, text in _counts(run, trajectories):
         if rows:
             of_rows = (
                 text if trajectories.groups.is_plain else text.replace("problems", "samples", 1)
             )
             warnings.append(f"{rows} {of_rows}")
-    warnings += _uncompared(rules)
+    warnings += [*_of_samples(run, trajectories.groups), *_uncompared(rules)]
     if run.info["config"].get("record", "all") != "all":
         warnings.append(RECORDED_MASKED)
     return warnings + _of_temperature(run)
@@ -65,15 +70,30 @@ def _of_temperature(run: Run) -> list[str]:
     ]
 
 
+def _of_samples(run: Run, groups: Groups) -> list[str]:
+    """What has to be known where problems do not have all their samples."""
+    asked = samples_asked(run.problems)
+    members = np.bincount(groups.number)
+    fewer = int((members < asked).sum())
+    if groups.is_plain or not fewer:
+        return []
+    return [
+        f"{fewer} of {count_text(len(members), 'problem')} with fewer than {asked} samples: each "
+        "counts once all the same; pass@k is of problems with k samples or more, majority vote and "
+        f"entropy of the answers of those with all {asked}"
+    ]
+
+
 def _of_coverage(run: Run, held: Coverage) -> list[str]:
     warnings = []
     if held.note:
         warnings.append(
-            f"{held.note}: every figure here is over the {held.stored} stored ones alone"
+            f"{held.note}: every figure here is over what is stored alone, {held.stored}"
         )
     if held.pending and not held.random:
         warnings.append(
-            f"no interval here holds for all {held.whole} problems: {_why_not_random(run)}"
+            f"no interval here holds for the whole of {count_text(held.whole, 'problem')}: "
+            f"{_why_not_random(run)}"
         )
     return warnings
 
@@ -140,7 +160,7 @@ def _uncompared(rules: dict[str, int]) -> list[str]:
         answers = sum(count for rule, count in rules.items() if rule.endswith(ending))
         if answers:
             warnings.append(
-                f"{answers} answers that are no numbers were compared as text and may be right "
-                f"where they count as wrong: {why}"
+                f"{count_text(answers, 'answer')} that cannot be read as a number: compared as "
+                f"text, perhaps right where counted as wrong: {why}"
             )
     return warnings

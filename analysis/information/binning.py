@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from .curve import Curve, Point
 from .estimator import CONTINUOUS, LABELS, Estimator
 from .sample import (
@@ -159,7 +160,9 @@ def _warnings(x: np.ndarray, y: np.ndarray) -> tuple[str, ...]:
     number = (int(x.max()) + 1) * (int(y.max()) + 1)
     if ROWS_PER_CELL * number <= len(x):
         return ()
-    return (f"{number} cells for {len(x)} rows: the plug-in value is mostly bias",)
+    cells = count_text(number, "cell")
+    rows = count_text(len(x), "row")
+    return (f"{cells} for {rows}: the plug-in value is mostly bias",)
 
 
 def binning_point(sample: StepSample) -> Point:

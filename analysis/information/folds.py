@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from .sample import generator
 
 
@@ -69,7 +70,8 @@ def _numbered(groups: np.ndarray | None, n: int) -> tuple[int, np.ndarray]:
         return n, np.arange(n)
     if len(groups) != n:
         raise ValueError(
-            f"groups has {len(groups)} entries for {n} rows; expected one for each row"
+            f"groups has {count_text(len(groups), 'entry', 'entries')} for "
+            f"{count_text(n, 'row')}; expected one for each row"
         )
     distinct, group = np.unique(groups, return_inverse=True)
     return len(distinct), group.reshape(-1)

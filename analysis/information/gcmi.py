@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from .curve import Curve, Point
 from .estimator import CONTINUOUS, LABELS, Estimator
 from .gaussian_copula import independent, joint_nats, labelled_many, labelled_nats
@@ -87,8 +88,8 @@ def _ranks(options: GcmiOptions) -> Knn:
 def _check_covariance(rows: int, dimension: int) -> None:
     if rows <= dimension + 1:
         raise ValueError(
-            f"{rows} rows (of the rarest label) cannot give a covariance of {dimension} columns; "
-            "use ross"
+            f"{count_text(rows, 'row')} (of the rarest label) cannot give a covariance of "
+            f"{count_text(dimension, 'column')}; use ross"
         )
 
 

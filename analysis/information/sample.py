@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
+
 NATS = float(np.log(2.0))
 """Nats in a bit."""
 
@@ -96,8 +98,8 @@ def columns(values: np.ndarray, name: str) -> np.ndarray:
     if not is_finite.all():
         bad = int((~is_finite).sum())
         raise ValueError(
-            f"{name} has NaN or infinity in {bad} of {len(wide)} rows; leave those rows out of x "
-            "and y"
+            f"{name} has NaN or infinity in {bad} of {count_text(len(wide), 'row')}; leave what "
+            "has them out of x and y"
         )
     return wide
 
@@ -119,7 +121,8 @@ def labelled(x: np.ndarray, y: np.ndarray) -> Labelled:
     dropped = int((~kept).sum())
     warnings = []
     if dropped:
-        warnings.append(f"{dropped} of {len(codes)} rows dropped: their label occurs once")
+        rows = count_text(len(codes), "row")
+        warnings.append(f"{dropped} of {rows} dropped, of a label that occurs once")
     if dropped > MOST_SINGLETONS * len(codes):
         warnings.append("not estimable as classes: more than 5 % of the labels occur once")
     _, without_gaps = np.unique(codes[kept], return_inverse=True)
@@ -246,5 +249,5 @@ def label_entropy(codes: np.ndarray) -> float:
 def same_length(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as they are; ValueError if they differ in length."""
     if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} rows and y {len(y)}; they must be pairs")
+        raise ValueError(f"x has {count_text(len(x), 'row')} and y {len(y)}; they must be pairs")
     return x, y

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import MIN_CLASS, MIN_PROBLEMS, OF_RUNNING, lacking
 from ..results import Quantity
 from .estimators import EstimatorCurve, whose
@@ -72,8 +73,8 @@ class StepCurve:
             return ""
         known = int(np.isfinite(self._points.nats).sum())
         return (
-            f"{name}: dimension-limited at {limited} of {known} steps: it drifts with n or k by "
-            "more than 2 standard errors, so that its bias exceeds its error"
+            f"{name}: dimension-limited at {limited} of {count_text(known, 'step')}: it drifts "
+            "with n or k by more than 2 standard errors, so that its bias exceeds its error"
         )
 
     def _failure(self) -> str:
@@ -91,5 +92,5 @@ class StepCurve:
         most = int(self.available.max(initial=0))
         return (
             f"no step has features of {MIN_PROBLEMS} problems with {MIN_CLASS} of each outcome: at "
-            f"best {lacking(most, MIN_PROBLEMS, 'problems')}"
+            f"best {lacking(most, MIN_PROBLEMS, 'problem(s)')}"
         )

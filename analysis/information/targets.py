@@ -70,7 +70,7 @@ def shortage(n: int, codes: np.ndarray | None = None, *, rest: str = "") -> str:
     members = members[members > 0]
     if len(members) < 2:
         return "all problems have the same outcome"
-    return too_few_in_class(int(members.min()), what="problems in the smallest class")
+    return too_few_in_class(int(members.min()), what="problem(s) in the smallest class")
 
 
 def without(n: int, of: int, what: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.disk import make_directory
 from ...engine.store.errors import DamagedRun, NotStored, StorageError
 from ...engine.store.format.output_head import read_head
@@ -237,8 +238,9 @@ def _refuse_if_too_large(run: Run, source: Source, out: Path) -> None:
     if needed <= free:
         return
     raise StorageError(
-        f"the original suite's files need {steps} steps ({len(run)} problems + the mean) x "
-        f"{source.positions} positions x {source.vocabulary} tokens x 4 bytes = "
+        f"the original suite's files need {count_text(steps, 'step')} "
+        f"({count_text(len(run), 'problem')} + the mean) x "
+        f"{count_text(source.positions, 'position')} x {source.vocabulary} tokens x 4 bytes = "
         f"{size_text(needed)}, but {size_text(free)} are free at {existing}; choose another "
         "--out, or export a run with fewer problems (--limit)",
         errno=errno.ENOSPC,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...engine.store.counts import count_text
 from ...engine.store.write.results import publish
 from ..results import Analysis
 from ..wording import blocks_text
@@ -17,6 +18,7 @@ from .figure import CAVEAT_PITCH, caveats, png, write, write_caveats
 from .layout import lay_out
 from .plots import PANELS, load_panel, style
 from .plots.chosen import Chosen, choose
+from .summary_dataset import problems_text
 from .values import steps_text
 
 if TYPE_CHECKING:
@@ -84,13 +86,12 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     title = f"Denoising dashboard · {info.get('run', 'run')}"
     write(figure, title, TITLE_TOP, most=110, fontsize=22, fontweight="bold")
 
-    numbers = {key: info.get(key, "–") for key in NUMBERS}
+    numbers = {key: str(info.get(key, "–")) for key in NUMBERS}
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
-        "{n_problems} problems{samples}: {n_correct} correct, {n_wrong} wrong".format_map(
-            numbers | {"samples": f", {info['n_samples']} samples" if "n_samples" in info else ""}
-        ),
-        f"{steps_text(analysis)}, {numbers['gen_length']} positions, {_blocks(analysis)}",
+        f"{problems_text(info)}: {numbers['n_correct']} correct, {numbers['n_wrong']} wrong",
+        f"{steps_text(analysis)}, {count_text(numbers['gen_length'], 'position')}, "
+        f"{_blocks(analysis)}",
     ]
     if info.get("read_offset"):
         parts.append("shifted model")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.drawing import coverage
 from ..findings.about_run import accuracy_interval, whole_interval
 from ..findings.accuracy import count
@@ -84,10 +85,11 @@ def _canvas_text(run: Run, steps: int) -> str:
 def _steps_text(run: Run, steps: int) -> str:
     """How many steps the problems took: one number, or from the fewest to the most."""
     if not len(run):
-        return f"{steps} steps"
+        return count_text(steps, "step")
     taken = end_step(np.asarray(run["performed"][...]) == 1) + 1
     low = int(taken.min())
-    return f"{low} to {steps} steps" if low < steps else f"{steps} steps"
+    most = count_text(steps, "step")
+    return f"{low} to {most}" if low < steps else most
 
 
 def _origin(info: dict[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..results import Analysis, Quantity, SCurve, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
 from .values import count, ends_of, has_blocks, method_of, spike_rule
@@ -17,13 +18,13 @@ def curve_lines(analysis: Analysis) -> list[str]:
     """Threshold crossings, the best model with its errors, and the verdict."""
     curve = analysis.s_curve
     confidence = analysis[f"confidence/{method_of(analysis)}"]
-    of_n = f"(n = {count(confidence)} problems)"
+    of_n = f"(n = {count_text(count(confidence), 'problem')})"
     crossings = (
         f"mean confidence above {curve.threshold_low:g}: {_from(curve.transition_start)}; above "
         f"{curve.threshold_high:g}: {_from(curve.transition_end)}"
     )
     if curve.transition_length is not None:
-        crossings += f"; transition of {curve.transition_length} steps"
+        crossings += f"; transition of {count_text(curve.transition_length, 'step')}"
     largest = known(curve.max_confidence, ".3f")
     final = known(curve.final_confidence, ".3f")
     return [
@@ -62,7 +63,8 @@ def spike_lines(analysis: Analysis) -> list[str]:
     total = analysis.info["spike_totals"][rule]["total_gain"]
 
     in_all = NO_TOTAL if total is None else f"{total:+.3f}"
-    lines = [f"{spike_count(analysis)}; total gain {in_all} (n = {count(gain)} problems)"]
+    problems = count_text(count(gain), "problem")
+    lines = [f"{spike_count(analysis)}; total gain {in_all} (n = {problems})"]
     lines += [_spike_line(spike, units) for spike in spikes[:SPIKES_SHOWN]]
     if len(spikes) > SPIKES_SHOWN:
         lines.append(f"... and {len(spikes) - SPIKES_SHOWN} more in analysis.h5")
@@ -72,11 +74,11 @@ def spike_lines(analysis: Analysis) -> list[str]:
 def spike_count(analysis: Analysis) -> str:
     """ "3 spikes, 2 at a block boundary"; of boundaries nothing where steps have no blocks."""
     spikes = analysis.spikes[spike_rule(analysis)]
-    word = "spike" if len(spikes) == 1 else "spikes"
+    in_all = count_text(len(spikes), "spike")
     if not has_blocks(analysis):
-        return f"{len(spikes)} {word}"
+        return in_all
     boundaries = sum(bool(spike.at_block_boundary) for spike in spikes)
-    return f"{len(spikes)} {word}, {boundaries} at a block boundary"
+    return f"{in_all}, {boundaries} at a block boundary"
 
 
 def _spike_line(spike: Spike, units: str) -> str:

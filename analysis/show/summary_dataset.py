@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..findings.samples import NAMES, PASS
+from ...engine.store.counts import count_text
 from ..info import Info
 from ..results import Analysis, Quantity
+from ..samples.finding import NAMES, PASS
 from ..shares import percent, share_of
 from ..wording import blocks_text, n_text, value_text
 from .values import ends_in_words, steps_text
@@ -28,7 +29,8 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     words = ends_in_words(analysis)
     steps = steps_text(analysis)
     lines.append(
-        f"{problems_text(info)}; {steps}, {info['gen_length']} positions, "
+        f"{problems_text(info)}; {steps}, "
+        f"{count_text(info['gen_length'], 'position')}, "
         f"{blocks_text(info['block_length'])}"
     )
     if info.get("read_offset"):
@@ -39,8 +41,10 @@ def dataset_lines(analysis: Analysis) -> list[str]:
 
 def problems_text(info: Info) -> str:
     """ "100 problems", or "100 problems, 400 samples"."""
-    problems = f"{info['n_problems']} problems"
-    return f"{problems}, {info['n_samples']} samples" if "n_samples" in info else problems
+    problems = count_text(info.get("n_problems", "–"), "problem")
+    if "n_samples" not in info:
+        return problems
+    return f"{problems}, {count_text(info['n_samples'], 'sample')}"
 
 
 def _open(analysis: Analysis) -> list[str]:
@@ -51,14 +55,15 @@ def _open(analysis: Analysis) -> list[str]:
         return []
     unit = _unit(analysis.info)
     return [
-        f"{left.size} {unit} ended with masks left (median {int(np.median(left))} of "
-        f"{analysis.info['gen_length']} positions), which are in no text"
+        f"{count_text(left.size, unit)} ended with masks left (median "
+        f"{int(np.median(left))} of {count_text(analysis.info['gen_length'], 'position')}), which "
+        "are in no text"
     ]
 
 
 def _unit(info: Info) -> str:
     """What counts by verdict are of."""
-    return "samples" if "n_samples" in info else "problems"
+    return "sample" if "n_samples" in info else "problem"
 
 
 def _verdicts(info: Info) -> str:
@@ -151,8 +156,8 @@ def mark_of(analysis: Analysis) -> str:
     missing = len(analysis.info.get("missing", []))
     if not missing:
         return ""
-    unit = _unit(analysis.info)
-    return f"  [unfinished: {missing} of {analysis.info['n_asked']} {unit} missing]"
+    asked = count_text(analysis.info["n_asked"], _unit(analysis.info))
+    return f"  [unfinished: {missing} of {asked} missing]"
 
 
 def whole_text(info: Info) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..results import Analysis, Quantity
 from ..wording import of_n, plus_minus
 from .values import ends_of
@@ -35,8 +36,8 @@ def map_lines(analysis: Analysis) -> list[str]:
     rows = len(analysis.info["tsne_points"])
     problems = len(np.unique(analysis.info["tsne_problem"]))
     return [
-        f"{made['tool']} of {made['state']}, all steps jointly: {rows} rows of {problems} "
-        f"problems, perplexity {made['perplexity']:g}, seed 42",
+        f"{made['tool']} of {made['state']}, all steps jointly: {count_text(rows, 'row')} of "
+        f"{count_text(problems, 'problem')}, perplexity {made['perplexity']:g}, seed 42",
         f"keeps {100 * made['kept']:.1f} % of the 10 nearest neighbours (chance "
         f"{100 * made['chance']:.2f} %); distances between clusters and cluster sizes mean nothing",
     ]
@@ -68,6 +69,6 @@ def _significant(analysis: Analysis, name: str) -> str:
         return f"; at no step significant (max-T p, {LEVEL:g})"
     tested = int(np.isfinite(p.values).sum())
     return (
-        f"; significant at {steps.size} of {tested} steps, first at step {steps[0]} (max-T p <= "
-        f"{LEVEL:g})"
+        f"; significant at {steps.size} of {count_text(tested, 'step')}, first at step {steps[0]} "
+        f"(max-T p <= {LEVEL:g})"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import MIN_CLASS
 from ..results import Analysis
 from ..wording import plus_minus, value_text
@@ -38,10 +39,10 @@ def _accuracy(analysis: Analysis) -> str:
     lost = ""
     if info["n_unextracted"]:
         lost = f"; {info['n_unextracted']} gave no answer that could be read"
-    problems = f"{accuracy.n} problems"
+    problems = count_text(int(accuracy.n), "problem")
     if "n_samples" in info:
         graded = info["n_samples"] - info["n_no_gold"]
-        problems = f"{graded} samples of {problems}"
+        problems = f"{count_text(graded, 'sample')} of {problems}"
     return (
         f"The model answered {info['n_correct']} of {problems} correctly "
         f"({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...engine.store.counts import count_text
 from ...engine.store.write.results import publish
 from ..compare.methods import Method, setting_text
 from ..compare.standing import ACCURACY, ACCURACY_CHANGE, TOKENS_PER_FORWARD, Standing
@@ -134,7 +135,7 @@ def summary(rows: Sequence[Standing], methods: Sequence[Method]) -> tuple[str, s
     """What the picture says, in a sentence: the fastest run whose accuracy is not shown to be lower
     than that of the run it is measured from; and how the picture is read."""
     n = int(rows[0].quantities[ACCURACY].n)
-    read = f"bars: 95 % (Wilson) · {n} problems"
+    read = f"bars: 95 % (Wilson) · {count_text(n, 'problem')}"
     fastest = _fastest_without_loss(rows)
     if fastest is None:
         if all(row.strays is None for row in rows):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import well_covered
 from ..results import Analysis, Quantity, Spike
 
@@ -66,7 +67,7 @@ def steps_shown(analysis: Analysis) -> int:
 
 def steps_text(analysis: Analysis) -> str:
     """ "48 steps", or that these are only a bound."""
-    steps = f"{analysis.info.get('steps', '–')} steps"
+    steps = count_text(analysis.info.get("steps", "–"), "step")
     return f"at most {steps}" if ends_in_words(analysis) else steps
 
 

@@ -69,7 +69,7 @@ def _status(n: int, n_usable: int, run: Run) -> str:
             and leave_out_own_steps(np.asarray(run["performed"][...]) == 1)
         ):
             return undefined(STEPS_LEFT_OUT)
-        return status_of(lacking(n, MIN_STATES, "problems with the state at every step"))
+        return status_of(lacking(n, MIN_STATES, "problem(s) with the state at every step"))
     if n_usable < 2:
         return status_of("fewer than two steps at which half of the problems have the state")
     return OK

@@ -81,7 +81,7 @@ def embed_run(run: Run, *, steps: int, seed: int = SEED, max_rows: int = MAX_ROW
         count = len(rows.values)
         if count >= MIN_MAP_ROWS:
             return embed(rows, steps=steps, seed=seed, state=name)
-    return _nothing(steps, lacking(count, MIN_MAP_ROWS, "rows with a recorded state"))
+    return _nothing(steps, lacking(count, MIN_MAP_ROWS, "row(s) with a recorded state"))
 
 
 def _steps_each(run: Run, steps: int) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ..store.counts import count_text
 from .ambiguous import readings
 from .numbers import parse_value
 from .symbolic import available
@@ -47,4 +48,5 @@ def _is_symbolic(gold: str) -> bool:
 
 
 def _count(some: list[str], given: list[str]) -> str:
-    return f"{len(some)} of {len(given)} gold answers (such as {some[0][:60]!r})"
+    answers = count_text(len(given), "gold answer")
+    return f"{len(some)} of {answers} (such as {some[0][:60]!r})"

@@ -121,10 +121,11 @@ def _whole_form(text: str, right_side: int) -> Number | None:
 def same_text(left: str, right: str) -> bool:
     r"""Equality of answers that are no numbers, but for case, white space, `$`, `\text{}`, `(A)`
     for `A`, last dot."""
-    return _normalised(left) == _normalised(right)
+    return normal_text(left) == normal_text(right)
 
 
-def _normalised(text: str) -> str:
+def normal_text(text: str) -> str:
+    """What `same_text` compares."""
     text = re.sub(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}", r"\1", text)
     text = text.replace("−", "-").replace("\\dfrac", "\\frac")
     text = re.sub(r"\\(?:left|right|[,;:! ])|\\?\$|\s", "", text)

@@ -22,6 +22,7 @@ COMMANDS = Registry(
     {
         "run": "diffengine.engine.cli.run:run",
         "estimate": "diffengine.engine.cli.run:estimate",
+        "branch": "diffengine.engine.cli.branch:branch",
         "sweep": "diffengine.engine.cli.sweep:sweep",
         "analyze": "diffengine.engine.cli.analyze:analyze",
         "report": "diffengine.engine.cli.analyze:report",

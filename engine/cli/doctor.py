@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import click
 
+from ..store.counts import count_text
 from ..store.sizes import size_text
 from .arguments import JSON
 from .doctor_imports import import_failures
@@ -171,7 +172,9 @@ def _gpus() -> list[Condition]:
 
 def _machine() -> list[Condition]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cpu = Condition("ok", "cpu", f"{os.cpu_count()} cores, {size_text(memory)} memory")
+    cpu = Condition(
+        "ok", "cpu", f"{count_text(os.cpu_count() or 1, 'core')}, {size_text(memory)} memory"
+    )
 
     free = shutil.disk_usage(".").free
     room = "ok" if free > ENOUGH_DISK_BYTES else "note"

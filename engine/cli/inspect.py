@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..store.counts import count_text
 from .arguments import JSON, RUN
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def verify(context: click.Context, path: Path, quick: bool, repair: bool, as_jso
             click.echo(f"{finding.severity}: {finding.shard}: {finding.what}")
         state = "whole" if report.ok else "DAMAGED"
         click.echo(
-            f"{path}: {state}; {report.n_shards} shards, {report.n_problems} of {report.expected} "
-            "problems"
+            f"{path}: {state}; {count_text(report.n_shards, 'shard')}, {report.n_problems} of "
+            f"{count_text(report.expected, 'problem')}"
         )
     context.exit(0 if report.ok else 1)

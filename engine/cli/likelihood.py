@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..store.counts import count_text
+
 if TYPE_CHECKING:
     from ..likelihood.cases import Case
     from ..likelihood.line import Line
@@ -106,7 +108,8 @@ def likelihood(source: str, as_json: bool, **options: Any) -> None:
             others = pool.draw(case.problem_id, case.answer, number, seed=seed)
             journal.add(measure(model, case, method, others))
             if not as_json and sys.stderr.isatty():
-                click.echo(f"\r{len(journal.lines)} problems", err=True, nl=False)
+                so_far = count_text(len(journal.lines), "problem")
+                click.echo(f"\r{so_far}", err=True, nl=False)
         file = journal.finish()
     _say(journal.lines, before, journal.path, file, as_json=as_json)
 
@@ -234,7 +237,8 @@ def _say(lines: list[Line], before: int, path: Path, file: Path, *, as_json: boo
         return
     resumed = f" ({before} from before)" if before else ""
     click.echo(
-        f"{len(lines)} problems{resumed}: {len(known)} measured, {len(lines) - len(known)} skipped"
+        f"{count_text(len(lines), 'problem')}{resumed}: {len(known)} measured, "
+        f"{len(lines) - len(known)} skipped"
     )
     for reason, count in Counter(line.skipped for line in lines if line.skipped).items():
         click.echo(f"skipped: {count}: {reason}")

@@ -34,8 +34,8 @@ def list_names(names: tuple[str, ...], as_json: bool) -> None:
     sources.
 
     TABLE is the title of a table, such as `policies`; `presets` alone says what each one sets, its
-    published score and where both are found. Behind a name that an installed package has added
-    stand that package and its version.
+    published scores, if it has any, and where they are found. Behind a name that an installed
+    package has added stand that package and its version.
     """
     tables = _chosen(_tables(), names)
     if as_json:

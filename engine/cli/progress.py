@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..store.drawing import unit_of
+from ..store.drawing import samples_text
 from ..store.sizes import size_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ProgressPrinter:
             return
         is_first = self._printed == ""
         is_due = time.monotonic() - self._printed_at >= LINE_EVERY_SECONDS
-        if is_first or is_due or _missing(progress) <= 0:
+        if is_first or is_due or progress.missing <= 0:
             self._print_line(describe(progress))
 
     def _print_line(self, line: str) -> None:
@@ -60,7 +60,7 @@ class ProgressPrinter:
             self._bar = _new_bar(progress)
         self._bar.n = progress.done + progress.resumed + progress.failed
         if progress.done:
-            self._bar.set_postfix_str(_correct(progress), refresh=False)
+            self._bar.set_postfix_str(", ".join(_pace(progress)), refresh=False)
         if self._bar.n >= self._bar.total:
             self._bar.refresh()
         else:
@@ -68,13 +68,15 @@ class ProgressPrinter:
 
 
 def _new_bar(progress: Progress) -> Any:
+    """A bar without tqdm's own rate and ETA, which know nothing of what is begun."""
     from tqdm import tqdm
 
     start = progress.resumed + progress.failed
     return tqdm(
         total=progress.total,
         initial=start,
-        unit="problem" if _unit(progress) == "problems" else "sample",
+        unit="sample" if progress.has_samples else "problem",
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         file=sys.stderr,
         dynamic_ncols=True,
         mininterval=0.2,
@@ -83,33 +85,33 @@ def _new_bar(progress: Progress) -> Any:
 
 def describe(progress: Progress) -> str:
     """One plain line: counts, rate, ETA."""
-    parts = [f"{progress.done + progress.resumed}/{progress.total} {_unit(progress)}"]
+    total = samples_text(progress.total, progress.problems)
+    parts = [f"{progress.done + progress.resumed}/{total}"]
     if progress.resumed:
         parts.append(f"{progress.resumed} from before")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.done:
-        rate = progress.done / progress.seconds
-        word = _unit(progress).split()[0]
-        parts += [_correct(progress), f"{rate * 3600:.0f} {word}/h"]
-        missing = _missing(progress)
-        if missing:
-            parts.append(f"ETA {duration(missing / rate)}")
+        parts += _pace(progress)
     return ", ".join(parts)
 
 
-def _unit(progress: Progress) -> str:
-    return unit_of(progress.total, progress.problems)
-
-
-def _missing(progress: Progress) -> int:
-    return progress.total - progress.done - progress.resumed - progress.failed
+def _pace(progress: Progress) -> Iterator[str]:
+    """What is right so far, the rate, and the ETA of a run that is not done."""
+    yield _correct(progress)
+    rate = progress.problems_per_second
+    if rate is not None:
+        unit = "samples" if progress.has_samples else "problems"
+        yield f"{rate * 3600:.0f} {unit}/h"
+    eta = progress.eta_seconds
+    if eta is not None and progress.missing:
+        yield f"ETA {duration(eta)}"
 
 
 def _correct(progress: Progress) -> str:
     """A share of an unfinished run says so where it stands."""
     share = f"{progress.correct}/{progress.done} correct"
-    missing = _missing(progress)
+    missing = progress.missing
     return f"{share} (unfinished: {missing} missing)" if missing else share
 
 

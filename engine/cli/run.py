@@ -16,6 +16,7 @@ import click
 from ..config import RunConfig
 from ..options import options_of
 from ..presets import with_preset
+from ..store.counts import count_text
 from .options import names_of_policies, typed_options
 from .run_options import run_options
 
@@ -45,9 +46,10 @@ def run(context: click.Context, /, **options: Any) -> None:
     from ..runs.run import run as run_problems
     from .progress import ProgressPrinter
 
-    what = f"{len(asked.problems.problems)} problems from {asked.problems.source}"
+    n_problems = count_text(len(asked.problems.problems), "problem")
+    what = f"{n_problems} from {asked.problems.source}"
     if asked.samples > 1:
-        what = f"{what}, {asked.samples} samples each"
+        what = f"{what}, {count_text(asked.samples, 'sample')} each"
     policy = asked.settings["policy"]
     click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
     warn_and_end_politely()
@@ -258,8 +260,6 @@ def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | N
 
 
 def _say_result(result: RunResult, *, as_json: bool) -> None:
-    from ..store.drawing import unit_of
-
     if as_json:
         fields = {
             "run": str(result.path),
@@ -275,9 +275,9 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
-        unit = unit_of(result.asked, result.problems)
+        unit = "sample" if result.has_samples else "problem"
         click.echo(
-            f"{len(result.failed)} {unit} failed; their reasons are in "
+            f"{count_text(len(result.failed), unit)} failed; the reasons are in "
             f"{result.path / 'failed.jsonl'}",
             err=True,
         )

@@ -58,7 +58,7 @@ WHAT = [
         help="Report bad lines of the problem files and go on without them.",
     ),
 ]
-HOW = [
+DEVICES = [
     click.option(
         "--gpus", type=int, help="Number of GPUs.  [default: 1 if there is one, else the CPU]"
     ),
@@ -73,7 +73,8 @@ HOW = [
         help="Use this Ray cluster (`auto`: the one here), not this machine.",
     ),
     click.option("--device", help="cpu, cuda or cuda:N.  [default: cuda if there is one]"),
-    *click_options(RunConfig, ["dtype", "logits_dtype"]),
+]
+PORTIONS = [
     click.option(
         "--token-budget",
         type=click.IntRange(1),
@@ -98,6 +99,7 @@ HOW = [
         help="Norm, rotation, activation by own kernels; no GPU has run them yet.",
     ),
 ]
+HOW = [*DEVICES, *click_options(RunConfig, ["dtype", "logits_dtype"]), *PORTIONS]
 RECORDING = click_options(RunConfig, ["record", "save_logits", "topk", "mean_hidden"])
 
 
@@ -119,6 +121,13 @@ def sweep_options(command: Any) -> Any:
     )
     what = [out if option is OUT else option for option in WHAT]
     for option in reversed([*what, *HOW, *_sampler(several=True), *RECORDING]):
+        command = option(command)
+    return command
+
+
+def branch_options(command: Any) -> Any:
+    """Where and in which portions branches are decoded; all else is the parent run's."""
+    for option in reversed([*DEVICES, *PORTIONS]):
         command = option(command)
     return command
 

@@ -12,6 +12,7 @@ import click
 
 from ..config import RunConfig
 from ..options import options_of
+from ..store.counts import count_text
 from .options import names_of_policies, typed_values
 from .run import (
     device_of,
@@ -56,11 +57,11 @@ def sweep(context: click.Context, /, **options: Any) -> None:
 
     from ..runs.sweep import run_sweep
 
-    n_problems = len(plan.problems.problems)
-    each = f", {plan.samples} samples each" if plan.samples > 1 else ""
-    what = f"{n_problems} problems from {plan.problems.source}{each}"
+    n_problems = count_text(len(plan.problems.problems), "problem")
+    each = f", {count_text(plan.samples, 'sample')} each" if plan.samples > 1 else ""
     click.echo(
-        f"model {model_text(plan.model.path)}; {what}; {len(plan.runs)} runs in {plan.out}",
+        f"model {model_text(plan.model.path)}; {n_problems} from {plan.problems.source}{each}; "
+        f"{count_text(len(plan.runs), 'run')} in {plan.out}",
         err=as_json,
     )
     warn_and_end_politely()
@@ -192,7 +193,7 @@ def _say_estimates(plan: SweepPlan, *, as_json: bool) -> None:
         need = needs[run.name]
         disk_text = bounded(size_text(need.disk_bytes), at_most=need.disk_at_most)
         table.append([run.name, run.reference, disk_text, time_text(need)])
-    click.echo(f"{len(plan.runs)} runs in {plan.out}")
+    click.echo(f"{count_text(len(plan.runs), 'run')} in {plan.out}")
     click.echo("\n".join(aligned(table)))
     whole = sum(need.total_seconds or 0.0 for need in needs.values())
     disk = sum(need.disk_bytes for need in needs.values())
@@ -239,10 +240,11 @@ def _say_result(result: SweepResult, *, as_json: bool) -> None:
             )
         click.echo(json.dumps({"sweep": str(result.path), "runs": runs}, ensure_ascii=False))
         return
-    click.echo(f"{len(result.runs)} runs finished in {result.path}")
+    click.echo(f"{count_text(len(result.runs), 'run')} finished in {result.path}")
     if result.failed:
         click.echo(
-            f"{result.failed} problems failed; their reasons are in each run's failed.jsonl",
+            f"{count_text(result.failed, 'problem')} failed; the reasons are in each run's "
+            "failed.jsonl",
             err=True,
         )
     click.echo(f"next: diffengine analyze {result.path}")

@@ -22,6 +22,7 @@ from ..models.reads import Reads, reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from .policy import Update
+from .refit import Reach
 from .row import Row, next_performed
 
 
@@ -109,6 +110,7 @@ class Canvas:
         self.generated = torch.empty(0, self.gen_length, dtype=torch.int64, device=device)
         self.position = torch.arange(self.gen_length, device=device)
         self._free = list(range(room.rows))[::-1]
+        self._left = 0
         self._waiting: Prompt | None = None
         self._packed: Packed | None = None
         self._copies = HostCopies(device) if schedule.free else None
@@ -118,19 +120,30 @@ class Canvas:
         return [row.step for row in self.rows]
 
     @property
+    def decoded(self) -> float:
+        """What has been decoded so far, in problems: rows that left, and of each other its share.
+
+        Under a free schedule the share is that of the tokens committed, for nobody knows at which
+        step the row will end.
+        """
+        decoded = float(self._left)
+        for row in self.rows:
+            if self.schedule.free and row.n_masked is not None:
+                decoded += 1 - row.n_masked / self.gen_length
+            else:
+                decoded += row.step / len(row.performed)
+        return decoded
+
+    @property
     def prompt_lengths(self) -> list[int]:
         return [row.prompt_length for row in self.rows]
 
-    def due(self, schedule: Sequence[int]) -> list[int]:
-        """How many commits each row makes at its step: what a policy's `schedule` [S] says, and
-        what an intervention left over."""
-        counts = []
-        for row in self.rows:
-            count = schedule[row.step]
-            if row.prompt.start is not None:
-                count += row.prompt.start.due(row.step, len(schedule))
-            counts.append(count)
-        return counts
+    def due(self, counts: Sequence[int], ends: Sequence[int] | None = None) -> list[int]:
+        """How many commits each row makes at its step: what a policy's `counts` [S] say, or what
+        they become where the canvas was changed. `ends` [S]: each step commits positions before
+        its own; None: any."""
+        reach = Reach(counts, ends or [self.gen_length] * len(counts))
+        return [row.due(reach, self.mask_id) for row in self.rows]
 
     def on_device(self, values: list[int]) -> Tensor:
         """A host list as an int64 tensor on the canvas's device, without waiting for it."""
@@ -186,10 +199,9 @@ class Canvas:
     def _new_row(self, prompt: Prompt) -> Row:
         performed = self.schedule.of(prompt)
         start = prompt.start
-        if start is not None and start.is_changed:
-            # A schedule leaves out the steps that commit nothing of a canvas that nobody changed.
-            performed = [s >= start.step or walks for s, walks in enumerate(performed)]
-        first_step = next_performed(performed, 0 if start is None else start.first)
+        if start is not None:
+            performed = start.performed(performed)
+        first_step = next_performed(performed, 0)
         row = Row(prompt, self._free.pop(), first_step, performed, self.gen_length)
         if start is not None:
             row.n_masked = self._masks_of_parent(row)
@@ -316,6 +328,7 @@ class Canvas:
                 staying.append(index)
 
         if leaving:
+            self._left += len(leaving)
             self._free.extend(row.slot for row in leaving)
             rows = [self.rows[index] for index in staying]
             generated = self.generated[self.on_device(staying)]

@@ -24,6 +24,8 @@ from ..signals import Stop
 from ..store.drawing import drawing_place
 from ..store.format.schema import missing
 from .canvas import Canvas, Packed
+from .constraints import under_constraints
+from .patches import with_patches
 from .phases import Phases
 from .policy import Policy, Update
 from .recorder import Finished, Leaving, Recorder
@@ -87,9 +89,12 @@ class Decoder:
             self.recorder.admit(canvas)
             packed = canvas.pack()
             conditional, unconditional = self._hidden(packed)
+            conditional = with_patches(self.model, canvas, conditional)
             phases.mark("forward")
 
-            stats, proposal, n_rows = self._read(conditional, unconditional)
+            rows = self._rows(conditional, unconditional)
+            stats, proposal, n_rows = self._read(rows)
+            proposal = under_constraints(self.head, canvas, rows, proposal)
             phases.mark("head_and_statistics")
 
             update = self._update(proposal, stats)
@@ -115,14 +120,11 @@ class Decoder:
         conditional, unconditional = hidden.chunk(2)
         return conditional, unconditional
 
-    def _read(
-        self, conditional: Tensor, unconditional: Tensor | None
-    ) -> tuple[LogitStats, Proposal, int]:
+    def _read(self, rows: Rows) -> tuple[LogitStats, Proposal, int]:
         """Statistics of the rows that somebody reads, laid out over all [B * G] generated
         positions; and their number."""
-        rows = self._rows(conditional, unconditional)
         topk = self.recorder.topk
-        n = len(conditional)
+        n = len(rows.hidden)
         if not self.recorder.masked_only:
             stats, proposal = self.head.step(rows, topk=topk)
             return stats, proposal, n

@@ -74,12 +74,15 @@ class Recorder:
         n_answer: int,
         null: NullBeliefs,
         geometry: LogitGeometry | None = None,
+        looks_back: int = 1,
     ) -> None:
-        """`geometry` of the model's head, where somebody has it already."""
+        """`geometry` of the model's head, where somebody has it already; `looks_back` of the
+        policy."""
         self.model = model
         self.config = config
         self.masked_only = config.record != "all"
         self.answers_only = config.record == "answers"
+        self.compares_steps = looks_back > 0 or not self.answers_only
         self.null = null
         self.topk = 0
         if config.save_logits != "none" and not self.answers_only:
@@ -125,13 +128,19 @@ class Recorder:
                 answer = row.prompt.answer_ids
                 self._targets[row.slot, : len(answer)] = canvas.on_device(list(answer))
 
-    def targets(self, canvas: Canvas) -> Tensor:
-        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer."""
+    def targets(self, canvas: Canvas) -> Tensor | None:
+        """Gold answer tokens [B * G, A] of every generated position, -1 where there are fewer; None
+        where nobody asks how probable they are."""
+        if self.answers_only:
+            return None
         per_row = self._targets[self._slot_index(canvas)]
         return per_row.repeat_interleave(canvas.gen_length, 0)
 
-    def previous_hidden(self, canvas: Canvas) -> Tensor:
-        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first."""
+    def previous_hidden(self, canvas: Canvas) -> Tensor | None:
+        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first. None
+        where nobody asks how a step differs from the one before."""
+        if not self.compares_steps:
+            return None
         slots = self._slot_index(canvas)
         last_step = self._last_step[slots]
         hidden = self._slots.tensors[HIDDEN][slots, last_step]

@@ -76,9 +76,12 @@ class Setup:
             n_answer=max(len(prompt.answer_ids) for prompt in prompts),
             null=self.null,
             geometry=self.geometry,
+            looks_back=getattr(self.policy, "looks_back", 1),
         )
         dtype = model.logits_dtype(config.logits_dtype)
-        ring = LogitRing.if_it_fits(capacity * gen_length, model.head_weight, dtype=dtype)
+        ring = None
+        if recorder.compares_steps:
+            ring = LogitRing.if_it_fits(capacity * gen_length, model.head_weight, dtype=dtype)
         return Decoder(
             model, canvas, self._head(ring), self.policy, recorder, phases or Phases(model.device)
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..prompts.prompt import PromptError, build_prompt
+from ..store.counts import count_text
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -85,7 +86,8 @@ def _check_place(start: int, length: int, room: int) -> None:
         raise _Skipped("no answer was extracted, so it has no place")
     if start + length > room:
         raise _Skipped(
-            f"its {length} tokens do not fit between position {start} and the end of the canvas"
+            f"an answer of {count_text(length, 'token')} does not fit between position {start} and "
+            "the end of the canvas"
         )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..models.attention import packing_of
 from ..models.loading import MaskedDiffusionModel
+from ..store.counts import count_text
 
 ROWS_AT_ONCE = 32
 """Canvases of one forward pass of the bound."""
@@ -116,8 +117,9 @@ def _masked(model: MaskedDiffusionModel, place: Place, answer: list[int]) -> Ten
     is_inside = all(0 <= position < len(canvas) for position in positions)
     if not is_complete or not is_inside:
         raise ValueError(
-            f"{len(answer)} answer tokens at positions {positions} of a canvas of {len(canvas)}; "
-            "expected one position inside of the canvas for each token, and at least one"
+            f"{count_text(len(answer), 'answer token')} at positions {positions} of a canvas of "
+            f"{len(canvas)}; expected one position inside of the canvas for each token, "
+            "and at least one"
         )
     if min(positions) < first:
         raise ValueError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ..store.counts import count_text
 from .family import CheckpointError
 
 SAMPLE_BYTES = 1 << 20
@@ -108,7 +109,7 @@ def _header(file: Path) -> dict[str, Any]:
     expected = 8 + length + end
     if expected != size:
         raise CheckpointError(
-            f"{file}: truncated: {size} bytes on disk, {expected} expected; copy or "
+            f"{file}: truncated: {count_text(size, 'byte')} on disk, {expected} expected; copy or "
             "download it again"
         )
     return header
@@ -118,7 +119,8 @@ def _header_length(stream: BinaryIO, file: Path, size: int) -> int:
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > size - 8:
         raise CheckpointError(
-            f"{file}: truncated or not safetensors: {size} bytes, header says {length}"
+            f"{file}: truncated or not safetensors: {count_text(size, 'byte')}, header says "
+            f"{length}"
         )
     return length
 

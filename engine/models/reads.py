@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import on_device
+from ..store.counts import count_text
 from .attention import Packing, PartPacking
 
 TILE = 32
@@ -80,8 +81,9 @@ def reads_of(
     shortest = min(lengths[:rows])
     if shortest < tail:
         raise ValueError(
-            f"a row of {shortest} tokens, {each} of them generated, whose predictions are read "
-            f"{-offset} before them; expected a prompt of at least {tail - each} tokens"
+            f"a row of {count_text(shortest, 'token')}, {each} of them generated, whose "
+            f"predictions are read {-offset} before them; expected a prompt of at least "
+            f"{count_text(tail - each, 'token')}"
         )
     counts = _counts(lengths, rows=rows, tail=tail)
     device = packing.offsets.device

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..decoding.policy import Policy, PolicyOptions
 from ..options import ConfigError
 from ..registry import OURS, PluginError, Registry
+from ..store.counts import count_text
 
 if TYPE_CHECKING:
     from ..models.family import TokenIds
@@ -114,7 +115,7 @@ def make_policy(
         )
     if len(policy.performed) != options.steps or not any(policy.performed):
         raise PluginError(
-            f"policy {name!r}: performed has {len(policy.performed)} steps, "
+            f"policy {name!r}: performed has {count_text(len(policy.performed), 'step')}, "
             f"{sum(policy.performed)} of them true; expected one for each of the {options.steps} "
             f"steps, and at least one of them true"
         )

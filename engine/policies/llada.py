@@ -35,6 +35,9 @@ class LLaDAPolicy(Policy):
             transfer_counts(options.block_length, options.steps_per_block) * options.n_blocks
         )
         self.performed = [count > 0 for count in self.commits_per_step]
+        self.ends = [
+            options.block_length * (self.block_of(step) + 1) for step in range(options.steps)
+        ]
 
     def block_of(self, step: int) -> int:
         """The block, from 0, that a step works on."""
@@ -49,8 +52,8 @@ class LLaDAPolicy(Policy):
             seed = self.options.seed
             confidence = position_noise(canvas.noise_counter(), seed=seed).view(shape)
 
-        ends = [self.options.block_length * (self.block_of(step) + 1) for step in canvas.steps]
-        counts = canvas.due(self.commits_per_step)
+        ends = [self.ends[step] for step in canvas.steps]
+        counts = canvas.due(self.commits_per_step, self.ends)
         masked = canvas.generated == self.mask_id
         # No lower bound: a position that an earlier block left masked stays eligible, as in the
         # reference.

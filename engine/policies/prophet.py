@@ -41,6 +41,9 @@ class ProphetPolicy(Policy):
         self.performed = [True] * options.steps
         of_block = transfer_counts(options.block_length, options.steps_per_block)
         self.commits_per_step = of_block * options.n_blocks
+        self.ends = [
+            options.block_length * (self.block_of(step) + 1) for step in range(options.steps)
+        ]
 
     def block_of(self, step: int) -> int:
         """The block, from 0, that a step works on."""
@@ -50,12 +53,12 @@ class ProphetPolicy(Policy):
         """The most confident positions of the block, or all masks of a row that ends here."""
         shape = canvas.generated.shape
         masked = canvas.generated == canvas.mask_id
-        ends = [self.options.block_length * (self.block_of(step) + 1) for step in canvas.steps]
+        ends = [self.ends[step] for step in canvas.steps]
         eligible = masked & (canvas.position < canvas.on_device(ends)[:, None])
 
         confidence = proposal.confidence.view(shape)
         score = torch.where(eligible, confidence, -torch.inf)
-        counts = canvas.due(self.commits_per_step)
+        counts = canvas.due(self.commits_per_step, self.ends)
         scheduled = highest(score, counts, canvas)
 
         over = self._over(canvas, stats.margin.view(shape))

@@ -1,4 +1,5 @@
-"""Presets: the settings of published evaluations by name. One file for each origin, one row here.
+"""Presets: the settings of published evaluations and recipes by name. One file for each origin, one
+row here.
 
 `run --preset NAME` sets every option that the evaluation had; what else is given stands above it,
 and it stands above the checkpoint's own defaults. Imports no torch.
@@ -73,6 +74,13 @@ def what_was_changed(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "changed": changed}
 
 
+def _what_does_not_carry_over(preset: Preset) -> str:
+    """What was published of one model and is not true of another."""
+    if preset.scores:
+        return "the published score says nothing of it"
+    return "these settings were published for the other alone"
+
+
 def remarks(
     name: str, *, architecture: str, is_bundled: bool, prompt_template: str = ""
 ) -> list[str]:
@@ -82,8 +90,8 @@ def remarks(
     if is_bundled or architecture != preset.architecture:
         other = "the bundled model" if is_bundled else f"a {architecture}"
         about.append(
-            f"preset {name} is of {preset.model} ({preset.architecture}), this is {other}: the "
-            "published score says nothing of it"
+            f"preset {name} is of {preset.model} ({preset.architecture}), this is {other}: "
+            f"{_what_does_not_carry_over(preset)}"
         )
     if preset.examples and not prompt_template:
         about.append(

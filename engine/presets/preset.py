@@ -1,4 +1,4 @@
-"""What a preset is: the settings of a published evaluation, its score, and where both are found.
+"""What a preset is: the settings of a published evaluation, its scores, and where both are found.
 
 Data only. Imports no torch, so that `run --help` and `list presets` answer at once.
 """

@@ -29,7 +29,8 @@ def lines() -> Iterator[str]:
         yield ""
         yield f"{first.model} ({first.architecture})"
         for name, preset in presets.items():
-            yield f"  {name:{width}}  {settings_text(preset):52}  {scores_text(preset)}".rstrip()
+            scores = scores_text(preset) or "a recipe without a score"
+            yield f"  {name:{width}}  {settings_text(preset):52}  {scores}"
         yield f"    {first.sources[0]}"
 
 

@@ -12,6 +12,7 @@ import string
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..store.counts import count_text
 from .values import RecordError, as_scalar, json_type
 
 LETTERS = string.ascii_uppercase
@@ -156,9 +157,11 @@ def _checked(choices: Choices) -> Choices:
     (key,) = choices.keys
     n_texts = len(choices.texts)
     if not 2 <= n_texts <= len(LETTERS):
-        raise RecordError(f"`{key}` holds {n_texts} choices, expected 2 to {len(LETTERS)}")
+        choices_text = count_text(n_texts, "choice")
+        raise RecordError(f"`{key}` holds {choices_text}, expected 2 to {len(LETTERS)}")
     if choices.labels is not None and len(set(choices.labels)) != n_texts:
         raise RecordError(
-            f"`{key}` has {n_texts} texts and {len(set(choices.labels))} different labels"
+            f"`{key}` has {n_texts} texts and "
+            f"{count_text(len(set(choices.labels)), 'different label')}"
         )
     return choices

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..store.counts import count_text
 from .formats import Fields, parse_record
 from .messages import Messages
 from .sources import STANDARD_INPUT, open_source
@@ -95,8 +96,8 @@ class ProblemSet(NamedTuple):
 
     def __repr__(self) -> str:
         return (
-            f"<ProblemSet {self.source}: {len(self.problems)} problems, {len(self.skipped)} "
-            "bad lines skipped>"
+            f"<ProblemSet {self.source}: {count_text(len(self.problems), 'problem')}, "
+            f"{count_text(len(self.skipped), 'bad line')} skipped>"
         )
 
 
@@ -261,7 +262,8 @@ def _bad_lines_message(name: str, n_problems: int, bad: Sequence[BadLine]) -> st
     hint = "there is no other problem to run"
     if n_problems:
         hint = "repair them, or skip them with --skip-bad"
-    lines = [f"{len(bad)} of {len(bad) + n_problems} records of {name} are bad; {hint}:"]
+    records = count_text(len(bad) + n_problems, "record")
+    lines = [f"{len(bad)} of {records} of {name} cannot be read; {hint}:"]
     lines += [f"  {line}" for line in bad[:SHOWN_BAD_LINES]]
     if len(bad) > SHOWN_BAD_LINES:
         lines.append(f"  ... and {len(bad) - SHOWN_BAD_LINES} more")
@@ -277,7 +279,8 @@ def _select(problems: list[Problem], ids: Collection[str] | None) -> list[Proble
     missing = sorted(asked - present)
     if missing:
         listed = "\n".join(f"  {_suggest(name, present)}" for name in missing[:SHOWN_IDS])
-        raise ProblemError(f"{len(missing)} of {len(asked)} ids are of no problem:\n{listed}")
+        ids_text = count_text(len(asked), "id")
+        raise ProblemError(f"no problem has {len(missing)} of {ids_text}:\n{listed}")
     return [problem for problem in problems if problem.id in asked]
 
 

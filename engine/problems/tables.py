@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..store.counts import count_text
 from .messages import MESSAGE_KEYS
 from .question import QUESTION_KEYS
 from .values import RecordError
@@ -103,8 +104,9 @@ def _header(row: list[str], name: str) -> list[str]:
 
 def _wrong_length(row: list[str], header: list[str]) -> RecordError:
     return RecordError(
-        f"{len(row)} cells, but the first row names {len(header)} columns; a cell that holds the "
-        "delimiter or a quote needs quotes around it"
+        f"{count_text(len(row), 'cell')}, but the first row names "
+        f"{count_text(len(header), 'column')}; a cell that holds the delimiter or a quote needs "
+        "quotes around it"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
+from ..store.counts import count_text
 from .chat_template import PromptError, render_chat
 from .start import Start
 from .template import QUESTION, text_with, turns_of, turns_with
@@ -91,8 +92,8 @@ def build_prompt(
 
     if len(ids) + gen_length > model.max_length:
         raise PromptError(
-            f"prompt of {len(ids)} tokens + gen_length {gen_length} exceeds the model's "
-            f"{model.max_length} positions"
+            f"prompt of {count_text(len(ids), 'token')} + gen_length {gen_length} exceeds the "
+            f"model's {model.max_length} positions"
         )
     if not ids:
         raise PromptError("the prompt has no tokens")

@@ -3,26 +3,34 @@ was or changed. Shapes: G generated positions, N steps walked again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .steering import UNCONSTRAINED, Constraints, Patch
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
     """A row that begins at `step`, whose canvas is `token` [G], ids of tokens and of masks.
 
-    `before` [N, G] are the canvases that the N steps before saw. They are walked again, and what
-    the policy says there does not count: KL to the step before, and policies that remember more
-    than the canvas, need them. `owed` is how many masks the canvas has beyond those that the
-    schedule counts on. `is_changed`: an intervention was made, so that the schedule may not fit.
+    `before` [N, G] are the canvases that the N steps before saw. Those that the parent `walked` [N]
+    with a pass are walked again, and what the policy says there does not count: KL to the step
+    before, and policies that remember more than the canvas, need them. `owed` is how many masks the
+    canvas has beyond those of the parent. `is_changed`: the schedule may not fit, since an
+    intervention was made, or since it is drawn and the noise is another. `constraints` hold from
+    `step` on; `patches` are put in at `step` alone.
     """
 
     step: int
     token: np.ndarray
     before: np.ndarray
+    walked: np.ndarray
     owed: int = 0
     is_changed: bool = False
+    constraints: Constraints = UNCONSTRAINED
+    patches: tuple[Patch, ...] = ()
 
     @property
     def first(self) -> int:
@@ -37,10 +45,12 @@ class Start:
         canvas: np.ndarray = self.before[step - self.first]
         return canvas
 
-    def due(self, step: int, steps: int) -> int:
-        """How many commits `step` makes beyond the schedule of `steps` steps: the masks that are
-        owed are shared out evenly, the first steps taking the remainder."""
-        if step < self.step:
-            return 0
-        share, rest = divmod(self.owed, steps - self.step)
-        return share + (step - self.step < rest)
+    def performed(self, schedule: Sequence[bool]) -> list[bool]:
+        """Which steps have a pass, where the policy's `schedule` [S] says so of a row that begins
+        with masks: the parent's before `step`; all from there on where the schedule need not fit,
+        for it leaves out what commits nothing of an unchanged canvas."""
+        after = list(schedule[self.step :])
+        if self.is_changed:
+            after = [True] * len(after)
+        earlier = [False] * self.first + [bool(walks) for walks in self.walked]
+        return earlier + after

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..options import ConfigError
+from ..store.counts import count_text
 
 QUESTION = "{question}"
 
@@ -23,8 +24,8 @@ def check_template(template: str, *, style: str) -> None:
     text = template if turns is None else _last_turn(turns)
     if turns is not None and style != "chat":
         raise ConfigError(
-            f"prompt_template has {len(turns)} turns, but prompt_style is {style!r}, a text; use "
-            "prompt_style chat, or write the template as one text"
+            f"prompt_template has {count_text(len(turns), 'turn')}, but prompt_style is {style!r}, "
+            "a text; use prompt_style chat, or write the template as one text"
         )
     if QUESTION not in text:
         raise ConfigError(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..config import RunConfig
+from ..decoding.canvas import Canvas
 from ..decoding.phases import Phases
 from ..decoding.recorder import Finished
 from ..decoding.setup import Setup
@@ -96,6 +97,8 @@ class Device:
         self._used = self._budget
         self._halved = False
         self._to_compile = execution.compile
+        self._canvas: Canvas | None = None
+        self._passed_on = 0
 
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Finished, None, None]:
         """Decode all prompts and pass each finished problem on; shards go to `put` when full or
@@ -116,6 +119,13 @@ class Device:
                     raise
                 self._halve(str(error))
             free_cached_memory(self._model.device)
+
+    @property
+    def begun(self) -> float:
+        """What is decoded of problems that were not passed on yet, in problems."""
+        if self._canvas is None:
+            return 0.0
+        return self._canvas.decoded - self._passed_on
 
     @property
     def budget(self) -> int:
@@ -155,6 +165,8 @@ class Device:
             refill=self._execution.refill,
             phases=self._phases,
         )
+        self._canvas = decoder.canvas
+        self._passed_on = 0
         take_sum = decoder.recorder.take_hidden_sum
         stream = decoder.decode(
             iter(prompts),
@@ -164,8 +176,10 @@ class Device:
         try:
             for finished in stream:
                 self._gathering.add(finished, take_sum)
+                self._passed_on += 1
                 yield finished
         finally:
+            self._canvas = None
             self._gathering.add_sum(take_sum())
 
     def _room(self, prompts: Sequence[Prompt]) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..config import ConfigError, RunConfig
 from ..models.loading import MaskedDiffusionModel
+from ..store.counts import count_text
 from ..store.format.schema import stored_variables
 from ..store.format.variable import ITEM_BYTES, Variable
 from ..store.sizes import size_text
@@ -80,13 +81,14 @@ def disk_need(config: RunConfig, model: MaskedDiffusionModel, workload: Workload
         if not _is_large(row):
             rest += int(amount)
             continue
-        product = " x ".join(f"{sizes[dim]} {_plural(dim)}" for dim in row.dims)
+        product = " x ".join(_dimension_text(sizes[dim], dim) for dim in row.dims)
         how = (
-            f"{product} x {items[row.dtype]} bytes = {size_text(size)}, x {times} {things}, x "
-            f"{row.stored_share:g} compressed"
+            f"{product} x {count_text(items[row.dtype], 'byte')} = {size_text(size)}, "
+            f"x {times} {things}, x {row.stored_share:g} compressed"
         )
         factors.append(Factor(row.name, amount, how))
-    what = f"numbers by step and position, texts, indices of {copies.shards} shards"
+    shards = count_text(copies.shards, "shard")
+    what = f"numbers by step and position, texts, indices of {shards}"
     return [*factors, Factor("all else", rest, what)]
 
 
@@ -200,5 +202,7 @@ def _existing(out: Path) -> Path:
     return next(path for path in (out, *out.resolve().parents) if path.exists())
 
 
-def _plural(dim: str) -> str:
-    return {"vocabulary": "vocabulary", "k": "logits"}.get(dim, f"{dim.replace('_', ' ')}s")
+def _dimension_text(size: int, dim: str) -> str:
+    if dim == "vocabulary":
+        return f"{size} vocabulary"
+    return count_text(size, "logit" if dim == "k" else dim.replace("_", " "))

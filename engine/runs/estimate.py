@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
+from ..store.counts import count_text
 from .device import room_for
 from .disk_need import Workload, disk_need, free_disk
 from .execution import Execution, Limits, token_budget
@@ -134,5 +135,6 @@ def time_need(tokens: int, passes: Passes, rate: float, *, workers: int) -> list
     """Seconds of decoding rows of so many `tokens` together, each once a forward pass, at the timed
     `rate` in tokens a second."""
     work = tokens * passes.mean
-    how = f"{work:,.0f} tokens ({passes}) / {rate:,.0f} tokens a second, timed / {workers} workers"
+    at_rate = f"{rate:,.0f} tokens a second, timed / {count_text(workers, 'worker')}"
+    how = f"{work:,.0f} tokens ({passes}) / {at_rate}"
     return [Factor("decoding", work / rate / workers, how)]

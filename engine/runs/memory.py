@@ -15,6 +15,7 @@ from ..decoding.slots import SEEN_MASKED_BYTES
 from ..decoding.trajectory import steps_at_once
 from ..models.experts import inner_features
 from ..models.loading import MaskedDiffusionModel
+from ..store.counts import count_text
 from ..store.format.schema import CELL, variables_in_flight
 from ..store.format.variable import ITEM_BYTES
 from .factors import Factor
@@ -178,18 +179,19 @@ def memory_need(
         Factor(
             "trajectories",
             capacity * need.row,
-            f"{capacity} rows x {config.steps} steps x {config.gen_length} positions x {need.cell} "
-            f"bytes",
+            f"{count_text(capacity, 'row')} x {count_text(config.steps, 'step')} x "
+            f"{count_text(config.gen_length, 'position')} x {need.cell} bytes",
         ),
         Factor(
             "activations",
             tokens * need.token,
-            f"{tokens} packed tokens x {need.token} bytes",
+            f"{count_text(tokens, 'packed token')} x {need.token} bytes",
         ),
         Factor(
             "logits",
             need.chunk(rows),
-            f"{min(CHUNK_ROWS, rows)} rows x {need.vocabulary} vocabulary, six working copies",
+            f"{count_text(min(CHUNK_ROWS, rows), 'row')} x {need.vocabulary} vocabulary, six "
+            "working copies",
         ),
         _step_before(need, capacity),
         Factor(
@@ -200,7 +202,8 @@ def memory_need(
         Factor(
             "sum of hidden states",
             need.hidden_sum,
-            f"{need.steps} steps x {need.gen_length} positions x {need.width} features x 4 bytes",
+            f"{count_text(need.steps, 'step')} x {count_text(need.gen_length, 'position')} x "
+            f"{count_text(need.width, 'feature')} x 4 bytes",
         ),
     ]
 
@@ -214,5 +217,6 @@ def _weights(model: MaskedDiffusionModel) -> Factor:
 def _step_before(need: Footprint, capacity: int) -> Factor:
     rows = capacity * need.gen_length
     size = need.ring(capacity)
-    how = f"{rows} positions x {need.vocabulary} vocabulary x {need.logit_item} bytes"
+    positions = count_text(rows, "position")
+    how = f"{positions} x {need.vocabulary} vocabulary x {need.logit_item} bytes"
     return Factor("step before", size, how if size else f"{how}: too many to be kept")

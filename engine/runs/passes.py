@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..policies import make_policy
+from ..store.counts import count_text
 
 DRAWN_PROBLEMS = 64
 """Schedules that are drawn for an estimate; their mean is known to a few parts in a thousand."""
@@ -32,10 +33,15 @@ class Passes(NamedTuple):
 
     def __str__(self) -> str:
         if self.free:
-            return f"at most {self.mean:g} forward passes"
+            return f"at most {_passes_text(self.mean)}"
         if self.drawn:
-            return f"{self.mean:.1f} forward passes, mean of {self.drawn} drawn schedules"
-        return f"{self.mean:g} forward passes"
+            schedules = count_text(self.drawn, "drawn schedule")
+            return f"{self.mean:.1f} forward passes, mean of {schedules}"
+        return _passes_text(self.mean)
+
+
+def _passes_text(mean: float) -> str:
+    return count_text(f"{mean:g}", "forward pass", "forward passes")
 
 
 def passes_of(model: MaskedDiffusionModel, config: RunConfig, keys: Sequence[int]) -> Passes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,6 +110,14 @@ class Plan:
     model: MaskedDiffusionModel
     config: RunConfig
     execution: Execution
+    prompts: Callable[[list[tuple[int, Problem]]], Prompts] | None = None
+    """Prompts of problems with their places, where they are not what `prompts_of` makes."""
+
+    def prompts_of(self, todo: list[tuple[int, Problem]]) -> Prompts:
+        """Prompts of problems with their places; those that cannot be decoded are logged."""
+        if self.prompts is not None:
+            return self.prompts(todo)
+        return prompts_of(todo, self.model, self.config)
 
 
 def plan_run(request: Request) -> Plan:
@@ -139,7 +147,7 @@ def plan_run(request: Request) -> Plan:
     policy = make_policy(
         config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
     )
-    info = describe_run(config, model, problems, devices=_device_names(model, execution))
+    info = describe_run(config, model, problems, devices=device_names(model, execution))
     info["data"]["samples"] = request.samples
     info["schedule"] = "free" if policy.free_schedule else "fixed"
     if request.preset is not None:
@@ -220,7 +228,8 @@ def _warn_of(failed: Mapping[str, str]) -> None:
             logger.warning("and %d more problems: %s", count - MOST_ALIKE, reason)
 
 
-def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
+def device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
+    """What run.json says of the devices."""
     if execution.distributed:
         return ["cuda" if execution.on_gpu else "cpu"] * execution.workers
     if model.device.type != "cuda":

@@ -27,8 +27,9 @@ from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
+from ..store.counts import count_text
 from ..store.disk import make_directory, replace_content
-from ..store.drawing import unit_of
+from ..store.drawing import samples_text
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
@@ -38,7 +39,8 @@ from .disk_need import refuse_if_too_large
 from .estimate import Estimate, estimate
 from .execution import Execution, token_budget
 from .memory import footprint
-from .plan import Plan, Request, Source, default_model, default_out, plan_run, prompts_of
+from .plan import Plan, Request, Source, default_model, default_out, plan_run
+from .progress import Progress
 from .run_json import enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
@@ -56,19 +58,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-
-class Progress(NamedTuple):
-    """How far a run is. All counts are of samples, which are problems where each has one; `total`
-    those that this command asked for, `problems` how many problems of the input these are of."""
-
-    done: int
-    resumed: int
-    failed: int
-    total: int
-    correct: int
-    seconds: float
-    problems: int = 0
 
 
 class RunResult(NamedTuple):
@@ -94,11 +83,14 @@ class RunResult(NamedTuple):
     @property
     def finished(self) -> str:
         """What is there now: "40 problems", or "160 samples of 40 problems"."""
-        return f"{self.done + self.resumed} {unit_of(self.asked, self.problems)}"
+        there = self.done + self.resumed
+        if not self.has_samples:
+            return count_text(there, "problem")
+        return samples_text(there, self.problems)
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {self.finished}, {self.done} of them now, "
+            f"<RunResult {self.path}: {self.finished}, {self.done} done now, "
             f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
@@ -144,13 +136,17 @@ def run(
         weights=not execution.distributed,
         samples=samples,
     )
-    plan = plan_run(request)
+    return carry_out(plan_run(request), on_progress)
+
+
+def carry_out(plan: Plan, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
+    """Decode what a plan says and is not done yet; raises as `run` does."""
     refuse_if_too_large(
         plan.config,
         plan.model,
         n_problems=len(plan.problems),
         out=plan.out,
-        limits=execution.limits,
+        limits=plan.execution.limits,
     )
     firsts = [problem for problem in plan.problems if not problem.sample]
     for warning in gold_warnings(problem.answer for problem in firsts):
@@ -199,7 +195,7 @@ def estimate_run(
         info, _ = enter_run(plan.out, plan.info, [])
         done = completed_ids(plan.out, fingerprint=info["fingerprint"])
     todo = [(i, p) for i, p in enumerate(plan.problems) if p.id not in done]
-    prompts = prompts_of(todo, plan.model, plan.config).prompts
+    prompts = plan.prompts_of(todo).prompts
     return estimate(prompts, plan.model, plan.config, plan.execution, out=plan.out)
 
 
@@ -240,7 +236,7 @@ class _RunAtWork:
         ]
         self._total = len(asked)
         self._resumed = len(asked & finished)
-        prompts, self._failed = prompts_of(todo, model, config)
+        prompts, self._failed = self._plan.prompts_of(todo)
         _write_failed(out, self._failed)
         if config.save_logits == "hidden":
             write_head(out, host_array(model.head_weight), run_id=self._info["run_id"])
@@ -277,15 +273,15 @@ class _RunAtWork:
     def _token_text(self, token: int) -> str:
         return str(self._plan.model.tokenizer.decode([token]))
 
-    def _report(self) -> None:
+    def _report(self, begun: float = 0.0) -> None:
         seconds = time.perf_counter() - self._started
         counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
-        self._on_progress(Progress(*counts, seconds, self._problems))
+        self._on_progress(Progress(*counts, seconds, begun, self._problems))
 
-    def _count(self, verdicts: list[int]) -> None:
+    def _count(self, verdicts: list[int], begun: float) -> None:
         self._done = self._done + len(verdicts)
         self._correct = self._correct + verdicts.count(CORRECT)
-        self._report()
+        self._report(begun)
 
     def _on_one_device(self, prompts: list[Prompt]) -> None:
         out = self._plan.out
@@ -303,7 +299,7 @@ class _RunAtWork:
             last.callback(device.flush)
             with contextlib.closing(device.decode(prompts)) as stream:
                 for finished in stream:
-                    self._count([int(finished.columns["verdict"])])
+                    self._count([int(finished.columns["verdict"])], device.begun)
 
     def _on_workers(self, prompts: list[Prompt]) -> None:
         from .cluster.crew import decode_on_workers

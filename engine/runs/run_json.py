@@ -33,6 +33,7 @@ from ..store.read.run import PROBLEMS_DIGESTS, read_info, stored_problems
 logger = logging.getLogger(__name__)
 
 PLUGINS = "plugins"
+BRANCHES = "branches"
 PACKAGES = ("torch", "transformers", "triton", "numpy", "h5py", "tokenizers", "safetensors")
 
 
@@ -100,6 +101,7 @@ def enter_run(
         _refuse_if_different(path, info, fresh)
         _warn_of_other_plugins(path, info, fresh)
         stored = _stored_problems(out, info, problems)
+        info = _grown(info, fresh)
     elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
         raise ConfigError(
             f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
@@ -122,6 +124,20 @@ def _with_most_samples(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[s
     data = info.get("data", {})
     samples = max(data.get("samples", 1), fresh["data"].get("samples", 1))
     return {**info, "data": {**data, "samples": samples}}
+
+
+def _grown(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """A run of branches names all steps, and the most branches of a state, that any command asked
+    for."""
+    if BRANCHES not in info:
+        return info
+    before = info[BRANCHES]
+    now = fresh[BRANCHES]
+    asked = {
+        "at": sorted({*before["at"], *now["at"]}),
+        "samples": max(before["samples"], now["samples"]),
+    }
+    return info | {BRANCHES: before | asked}
 
 
 def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ..store.disk import replace_file
 from ..store.format.stamp import stamped
 from ..store.process import parse_process, this_process
 from ..store.read.records import PROGRESS, SESSIONS, is_of_run, parse_record, read_record, read_text
+from .progress import Progress
 
 EVERY_SECONDS = 2.0
 
@@ -106,18 +107,14 @@ def read_status(out: Path) -> dict[str, Any] | None:
     process = parse_process(str(status.get("process", "")))
     if status["state"] == "running" and process is not None and process.surely_dead:
         status["state"] = "killed"
-    done = status.get("done", 0)
-    seconds = status.get("seconds", 0)
-    waiting = status.get("total", 0) - done - status.get("resumed", 0) - status.get("failed", 0)
-    rate = done / seconds if seconds else 0.0
+    progress = Progress(*(status.get(name, 0) for name in Progress._fields))
+    rate = progress.problems_per_second or 0.0
     status["problems_per_hour"] = round(rate * 3600, 1)
-    problems = status.get("problems", 0)
-    if 0 < problems < status.get("total", 0):
+    if progress.has_samples:
         status["samples_per_hour"] = status["problems_per_hour"]
-        status["problems_per_hour"] = round(rate * 3600 * problems / status["total"], 1)
-    status["eta_seconds"] = (
-        round(waiting / rate, 1) if rate and status["state"] == "running" else None
-    )
+        status["problems_per_hour"] = round(rate * 3600 * progress.problems / progress.total, 1)
+    eta = progress.eta_seconds if status["state"] == "running" else None
+    status["eta_seconds"] = None if eta is None else round(eta, 1)
     return status
 
 

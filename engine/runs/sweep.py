@@ -19,6 +19,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..presets import remarks
 from ..problems.read import ProblemSet
 from ..store import RunLock
+from ..store.counts import count_text
 from ..store.disk import make_directory
 from ..store.sizes import size_text
 from .disk_need import ASKED_SCHEDULES, Workload, disk_need, free_disk, refuse_if_too_large
@@ -308,7 +309,7 @@ def _refuse_too_large(runs: Sequence[PlannedRun], out: Path) -> None:
     if need > free:
         up_to = "up to " if may_be_fewer else ""
         raise ConfigError(
-            f"the {len(runs)} runs of this sweep need {up_to}{size_text(need)} of disk, but "
-            f"{size_text(free)} are free; use --limit, another --out, fewer values, or keep less "
-            "(--save-logits none, --no-mean-hidden)"
+            f"this sweep of {count_text(len(runs), 'run')} needs {up_to}{size_text(need)} of "
+            f"disk, but {size_text(free)} are free; use --limit, another --out, fewer "
+            "values, or keep less (--save-logits none, --no-mean-hidden)"
         )

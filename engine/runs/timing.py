@@ -14,6 +14,7 @@ from ..config import ConfigError, RunConfig
 from ..decoding.setup import Setup
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
+from ..store.counts import count_text
 from .device import by_length, free_cached_memory
 
 TIMED_STEPS = 2
@@ -39,9 +40,9 @@ def timed_steps(
             return _timed(prompts, model, config, budget=tried)
         free_cached_memory(model.device)  # here, where the frames that held the batch are gone
     raise ConfigError(
-        f"out of memory in a timed step, with {budget} tokens in flight and with half of that; a "
-        "run would fail alike: give a smaller --token-budget, a shorter --gen-length, or another "
-        "device"
+        f"out of memory in a timed step, with {count_text(budget, 'token')} in flight and with "
+        "half of that; a run would fail alike: give a smaller --token-budget, a shorter "
+        "--gen-length, or another device"
     )
 
 

@@ -19,6 +19,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .counts import count_text
+
 if TYPE_CHECKING:
     from ..problems.read import Problem
     from .read.run import Run
@@ -60,7 +62,7 @@ class Coverage(NamedTuple):
     @property
     def all_asked(self) -> str:
         """What was asked for: "400 problems", or "400 samples of 100 problems"."""
-        return f"{self.asked} {unit_of(self.asked, self.problems)}"
+        return samples_text(self.asked, self.problems)
 
     @property
     def note(self) -> str:
@@ -91,10 +93,11 @@ class Coverage(NamedTuple):
         )
 
 
-def unit_of(asked: int, problems: int) -> str:
-    """What counts are of where `asked` samples of `problems` problems were asked for: "problems",
-    or "samples of 100 problems" where some have several."""
-    return f"samples of {problems} problems" if 0 < problems < asked else "problems"
+def samples_text(samples: int, problems: int) -> str:
+    """ "400 problems", or "400 samples of 100 problems" where some problem has several."""
+    if not 0 < problems < samples:
+        return count_text(samples, "problem")
+    return f"{count_text(samples, 'sample')} of {count_text(problems, 'problem')}"
 
 
 def draw_key(problem_id: str) -> bytes:

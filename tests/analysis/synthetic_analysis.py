@@ -306,7 +306,7 @@ def _s_curve(known: bool) -> SCurve:
             NAN,
             NAN,
             "insufficient",
-            "1 problems (at least 20)",
+            "1 problem (at least 20)",
         )
     return SCurve(
         0.1,

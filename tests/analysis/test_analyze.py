@@ -191,7 +191,10 @@ def test_warnings_are_counts(make_run: Callable[..., Any]) -> None:
     run.problems = [*run.problems, Problem("x", "", "1"), Problem("y", "", "1")]
     found = analyze_run(run).info["warnings"]
     assert found[0].startswith("unfinished: 2 of 6 problems missing (x, y)")
-    assert "no interval here holds for all 6" in found[1] and "shortest prompt first" in found[1]
+    assert (
+        "no interval here holds for the whole of 6 problems" in found[1]
+        and "shortest prompt first" in found[1]
+    )
     assert [warning.split()[0] for warning in found[2:]] == ["1", "1", "2"]
     assert "does not fit" in found[2] and "differ in length" in found[3]
     assert "correct, but not in gold's own tokens" in found[4]

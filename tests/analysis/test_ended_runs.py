@@ -179,7 +179,7 @@ def test_masks_left_are_told(make_run: Callable[..., Any]) -> None:
     ended.leave_masked(run._columns, 4, [0, 1, 2])
     found = analyze_run(run)
     assert float(found["ends/masks_left"].values) == pytest.approx(1 / PROBLEMS)
-    assert "1 problems ended with masks left (median 3 of 12 positions)" in summarise(found)
+    assert "1 problem ended with masks left (median 3 of 12 positions)" in summarise(found)
 
 
 def test_dashboard_says_it_and_claims_no_end_of_few(analysis: Analysis) -> None:

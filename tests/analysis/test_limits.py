@@ -17,9 +17,13 @@ ANALYSIS = Path(limits.__file__).parent
 
 
 def test_the_sentence() -> None:
-    assert limits.lacking(96, 100, "problems") == "96 problems (at least 100; 4 more would suffice)"
-    assert limits.lacking(100, 100, "problems") == "100 problems (at least 100)"
-    assert limits.lacking(1, 2, "rows", rest="3 are empty").endswith("suffice; 3 are empty)")
+    assert (
+        limits.lacking(96, 100, "problem(s)") == "96 problems (at least 100; 4 more would suffice)"
+    )
+    assert limits.lacking(100, 100, "problem(s)") == "100 problems (at least 100)"
+    assert limits.lacking(1, 2, "row(s)", rest="3 are empty") == (
+        "1 row (at least 2; 1 more would suffice; 3 are empty)"
+    )
     assert limits.status_of("") == "ok" and limits.status_of("why") == "insufficient: why"
 
 

@@ -11,9 +11,9 @@ import pytest
 from sampled_runs import POSITIONS, STEPS, repeated, run_of, telling_columns
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.findings import samples
 from diffengine.analysis.names import quantity_names
 from diffengine.analysis.results import Analysis
+from diffengine.analysis.samples import finding as samples
 
 PROBLEMS, TIMES = 130, 3
 ORDERS = {

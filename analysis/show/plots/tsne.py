@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...limits import well_covered
 from ...results import Analysis
 from ..values import steps_shown
@@ -91,7 +92,8 @@ def _detail(analysis: Analysis) -> str:
     rows = len(analysis.info["tsne_points"])
     problems = len(np.unique(analysis.info["tsne_problem"]))
     return (
-        f"{state}, all steps in one map · {rows} rows of {problems} problems · {made['tool']}, "
+        f"{state}, all steps in one map · {count_text(rows, 'row')} of "
+        f"{count_text(problems, 'problem')} · {made['tool']}, "
         f"perplexity {made['perplexity']:g} · keeps {100 * made['kept']:.0f} % of 10 nearest "
         f"neighbours (chance {100 * made['chance']:.1f} %) · distances and cluster sizes mean "
         "nothing"

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...prompts.prompt import Prompt
 from ...signals import Stop, stopping
+from ...store.counts import count_text
 from ...store.errors import StorageError
 from ..memory import Footprint
 from .backlog import Backlog
@@ -40,16 +41,16 @@ def decode_on_workers(
     job: Job,
     *,
     budget: int,
-    on_published: Callable[[list[int]], None],
+    on_published: Callable[[list[int], float], None],
     need: Footprint,
 ) -> dict[str, str]:
     """Decode all prompts on `job.execution.workers` actors; returns the reasons of the problems
     that were given up.
 
-    `on_published` hears the verdicts of problems as they reach the disk. A worker whose memory is
-    short of `need` for `budget` packed tokens gets smaller batches. On SIGINT or SIGTERM the
-    batches in flight are finished and published, then KeyboardInterrupt is raised; on a second
-    signal at once.
+    `on_published` hears the verdicts of problems as they reach the disk, and how much of others is
+    decoded (`Crew.begun`). A worker whose memory is short of `need` for `budget` packed tokens gets
+    smaller batches. On SIGINT or SIGTERM the batches in flight are finished and published, then
+    KeyboardInterrupt is raised; on a second signal at once.
     """
     execution = job.execution
     batches = batches_of(
@@ -81,9 +82,9 @@ def decode_on_workers(
 class Crew:
     """The actors of one run, and what each is doing.
 
-    `on_published` hears the verdicts of problems as they reach the disk. `names_taken` are of
-    workers that were given up before and may live on, marked by these names. `give_up` is told the
-    name of a dead worker and answers what it had published; `clock` gives seconds.
+    `on_published` hears the verdicts of problems as they reach the disk, and `begun`. `names_taken`
+    are of workers that were given up before and may live on, marked by these names. `give_up` is
+    told the name of a dead worker and answers what it had published; `clock` gives seconds.
     """
 
     ray: Any
@@ -91,7 +92,7 @@ class Crew:
     backlog: Backlog
     seats: list[Seat]
     stop: Stop
-    on_published: Callable[[list[int]], None]
+    on_published: Callable[[list[int], float], None]
     names_taken: Collection[str] = ()
     give_up: Callable[[Job, str], dict[str, int]] = give_up_worker
     clock: Callable[[], float] = time.monotonic
@@ -127,6 +128,19 @@ class Crew:
             raise ClusterError(
                 f"no worker could be started {STARTS_IN_A_ROW} times in a row: {self._trouble}"
             )
+
+    @property
+    def begun(self) -> float:
+        """What is decoded of problems that are not on the disk, in problems.
+
+        How far a worker is in its batch is known to it alone: half of it, in the middle.
+        """
+        decoded = 0.0
+        for seat in self.seats:
+            decoded += len(seat.unconfirmed)
+            if seat.batch is not None:
+                decoded += len(seat.batch.prompts) / 2
+        return decoded
 
     @property
     def _has_work(self) -> bool:
@@ -194,7 +208,8 @@ class Crew:
             self.backlog.put_back(batch, accounted, "passed over", alone=batch.is_one_problem)
         elif seat.unconfirmed:
             count = len(seat.unconfirmed)
-            self._replace(seat, f"it did not store {count} problems that it had decoded")
+            lost = count_text(count, "problem")
+            self._replace(seat, f"it did not store {lost} that it had decoded")
 
     def _settle_error(self, seat: Seat, batch: Batch | None, report: Report) -> None:
         error = str(report.error)
@@ -212,7 +227,7 @@ class Crew:
         for problem_id, _ in published:
             seat.unconfirmed.pop(problem_id, None)
         if published:
-            self.on_published([verdict for _, verdict in published])
+            self.on_published([verdict for _, verdict in published], self.begun)
 
     def _replace(self, seat: Seat, reason: str) -> None:
         """The actor is dead: count what it published, hand the rest out again; another takes its
@@ -223,7 +238,8 @@ class Crew:
         stored = self.give_up(self.job, seat.name)
         was_ready = seat.ready
         held = seat.vacate()
-        self.on_published([stored[name] for name in held.problem_ids if name in stored])
+        settled = [stored[name] for name in held.problem_ids if name in stored]
+        self.on_published(settled, self.begun)
         if was_ready:
             self._put_back_held(seat, held, stored, reason)
         else:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...store.counts import count_text
 from ...store.process import this_process
 from .ray_access import RayNotPrivate, check_private, keeps_us_out, private_ray, warn_if_open
 
@@ -113,8 +114,8 @@ def _check_devices(ray: Any, workers: int, kind: str) -> None:
     offered = int(ray.cluster_resources().get(kind, 0))
     if offered < workers:
         raise ClusterError(
-            f"{workers} workers need {workers} {kind}s, but the cluster offers {offered}; ask for "
-            f"{offered} or fewer"
+            f"--workers {workers} needs {count_text(workers, kind)}, but the cluster offers "
+            f"{offered}; ask for {offered} or fewer"
         )
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ..counts import count_text
 from ..disk import file_sha256
 from ..format.header import shard_paths
 from ..format.seal import seal_fault
@@ -83,7 +84,7 @@ def file_fault(path: Path, entry: ShardEntry, *, checksum: bool) -> str | None:
     try:
         size = path.stat().st_size
         if size != entry.bytes:
-            return f"has {size:,} bytes, its manifest says {entry.bytes:,}"
+            return f"has {count_text(f'{size:,}', 'byte')}, its manifest says {entry.bytes:,}"
         if checksum and file_sha256(path) != entry.sha256:
             return (
                 "its sha256 is not the one in its manifest: the content changed after it was "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import h5py
 
+from ..counts import count_text
 from ..errors import DamagedRun
 from ..format.header import shard_paths
 from ..temporaries import sweep_temporaries
@@ -161,7 +162,8 @@ def _refuse_others(shards: Iterable[tuple[str, str]], fingerprint: str, run_dir:
     if others:
         name, other = others[0]
         raise DamagedRun(
-            f"{run_dir} holds {len(others)} shards of another configuration, the first {name} "
+            f"{run_dir} holds {count_text(len(others), 'shard')} of another configuration, the "
+            f"first {name} "
             f"(fingerprint {other}, this run has {fingerprint}); "
             "choose another directory with --out"
         )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..counts import count_text
 from ..format.schema import VARIABLES
 
 
@@ -188,7 +189,7 @@ def _where(what: str, wrong: np.ndarray) -> list[str]:
     if not wrong.any():
         return []
     first = [int(place) for place in np.argwhere(wrong)[0]]
-    return [f"{what} at {int(wrong.sum())} places, first at {first}"]
+    return [f"{what} at {count_text(int(wrong.sum()), 'place')}, first at {first}"]
 
 
 RULES: tuple[Rule, ...] = (

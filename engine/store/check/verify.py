@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ..counts import count_text
 from ..format.header import shard_paths
 from ..format.output_head import HEAD
 from ..lock import RunLock
@@ -176,8 +177,9 @@ def _sum_findings(state: RunState) -> Iterator[Finding]:
         if check.faults or check.has_shard_sums or check.name in summed:
             continue
         what = (
-            f"no sum of hidden states is over its {len(check.problem_ids)} problems, so nothing "
-            "averaged over the run can be had"
+            "no sum of hidden states is over its "
+            f"{count_text(len(check.problem_ids), 'problem')}, so nothing averaged over "
+            "the run can be had"
         )
         yield Finding(check.name, what, "warning")
 
@@ -227,8 +229,8 @@ def _duplicates(sound: list[ShardCheck]) -> Iterator[Finding]:
         ]
         if again:
             what = (
-                f"{len(again)} of its {len(check.problem_ids)} problems ({', '.join(again[:5])}) "
-                "are in earlier shards too; those count"
+                f"{len(again)} of its {count_text(len(check.problem_ids), 'problem')} "
+                f"({', '.join(again[:5])}) stored in earlier shards too; those count"
             )
             yield Finding(check.name, what, "warning")
 
@@ -242,7 +244,8 @@ def _stored_ids(state: RunState, *, quick: bool) -> set[str]:
 def _unknown_ids(stored: set[str], order: dict[str, int]) -> Iterator[Finding]:
     unknown = sorted(stored - set(order))
     if unknown:
-        what = f"{len(unknown)} stored problems are not in problems.jsonl: {', '.join(unknown[:5])}"
+        stored_text = count_text(len(unknown), "stored problem")
+        what = f"{stored_text} not in problems.jsonl: {', '.join(unknown[:5])}"
         yield Finding("", what, "error")
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from ..counts import count_text
 from ..errors import DamagedRun, NotARun
 from ..write.manifest import Manifests, read_manifests
 from ..write.shard import shards_dir
@@ -171,15 +172,15 @@ def check_files(run_dir: Path, paths: list[Path], manifests: Manifests) -> None:
         if len(missing) > 5:
             shown += f" and {len(missing) - 5} more"
         raise DamagedRun(
-            f"{run_dir} lacks {len(missing)} shards that its manifest names: {shown}; copy them "
-            f"back, or {VERIFY}"
+            f"{run_dir} lacks {count_text(len(missing), 'shard')} named by its manifest: {shown}; "
+            f"copy back what is missing, or {VERIFY}"
         )
     for name, entry in manifests.entries.items():
         size = present[name].stat().st_size
         if size != entry.bytes:
             raise DamagedRun(
-                f"shard {present[name]} has {size:,} bytes, its manifest says {entry.bytes:,}; "
-                f"copy it again, or {VERIFY}"
+                f"shard {present[name]} has {count_text(f'{size:,}', 'byte')}, its manifest "
+                f"says {entry.bytes:,}; copy it again, or {VERIFY}"
             )
 
 

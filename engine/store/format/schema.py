@@ -199,6 +199,7 @@ _ROWS = (
         "canvas after the step's commits; the mask token's id where still masked; before a branch "
         "begins, its start_token",
         made="step",
+        always_in_flight=True,
         stored_share=0.03,
     ),
     Variable(

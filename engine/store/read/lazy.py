@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from ..counts import count_text
 from ..format.columns import dims_of
 from ..format.elements import read_block
 from ..format.schema import VARIABLES, missing
@@ -156,7 +157,10 @@ def choose(key: Any, shape: tuple[int, ...], *, name: str) -> list[Chosen]:
         raise IndexError(f"{name}: an index can hold only one `...`")
     given = len(keys) - len(dots)
     if given > len(shape):
-        raise IndexError(f"{name}: {given} indices for {len(shape)} dimensions")
+        raise IndexError(
+            f"{name}: {count_text(given, 'index', 'indices')} for "
+            f"{count_text(len(shape), 'dimension')}"
+        )
 
     everything = [slice(None)] * (len(shape) - given)
     if dots:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..counts import count_text
 from ..format.stamp import STAMP, is_intact
 
 PROGRESS = "progress.json"
@@ -67,5 +68,6 @@ def record_faults(run_dir: Path) -> list[tuple[str, str]]:
         }
         for what, count in counts.items():
             if count:
-                faults.append((name, f"{count} of its records are {what} and not shown"))
+                records_text = count_text(count, "record")
+                faults.append((name, f"{records_text} of it {what}, and not shown"))
     return faults

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from ..counts import count_text
 from ..disk import file_sha256
 from ..errors import DamagedRun, NotARun, NotStored
 from ..format.columns import dims_of
@@ -73,8 +74,9 @@ class Run:
         strange = [name for name, place in places if place_of.get(name) != place]
         if strange:
             raise DamagedRun(
-                f"{self.path / 'problems.jsonl'} does not fit the shards: {len(strange)} stored "
-                f"problems are not in it or stand elsewhere, the first {strange[0]!r}; {_COPY}"
+                f"{self.path / 'problems.jsonl'} does not fit the shards: "
+                f"{count_text(len(strange), 'stored problem')} not in it or elsewhere, the first "
+                f"{strange[0]!r}; {_COPY}"
             )
         return problems
 
@@ -135,8 +137,9 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"<Run {self.path}: {len(self)} problems in {len(self._headers)} shards, "
-            f"{len(self.variables)} variables>"
+            f"<Run {self.path}: {count_text(len(self), 'problem')} in "
+            f"{count_text(len(self._headers), 'shard')}, "
+            f"{count_text(len(self.variables), 'variable')}>"
         )
 
     def __getitem__(self, name: str) -> LazyArray:
@@ -202,7 +205,7 @@ class Run:
             elif not in_file:
                 raise DamagedRun(
                     f"no file in {self.path / 'sums'} is over shard {header.path.name}, so {name} "
-                    f"lacks its {n_problems} problems; copy the directory sums again"
+                    f"lacks its {count_text(n_problems, 'problem')}; copy the directory sums again"
                 )
         for sum_file in self._sum_files:
             total += read_sum(sum_file.path)

@@ -166,7 +166,9 @@ def test_labels_that_occur_once_are_dropped_and_reported() -> None:
     y = y.copy()
     y[:6] = np.arange(6) + 10
     found = estimate("ross", x, y)
-    assert found.n == 294 and found.warnings == ("6 of 300 rows dropped: their label occurs once",)
+    assert found.n == 294 and found.warnings == (
+        "6 of 300 rows dropped, of a label that occurs once",
+    )
     assert found.bits == estimate("ross", x[6:], y[6:]).bits
     y[:30] = np.arange(30) + 10
     assert any("not estimable as classes" in one for one in estimate("ross", x, y).warnings)

@@ -108,7 +108,7 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert (out / name).stat().st_size > 500, name
     assert any((out / "plots").glob("*.png"))
     code, text, _ = in_process(capsys, "verify", out)
-    assert (code, "whole; 1 shards, 14 of 14 problems" in text) == (0, True)
+    assert (code, "whole; 1 shard, 14 of 14 problems" in text) == (0, True)
     code, text, _ = in_process(capsys, "inspect", out, "--json")
     assert json.loads(text)["stored"] == 14
     code, _, err = in_process(capsys, "export", out)
@@ -229,7 +229,7 @@ def test_failed_problems_end_with_three(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert code == 3
     assert "failed huge: prompt of" in err
-    assert "1 problems finished" in out
+    assert "1 problem finished" in out
 
 
 def test_a_config_file_stands_below_the_command_line(
@@ -285,6 +285,30 @@ def test_progress_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -
         "1/5 problems, 1 from before",
         "5/5 problems, 1 from before, 4/4 correct, 7200 problems/h",
     ]
+
+
+FIRST_OF_TEN = Progress(1, 0, 0, 100, 1, 10.0, begun=9.0)
+"""Ten rows on a canvas, all at their end, and the first of them has been passed on."""
+
+
+def test_the_eta_of_the_first_problem_is_that_of_its_canvas() -> None:
+    assert console.describe(FIRST_OF_TEN) == (
+        "1/100 problems, 1/1 correct (unfinished: 99 missing), 3600 problems/h, ETA 1:30"
+    )
+
+
+def test_the_bar_has_no_other_rate_than_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with console.ProgressPrinter() as printer:
+        printer(Progress(0, 0, 0, 100, 0, 0.0))
+        printer(FIRST_OF_TEN)
+        printer._bar.refresh()
+    drawn = capsys.readouterr().err
+    assert "1/100 [" in drawn
+    assert "3600 problems/h, ETA 1:30]" in drawn
+    assert "problem/s" not in drawn and "s/problem" not in drawn
 
 
 def test_durations_read_as_clocks() -> None:

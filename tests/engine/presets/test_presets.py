@@ -153,6 +153,24 @@ def test_what_stands_between_a_run_and_the_score_is_said() -> None:
     assert "of GSAI-ML/LLaDA-8B-Instruct (LLaDAModelLM), this is a DreamModel" in other
     (bundled,) = remarks(name, architecture="LLaDAModelLM", is_bundled=True)
     assert "this is the bundled model" in bundled
+    assert other.endswith(": the published score says nothing of it")
+
+
+def test_of_a_recipe_no_score_is_said() -> None:
+    (other,) = said("dream-7b-instruct", "LLaDAModelLM")
+    assert other.endswith(": these settings were published for the other alone")
+    row = next(line for line in lines() if line.startswith("  dream-7b-instruct  "))
+    assert row.endswith("  a recipe without a score")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/presets.md"])
+def test_the_pages_count_evaluations_and_recipes_apart(name: str) -> None:
+    recipes = sum(not preset.scores for preset in PRESETS.values())
+    page = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+    assert re.search(
+        rf"\b{len(PRESETS) - recipes} (published )?evaluations with their scores\b", page
+    )
+    assert re.search(rf"\band (of )?{recipes} recipes\b", page)
 
 
 def test_missing_examples_are_said_unless_somebody_gives_them() -> None:

@@ -114,6 +114,8 @@ class Outcome:
         path = sys.path[:]
         ours = logging.getLogger("diffengine")
         handlers = ours.handlers[:]
+        # pytest's own would keep every record, and with its error the model of a dead worker.
+        of_pytest, logging.root.handlers = logging.root.handlers, [logging.NullHandler()]
         try:
             cli.main()
             self.code: Any = 0
@@ -121,6 +123,7 @@ class Outcome:
             self.code = end.code or 0
         finally:
             sys.argv, sys.path[:] = before, path
+            logging.root.handlers = of_pytest
             for handler in set(ours.handlers) - set(handlers):  # of workers, which would be gone
                 ours.removeHandler(handler)
                 handler.close()
@@ -137,7 +140,7 @@ def pictures() -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, pictures: dict[str, bytes]) -> None:
     """No waiting for a disk to become free, no second process for each look into a shard, workers
-    in this one, no picture drawn twice (nine tenths of `analyze`), no old log handlers."""
+    in this one, no picture drawn twice (nine tenths of `analyze`)."""
     draw = dashboard.render_dashboard
 
     def drawn(analysis: Any, **options: Any) -> bytes:
@@ -156,7 +159,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, pictures: dict[str, bytes]) -> None:
     checked = lambda paths, info, **_: (check_shard(path, info) for path in paths)  # noqa: E731
     monkeypatch.setattr(verify, "checked_shards", checked)
     monkeypatch.setattr("diffengine.engine.store.check.resume.checked_shards", checked)
-    monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
 

@@ -25,11 +25,12 @@ from diffengine.engine.problems.read import Problem
 from diffengine.engine.problems.samples import check_samples, count_problems, with_samples
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs.device import in_drawing_order
-from diffengine.engine.runs.run import Execution, Progress, RunResult, estimate_run, run
+from diffengine.engine.runs.progress import Progress
+from diffengine.engine.runs.run import Execution, RunResult, estimate_run, run
 from diffengine.engine.runs.session import read_status
 from diffengine.engine.runs.sweep import sweep
 from diffengine.engine.store import coverage, open_run, verify_run
-from diffengine.engine.store.drawing import draw_key, unit_of
+from diffengine.engine.store.drawing import draw_key, samples_text
 
 SHORT: dict[str, Any] = {"steps": 4, "gen_length": 8, "block_length": 8, "temperature": 1.0}
 SMALL = Execution(token_budget=300, shard_problems=4)
@@ -327,11 +328,13 @@ def test_the_command_line(shell: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_counts_say_of_what_they_are() -> None:
-    progress = Progress(6, 2, 0, 40, 3, 3.0, 10)
+    progress = Progress(6, 2, 0, 40, 3, 3.0, problems=10)
     assert describe(progress).startswith("8/40 samples of 10 problems, 2 from before, 3/6 correct")
     assert "7200 samples/h" in describe(progress)
-    assert describe(progress._replace(problems=40)).startswith("8/40 problems, ")
-    assert unit_of(3, 0) == unit_of(3, 3) == "problems"
+    alone = describe(progress._replace(problems=40))
+    assert alone.startswith("8/40 problems, ") and "7200 problems/h" in alone
+    assert samples_text(3, 0) == samples_text(3, 3) == "3 problems"
+    assert samples_text(3, 1) == "3 samples of 1 problem"
     failed = RunResult(Path("x"), 3, 4, {"p#1": "no"}, 2)
     assert failed.finished == "7 samples of 2 problems"
     assert failed._replace(problems=8).finished == "7 problems"

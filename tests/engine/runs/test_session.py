@@ -158,5 +158,9 @@ def test_a_killed_run_is_called_so(tmp_path: Path) -> None:
     found = status.read_status(tmp_path)
     assert found is not None
     assert (found["state"], found["eta_seconds"]) == ("running", 20.0)
+    (tmp_path / "progress.json").write_text(json.dumps(record | counts | {"begun": 5.0}))
+    found = status.read_status(tmp_path)
+    assert found is not None
+    assert (found["problems_per_hour"], found["eta_seconds"]) == (3600.0, 5.0)
     (tmp_path / "progress.json").write_text("{half")
     assert status.read_status(tmp_path) is None

@@ -255,8 +255,8 @@ def test_a_disk_too_small_for_all_together(
     room = 10_000_000
     monkeypatch.setattr(sweep_module, "free_disk", lambda out: room)
     monkeypatch.setattr(sweep_module, "disk_need", lambda *what: [Factor("x", 0.6 * room, "")])
-    with pytest.raises(ConfigError, match=r"the 3 runs of this sweep need \d"):
+    with pytest.raises(ConfigError, match=r"this sweep of 3 runs needs \d"):
         swept(bundled_model, tmp_path / "s", steps=[2, 4])
-    with pytest.raises(ConfigError, match="the 2 runs of this sweep need up to "):
+    with pytest.raises(ConfigError, match="this sweep of 2 runs needs up to "):
         swept(bundled_model, tmp_path / "s", policy="threshold", threshold=[0.9])
     assert not (tmp_path / "s").exists()

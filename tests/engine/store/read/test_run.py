@@ -181,7 +181,7 @@ def test_a_problem_stored_twice_counts_once(stored: Path, samples: SimpleNamespa
 
 def test_a_missing_shard_raises(stored: Path) -> None:
     (stored / "shards" / sorted(os.listdir(stored / "shards"))[1]).unlink()
-    with pytest.raises(DamagedRun, match="lacks 1 shards that its manifest names: 0-000001"):
+    with pytest.raises(DamagedRun, match="lacks 1 shard named by its manifest: 0-000001"):
         open_run(stored)
 
 

@@ -109,7 +109,7 @@ class Simulation:
             self.failed |= backlog.given_up
             self.world.end_of_session()
 
-    def _count(self, verdicts: list[int]) -> None:
+    def _count(self, verdicts: list[int], begun: float) -> None:
         on_disk = {number_of(i) for shard in self.world.disk for i in shard.ids}
         assert set(verdicts) <= on_disk, (
             f"counted {set(verdicts) - on_disk}, which are not on the disk"
@@ -119,6 +119,9 @@ class Simulation:
             f"counted {again or verdicts} twice"
         )
         self.counted += verdicts
+        assert 0 <= begun <= len(self.kinds) - len(self.counted), (
+            f"{begun} problems begun, {len(self.counted)} of {len(self.kinds)} counted"
+        )
 
     def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
         """The runner's rule for what workers published that had been given up."""

@@ -34,7 +34,7 @@ class Break(NamedTuple):
 
 BREAKS = {
     "what a dead worker published is forgotten": Break(
-        "crew", "self.on_published([stored[name] for name in held.problem_ids if name in stored])", "pass"
+        "crew", "self.on_published(settled, self.begun)", "pass"
     ),
     "what a dead worker published is decoded again": Break(
         "crew", "stored = self.give_up(self.job, seat.name)", "stored = self.give_up(self.job, seat.name) and {}"

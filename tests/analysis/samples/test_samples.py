@@ -12,24 +12,11 @@ import pytest
 from sampled_runs import run_of, telling_columns
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.answer_classes import (
-    NO_ANSWER,
-    answer_classes,
-    entropy_bits,
-    miller_madow_bits,
-)
 from diffengine.analysis.findings.auroc import auroc
-from diffengine.analysis.findings.samples import (
-    AUROC,
-    ENTROPY,
-    MAJORITY,
-    MILLER_MADOW,
-    PASS,
-    pass_at,
-    votes,
-)
 from diffengine.analysis.groups import Groups
 from diffengine.analysis.results import load_analysis, save_analysis
+from diffengine.analysis.samples.finding import AUROC, ENTROPY, MAJORITY, MILLER_MADOW, PASS
+from diffengine.analysis.samples.votes import NO_ANSWER, pass_at, votes
 from diffengine.analysis.show.summary import summarise
 
 
@@ -51,31 +38,6 @@ def test_pass_at_k_is_unbiased() -> None:
     for k in (1, 2, 4, 5):
         found = pass_at(np.full(40_000, 5.0), right, k).mean()
         assert found == pytest.approx(1 - 0.7**k, abs=0.008)
-
-
-def test_answers_are_the_same_by_the_graders_rule() -> None:
-    answers = ["1,000", "1000", "7", "", "7.0", "x", " X.", "12", "", "1e3"]
-    right = [False] * 10
-    assert answer_classes(answers, right).tolist() == [0, 0, 1, -1, 1, 2, 2, 3, -1, 0]
-    assert NO_ANSWER == -1
-    # graded correct, whatever they are written like; never one with a wrong answer
-    assert answer_classes(["a half", "0.5", "0.5"], [True, True, False]).tolist() == [0, 0, 1]
-    assert answer_classes(["3", "4", "3"], [False, True, False]).tolist() == [0, 1, 0]
-
-
-def test_entropies() -> None:
-    assert entropy_bits(np.array([4])) == 0
-    assert entropy_bits(np.array([2, 2])) == 1
-    assert entropy_bits(np.array([1, 1, 2])) == pytest.approx(1.5)
-    assert miller_madow_bits(np.array([1, 1, 2])) == pytest.approx(1.5 + 2 / 8 / np.log(2))
-    rng = np.random.default_rng(0)
-    truth = np.array([0.5, 0.25, 0.125, 0.125])
-    plain, corrected = [], []
-    for _ in range(3000):
-        counts = rng.multinomial(16, truth)
-        plain.append(entropy_bits(counts[counts > 0]))
-        corrected.append(miller_madow_bits(counts[counts > 0]))
-    assert np.mean(plain) < 1.75 - 0.1 and np.mean(corrected) == pytest.approx(1.75, abs=0.03)
 
 
 def test_votes() -> None:

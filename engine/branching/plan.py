@@ -1,0 +1,236 @@
+"""From what somebody asks of branches to a run of them that can start: the states of the parent,
+the problems that stand for branches, their prompts, and what it will cost. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config import RunConfig
+from ..models.bundled import BUNDLED
+from ..models.loading import MaskedDiffusionModel, load_model
+from ..options import ConfigError
+from ..policies import make_policy
+from ..problems.read import Problem, ProblemSet
+from ..prompts.prompt import Prompt
+from ..runs.plan import Plan, Prompts, checkpoint_path, device_names, prompts_of
+from ..runs.run_json import BRANCHES, describe_run
+from ..store.errors import DamagedRun
+from ..store.read.run import Run, open_run
+from .branches import Branch, Planner
+from .request import FRESH, BranchRequest, default_grid
+from .states import Decoding, check_parent, check_steps
+
+FOLDER = "branches"
+"""Where in its run directory a run keeps those of its branches, each in a directory of its own."""
+
+
+class Cost(NamedTuple):
+    """What branches take, before they start, in forward passes of one row.
+
+    `branches` to decode, on `decodings` of the parent; states that are `settled`, where nothing is
+    left to decode; `forwards` of all of them, and `parent_forwards` of the decodings that they
+    leave; `tokens` that go through the network for that. `as_parent`: the schedule is free, so that
+    each branch was taken to make as many passes as its parent made from there.
+    """
+
+    branches: int
+    decodings: int
+    settled: int
+    forwards: int
+    parent_forwards: int
+    tokens: int
+    as_parent: bool
+
+    @property
+    def times_parent(self) -> float:
+        """How many times the parent's forward passes."""
+        return self.forwards / self.parent_forwards
+
+
+@dataclass(frozen=True)
+class BranchPlan:
+    """A plan as any run's, what it costs, and the places of the grid."""
+
+    plan: Plan
+    cost: Cost
+    at: list[int]
+    samples: int
+    noise: str
+    skipped: Mapping[str, list[str]]
+    """Interventions that could not be made, by their reasons; one entry for each state."""
+
+
+def plan_branches(request: BranchRequest) -> BranchPlan:
+    """Check what is asked, read the parent's states, load its model, settle the settings.
+
+    Raises NotARun, DamagedRun, ConfigError, CheckpointError, PluginError.
+    """
+    with open_run(request.run) as parent:
+        check_parent(parent)
+        steps = parent.sizes["step"]
+        at = sorted(set(default_grid(steps) if request.at is None else request.at))
+        check_steps(at, steps=steps)
+        model = _model(request, parent)
+        config = _config(request, parent, model)
+        policy = make_policy(
+            config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
+        )
+        _refuse_equal_branches(request, config)
+        planner = Planner(request, parent, model, policy, config, at)
+        branches = planner.branches()
+        info = _info(request, parent, model, config, at, planner.texts)
+
+    info["schedule"] = "free" if policy.free_schedule else "fixed"
+    by_id = {branch.problem.id: branch for branch in branches}
+
+    def prompts(todo: list[tuple[int, Problem]]) -> Prompts:
+        return _prompts(todo, by_id, model, config)
+
+    out = Path(request.run) / FOLDER / info["fingerprint"][:8]
+    problems = [branch.problem for branch in branches]
+    plan = Plan(out, info, problems, model, config, request.execution, prompts)
+    cost = _cost(branches, planner.settled, config, as_parent=policy.free_schedule)
+    return BranchPlan(plan, cost, at, request.n_samples, request.noise_name, planner.skipped)
+
+
+def _model(request: BranchRequest, parent: Run) -> MaskedDiffusionModel:
+    """The parent's model, which may have been loaded already. Raises ConfigError where it is
+    another one."""
+    of_parent = parent.info["model"]
+    model = request.model
+    if not isinstance(model, MaskedDiffusionModel):
+        path = checkpoint_path(model or of_parent["path"])
+        execution = request.execution
+        model = load_model(
+            path,
+            device="cpu" if execution.distributed else execution.device,
+            dtype=of_parent["dtype"],
+            weights=not execution.distributed,
+        )
+    if model.fingerprint != of_parent["fingerprint"]:
+        raise ConfigError(
+            f"{model.path}: is not the model of {parent.path}: its fingerprint is "
+            f"{model.fingerprint[:12]}, the run's {of_parent['fingerprint'][:12]}; give --model "
+            "with the checkpoint that the run was made with"
+        )
+    return model
+
+
+def _config(request: BranchRequest, parent: Run, model: MaskedDiffusionModel) -> RunConfig:
+    """The parent's settings, but for the temperature, for what is recorded, and for those that were
+    given."""
+    settings = dict(parent.info["config"])
+    del settings["model"], settings["dtype"]
+    settings["record"] = request.record
+    settings["mean_hidden"] = False
+    if request.record == "answers":
+        settings["save_logits"] = "none"
+    if request.noise_name == FRESH and settings.get("temperature") == 0:
+        settings["temperature"] = 1.0
+    _refuse_what_the_policy_has_not(request, settings)
+    settings |= request.settings
+    return RunConfig.of(
+        model="bundled" if model.path == BUNDLED else str(model.path),
+        dtype=str(model.dtype).removeprefix("torch."),
+        **settings,
+    )
+
+
+def _refuse_what_the_policy_has_not(request: BranchRequest, settings: Mapping[str, Any]) -> None:
+    strange = [name for name in request.settings if name not in settings]
+    if strange:
+        raise ConfigError(
+            f"policy {settings['policy']} has no option {strange[0]}, so its branches cannot have "
+            "another one than the parent run"
+        )
+
+
+def _refuse_equal_branches(request: BranchRequest, config: RunConfig) -> None:
+    if request.n_samples > 1 and getattr(config.sampler, "temperature", None) == 0:
+        raise ConfigError(
+            f"temperature is 0 and samples {request.n_samples}: the tokens of all branches of a "
+            "state would be equal; give a temperature above 0, or samples 1"
+        )
+
+
+def _prompts(
+    todo: list[tuple[int, Problem]],
+    branches: Mapping[str, Branch],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+) -> Prompts:
+    """The prompts of branches: each of their parents' is made once. Raises DamagedRun where it is
+    not the one that the parent run saw."""
+    made: dict[str, Prompt] = {}
+    prompts = []
+    failed: dict[str, str] = {}
+    for place, problem in todo:
+        branch = branches[problem.id]
+        name = branch.parent.problem.id
+        if name not in made and name not in failed:
+            of_parent = prompts_of([(0, branch.parent.problem)], model, config)
+            failed |= of_parent.failed
+            for prompt in of_parent.prompts:
+                _check_prompt(prompt, branch.parent)
+                made[name] = prompt
+        if name in failed:
+            failed[problem.id] = failed[name]
+            continue
+        prompts.append(
+            made[name]._replace(problem=problem, place=place, key=branch.key, start=branch.start)
+        )
+    return Prompts(prompts, {p.id: failed[p.id] for _, p in todo if p.id in failed})
+
+
+def _check_prompt(prompt: Prompt, parent: Decoding) -> None:
+    expected = int(parent.columns["prompt_length"])
+    if len(prompt.token_ids) != expected:
+        raise DamagedRun(
+            f"problem {parent.problem.id!r}: its prompt has {len(prompt.token_ids)} tokens now, "
+            f"{expected} in the parent run; the tokeniser or its chat template is another one"
+        )
+
+
+def _info(
+    request: BranchRequest,
+    parent: Run,
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    at: Sequence[int],
+    texts: Sequence[str],
+) -> dict[str, Any]:
+    """run.json of the branches."""
+    of_parent = {name: parent.info[name] for name in ("run_id", "fingerprint")}
+    # Steps and branches of a state may become more in the same directory; all else may not differ.
+    fixed = {"parent": of_parent, "noise": request.noise_name, "interventions": list(texts)}
+    digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+    source = f"branches of {Path(parent.path).name}"
+    problems = ProblemSet([], [], digest, source)
+    info = describe_run(config, model, problems, devices=device_names(model, request.execution))
+    info[BRANCHES] = {**fixed, "at": list(at), "samples": request.n_samples}
+    return info
+
+
+def _cost(branches: Sequence[Branch], settled: int, config: RunConfig, *, as_parent: bool) -> Cost:
+    times = 2 if config.guided else 1
+    parents = {branch.parent.problem.id: branch.parent for branch in branches}
+    forwards = 0
+    tokens = 0
+    for branch in branches:
+        length = int(branch.parent.columns["prompt_length"]) + config.gen_length
+        forwards += times * branch.passes
+        tokens += times * branch.passes * length
+    return Cost(
+        branches=len(branches),
+        decodings=len(parents),
+        settled=settled,
+        forwards=forwards,
+        parent_forwards=sum(parent.n_forwards for parent in parents.values()),
+        tokens=tokens,
+        as_parent=as_parent,
+    )

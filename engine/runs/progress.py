@@ -1,0 +1,54 @@
+"""How far a run is, how fast it goes, and when it will be done.
+
+A canvas finishes problems in waves: for minutes none, then all rows of one step. A rate by what has
+finished alone is too low by as many times as there are rows on the canvas, right when the first
+one has finished; so what is begun counts by its share.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Progress(NamedTuple):
+    """How far a run is, in problems. `total` counts the problems that this command asked for. Where
+    some have several samples all counts are of samples, and these are of `problems` of the input.
+
+    `begun` is what has been done of problems that have not finished, in problems: three rows at
+    half of their steps are 1.5.
+    """
+
+    done: int
+    resumed: int
+    failed: int
+    total: int
+    correct: int
+    seconds: float
+    begun: float = 0.0
+    problems: int = 0
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether some problem has several samples."""
+        return 0 < self.problems < self.total
+
+    @property
+    def missing(self) -> int:
+        """Problems that have neither finished nor failed."""
+        return self.total - self.done - self.resumed - self.failed
+
+    @property
+    def problems_per_second(self) -> float | None:
+        """What this command decodes in a second; None while there is nothing to tell it from."""
+        decoded = self.done + self.begun
+        if decoded <= 0 or self.seconds <= 0:
+            return None
+        return decoded / self.seconds
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """For how long it will go on at this rate; None while that is not known."""
+        rate = self.problems_per_second
+        if rate is None:
+            return None
+        return max(0.0, self.missing - self.begun) / rate

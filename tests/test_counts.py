@@ -1,0 +1,105 @@
+"""One thing has no plural s, in any text of ours."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diffengine.engine.store.counts import count_text, noun_for
+
+ROOT = Path(__file__).resolve().parents[1]
+
+THINGS = (
+    "problem shard run row step worker position spike token cell column record id label variable "
+    "dimension feature place schedule logit reason line answer"
+)
+"""Things of which a user may have one. Where there are always many, the number is a constant."""
+
+BY_HAND = re.compile(
+    rf"^ (?:(?!at |repeats )[a-z]+ )?(?:{'|'.join(f'{thing}s' for thing in THINGS.split())})\b(?!/)"
+)
+
+NEVER_ONE = {
+    "engine/models/bundled/generator.py": "the word problems, as the model was trained on them",
+    "engine/models/llada_moe.py": "layers of a list with one entry for each",
+    "engine/models/bundled/objective.py": "an assertion of the training script",
+    "engine/models/stock_decoder.py": "features of a head",
+    "engine/models/tokens.py": "a vocabulary",
+    "engine/policies/__init__.py": "each of the steps",
+    "engine/problems/sources.py": "N of generated:N, as it is typed",
+    "engine/prompts/prompt.py": "the positions of a model",
+    "analysis/findings/by_verdict.py": "the problems of an outcome, not their number",
+    "analysis/information/decoding.py": "folds need more",
+    "analysis/information/neighbors.py": "n of a sentence about k",
+    "analysis/information/sample.py": "n of a sentence about k",
+    "analysis/information/step_curve.py": "limits, which are constants",
+    "analysis/information/targets.py": "limits, which are constants",
+    "analysis/original/logits_pt.py": "a vocabulary",
+    "analysis/show/plots/information_gain.py": "has words of its own for one spike",
+    "analysis/show/plots/panel.py": "a message to whoever writes a panel",
+    "analysis/show/values.py": "from a lower to a higher number of steps",
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 problems"),
+        (1, "1 problem"),
+        (2, "2 problems"),
+        (11, "11 problems"),
+        (21, "21 problems"),
+    ],
+)
+def test_a_count_and_its_noun_agree(number: int, text: str) -> None:
+    assert count_text(number, "problem") == text
+    assert text == f"{number} {noun_for(number, 'problem')}"
+
+
+def test_other_plurals_and_numbers_that_are_texts() -> None:
+    assert count_text(1, "forward pass", "forward passes") == "1 forward pass"
+    assert count_text(3, "forward pass", "forward passes") == "3 forward passes"
+    assert count_text("?", "problem") == "? problems"
+    assert count_text("1,000", "byte") == "1,000 bytes"
+    assert count_text("1", "byte") == "1 byte"
+
+
+def counts_by_hand(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each f-string with a bare value before the plural of a thing."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, text in zip(node.values, node.values[1:], strict=False):
+            is_value = isinstance(value, ast.FormattedValue) and not _is_rounded(value)
+            if is_value and isinstance(text, ast.Constant) and BY_HAND.match(text.value):
+                yield node.lineno, str(text.value)
+
+
+def _is_rounded(value: ast.FormattedValue) -> bool:
+    """`1.0 steps` is right, and so is `0.5 problems`."""
+    return value.format_spec is not None and "f" in ast.unparse(value.format_spec)
+
+
+def test_a_plural_written_by_hand_is_seen() -> None:
+    assert list(counts_by_hand('x = f"{n} problems"')) == [(1, " problems")]
+    assert list(counts_by_hand('x = f"a {n} bad lines "')) == [(1, " bad lines ")]
+    assert list(counts_by_hand('x = f"{n} of {m} " "stored problems, {k}"')) == [
+        (1, " stored problems, {k}")
+    ]
+    for right in ('f"{n:.1f} steps"', 'f"{n} problems/h"', 'f"{n} steeps"', '"3 problems"'):
+        assert list(counts_by_hand(f"x = {right}")) == []
+
+
+@pytest.mark.parametrize("part", ["engine", "analysis"])
+def test_no_text_counts_by_hand(part: str) -> None:
+    seen = {}
+    for path in sorted((ROOT / part).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        lines = list(counts_by_hand(path.read_text(encoding="utf-8")))
+        if lines and name not in NEVER_ONE:
+            seen[name] = lines
+    assert not seen, "use count_text of engine/store/counts.py"
