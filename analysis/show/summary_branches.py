@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..branching.answers import ENTROPY, INFORMATION, LEVEL, RANKED, SHOWN, WORDS, cannot_tell
 from ..branching.entropy import ESTIMATORS
 from ..compare.columns import aligned
@@ -49,11 +50,13 @@ def _what(analysis: Analysis) -> list[str]:
     facts = analysis.info["branching"]
     missing = ""
     if facts["missing"]:
-        missing = f"; unfinished: {facts['missing']} of {facts['expected']} branches missing"
+        expected = count_text(facts["expected"], "branch")
+        missing = f"; unfinished: {facts['missing']} of {expected} missing"
     meaning = MUTUAL if facts["is_mutual_information"] else PATH_ONLY
     steps = ", ".join(map(str, facts["at"]))
     return [
-        f"{facts['n_problems']} problems, {facts['described']}, at steps {steps}{missing}",
+        f"{count_text(facts['n_problems'], 'problem')}, {facts['described']}, at steps "
+        f"{steps}{missing}",
         f"{facts['law']}: {meaning}",
     ]
 
@@ -131,8 +134,9 @@ def _pivotal(analysis: Analysis) -> str:
         return f"pivotal steps: {share.status}"
     drop = analysis["pivotal/drop"]
     size = f"; mean drop there {value_text(drop, form='.3g')}" if drop.ok else ""
+    problems = count_text(int(share.n), "problem")
     return (
-        f"pivotal steps: in {value_text(share)} of {share.n} problems the largest drop of H "
+        f"pivotal steps: in {value_text(share)} of {problems} the largest drop of H "
         f"between neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
         f"if there were none){size}"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...branching.answers import ENTROPY, INFORMATION, LEVEL, SHOWN, WORDS, cannot_tell
 from ...results import Analysis, Quantity
 from ..values import band_of, count, finite, steps_shown, usable, why_not
@@ -157,7 +158,7 @@ def _detail(analysis: Analysis) -> str:
         where = ", ".join(map(str, facts["saturated"]))
         parts.append(f"insufficient at step {where}: {cannot_tell(facts['samples'])}")
     if facts["missing"]:
-        parts.append(f"unfinished: {facts['missing']} branches missing")
+        parts.append(f"unfinished: {count_text(facts['missing'], 'branch')} missing")
     return " · ".join(parts)
 
 
