@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.errors import DamagedRun, NotARun, NotStored
 from .branch_runs import branch_folders, read_branch_runs
 from .effects import MEASURES, Effects, effects_of
@@ -59,8 +60,8 @@ def effect_table(run: Run, *, seed: int) -> EffectTable:
         table.rows.extend(_rows(effects, folder, seed=seed))
         if effects.uncontrolled:
             table.warnings.append(
-                f"{effects.uncontrolled} branches of {folder} lack the control that shares their "
-                "noise, and are left out; run the same `diffengine branch` again"
+                f"{count_text(effects.uncontrolled, 'branch')} of {folder} without the control "
+                "that shares the noise, left out; run the same `diffengine branch` again"
             )
     return table
 
