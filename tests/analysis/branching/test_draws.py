@@ -180,6 +180,20 @@ def test_draws_of_one_state_come_from_one_run_and_steps_from_several() -> None:
     assert same_partition(draws.label[1, 1], of_first.label[1, 1])
 
 
+def test_a_step_that_was_never_asked_of_a_problem_is_not_missing() -> None:
+    """Two commands: three steps of two problems, one step of all."""
+    parent = toy.parent_run(TOYS, TEXTS, GOLDS)
+    some = without(
+        toy.branch_run(TOYS, TEXTS, GOLDS, samples=4, name="a"),
+        {(row, step) for row in (2, 3) for step in (0, 1, 2)},
+    )
+    every = toy.branch_run(TOYS, TEXTS, GOLDS, samples=4, at=(1,), name="b", lost=["p3@1.0#0"])
+    draws = read_draws(parent, SameLaw((some, every), 4))
+    assert draws.is_planned.astype(int).tolist() == [[1, 1, 1, 0]] * 2 + [[0, 1, 0, 0]] * 2
+    assert draws.missing == 1
+    assert draws.is_complete[2].tolist() == [False, True, False, True]
+
+
 def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one[:, None] == one) == (other[:, None] == other)).all())
 

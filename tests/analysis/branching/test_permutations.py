@@ -26,6 +26,7 @@ def draws_with(label: np.ndarray) -> Draws:
         correct=np.full(label.shape, np.nan),
         unextracted=np.full(n, -1, np.int32),
         is_certain=np.zeros((n, steps), bool),
+        is_planned=np.ones((n, steps), bool),
         is_asked=np.ones(n, bool),
         groups=np.arange(n),
     )
