@@ -6,15 +6,17 @@ The place where the parts meet; it computes nothing itself and needs no model an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .branching.beside import Branches, read_branches
+from .branching.effect_table import effect_table
+from .findings import accuracy, samples
 from .findings.about_run import about_run
-from .findings.accuracy import count
+from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
 from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
@@ -24,12 +26,13 @@ from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
 from .information.estimators import curve_table
-from .limits import ENDS_DIFFER, undefined
+from .limits import ENDS_DIFFER, NO_TRAJECTORY, undefined
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
-from .metrics.trajectories import Trajectories, read_trajectories
+from .metrics.trajectories import Trajectories, keeps_answers_alone, read_trajectories
 from .names import finding_names
 from .provenance import content_of
+from .quantity import Quantity
 from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
 from .settings import Settings
@@ -97,11 +100,12 @@ def analyze_run(
     )
     curve_table(estimators)  # refuses one that is none before any work
     analysis = _fast_part(run, settings, metrics)
+    has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
         run,
         settings,
-        mutual_information=mutual_information,
-        tsne=tsne,
+        mutual_information=mutual_information and has_steps,
+        tsne=tsne and has_steps,
         estimators=estimators,
     )
     for done, part in enumerate(parts):
@@ -149,12 +153,15 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         finding: Finding = FINDINGS.load(name)
         if finding.is_made(material):
             quantities |= finding.make(material)
+    if keeps_answers_alone(run):
+        quantities = _without_trajectory(quantities)
 
     _add_findings(info, run, settings, judged)
     if ends := own_ends(metrics, trajectories):
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
     _add_branches(info, branches)
+    _add_interventions(info, run, settings)
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
@@ -162,9 +169,19 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
         problems=_problem_columns(run, trajectories, judged.confidence)
         | exits
-        | _branch_columns(branches),
+        | _branch_columns(branches)
+        | _sample_columns(run, material),
         info=info,
     )
+
+
+def _without_trajectory(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """The same, where all but what answers alone tell has no result."""
+    kept = (*accuracy.FINDING.names, *samples.FINDING.names)
+    return {
+        name: quantity if name in kept else quantity.insufficient(NO_TRAJECTORY)
+        for name, quantity in quantities.items()
+    }
 
 
 def _judge(
@@ -180,8 +197,9 @@ def _judge(
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
         withheld=undefined(ENDS_DIFFER) if of_running else "",
+        groups=trajectories.groups,
     )
-    gain = information_gain(confidence)
+    gain = information_gain(confidence, trajectories.groups)
     spikes = {}
     for rule in SPIKE_RULES:
         spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
@@ -198,8 +216,9 @@ def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Si
         spikes=judged.spikes["z"],
         major=settings.spike_threshold,
         s_curve=judged.curve.s_curve,
-        counts=count(trajectories.columns["verdict"]),
+        counts=members(trajectories.columns["verdict"], trajectories.groups),
         seed=settings.analysis_seed,
+        groups=trajectories.groups,
     )
 
 
@@ -232,10 +251,33 @@ def _add_branches(info: Info, branches: Branches | None) -> None:
         info["warnings"] += branches.warnings
 
 
+def _add_interventions(info: Info, run: Run, settings: Settings) -> None:
+    """Put the effects of interventions into `info`, where branches of the run have any."""
+    table = effect_table(run, seed=settings.analysis_seed)
+    if table.rows:
+        info["interventions"] = [row._asdict() for row in table.rows]
+    info["warnings"] += table.warnings
+
+
 def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:
     if branches is None or branches.shown is None:
         return {}
     return branches.shown.columns
+
+
+def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Which sample of which problem each row is, the class of its answer among its problem's, and
+    their entropy in bits; nothing where each problem has one sample."""
+    groups = material.groups
+    if groups.is_plain:
+        return {}
+    said = material.votes
+    return {
+        "group_id": np.array(run.groups, dtype=object),
+        "sample": np.asarray(run.samples, np.int32),
+        "answer_class": said.classes,
+        "answer_entropy": said.entropy[groups.number],
+    }
 
 
 def _problem_columns(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,12 @@ import numpy as np
 if TYPE_CHECKING:
     from ...engine.store import Run
     from ..branching.beside import Branches
+    from ..groups import Groups
     from ..metrics.trajectories import Trajectories
     from ..quantity import Quantity
     from ..settings import Settings
     from .s_curve import SCurveResult
+    from .samples import Votes
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Material:
     """What findings are made from.
 
     `metrics`: the mean over problems of every metric. `curve`: the S-curve of the confidence that
-    the settings name. `exits`: what each early-exit rule would have done, [problem]. `branches`:
-    what the branch runs in the run's folder say, None where there are none.
+    the settings name. `exits`: what each early-exit rule would have done, [row]. `branches`: what
+    the branch runs in the run's folder say, None where there are none.
     """
 
     run: Run
@@ -42,33 +45,48 @@ class Material:
         needs."""
         return self.trajectories.recorded(metric)
 
+    @cached_property
+    def votes(self) -> Votes:
+        """What the samples of each problem say together."""
+        from .samples import votes_of_run
+
+        return votes_of_run(self.run, self.verdict, self.groups)
+
     @property
     def steps(self) -> int:
         """Number of steps of the run."""
         return len(self.trajectories.cka_matrix.mean)
 
     @property
+    def groups(self) -> Groups:
+        """Which rows are samples of one problem."""
+        return self.trajectories.groups
+
+    @property
     def verdict(self) -> np.ndarray:
-        """[problem] code of the verdict."""
+        """[row] code of the verdict."""
         return self.trajectories.columns["verdict"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """`names`: exactly the quantities that `make` returns, in their order. `asked`: whether the
-    settings ask for it; without it, always. `there`: whether the run has what it is made from;
-    without it, always."""
+    settings ask for it; without it, always. `of_samples`: only where some problem has several
+    samples. `there`: whether the run has what it is made from; without it, always."""
 
     names: tuple[str, ...]
     make: Callable[[Material], dict[str, Quantity]]
     asked: Callable[[Settings], bool] | None = None
+    of_samples: bool = False
     there: Callable[[Material], bool] | None = None
 
-    def is_asked(self, settings: Settings) -> bool:
-        """Whether an analysis with these settings holds it."""
+    def is_asked(self, settings: Settings, groups: Groups) -> bool:
+        """Whether an analysis with these settings, of rows in these groups, holds it."""
+        if self.of_samples and groups.is_plain:
+            return False
         return self.asked is None or self.asked(settings)
 
     def is_made(self, material: Material) -> bool:
         """Whether an analysis of this material holds it."""
         has_source = self.there is None or self.there(material)
-        return has_source and self.is_asked(material.settings)
+        return has_source and self.is_asked(material.settings, material.groups)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ...engine.store.counts import count_text
 from ...engine.store.drawing import DRAWING, Coverage
 from ...engine.store.format.verdicts import AMBIGUOUS, CORRECT
+from ..limits import NO_TRAJECTORY
 from ..metrics.block import SLOT_STATUS
-from ..metrics.trajectories import Trajectories
+from ..metrics.trajectories import Trajectories, keeps_answers_alone
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -22,6 +23,10 @@ UNCOMPARED = {
 }
 """End of a grading rule by which an expression was compared as text, and why it was."""
 
+ANSWERS_ALONE = (
+    f"{NO_TRAJECTORY}: accuracy, pass@k, majority vote and entropy of the answers are here; every "
+    "curve over steps, what is made of curves, mutual information and the map are left out"
+)
 RECORDED_MASKED = (
     "recorded with --record masked: quantities over all or committed positions are not available"
 )
@@ -33,9 +38,14 @@ def warnings_of(
     """Every warning that does not depend on settings; `held` and `rules` are what the run holds and
     how often each rule graded."""
     warnings = _of_coverage(run, held)
-    for problems, text in _counts(run, trajectories):
-        if problems:
-            warnings.append(f"{problems} {text}")
+    if keeps_answers_alone(run):
+        return [ANSWERS_ALONE, *warnings, *_uncompared(rules)]
+    for rows, text in _counts(run, trajectories):
+        if rows:
+            of_rows = (
+                text if trajectories.groups.is_plain else text.replace("problems", "samples", 1)
+            )
+            warnings.append(f"{rows} {of_rows}")
     warnings += _uncompared(rules)
     if run.info["config"].get("record", "all") != "all":
         warnings.append(RECORDED_MASKED)
