@@ -116,7 +116,7 @@ def _info(run: Run, law: _Law, shown: AnswerInformation) -> dict[str, Any]:
         "n_decodings": int(draws.is_asked.sum()),
         "not_branched": int((~draws.is_asked).sum()),
         "missing": draws.missing,
-        "expected": int(draws.is_asked.sum()) * len(grid) * draws.samples,
+        "expected": int(draws.is_planned.sum()) * draws.samples,
         "saturated": grid[shown.saturated[:-1]].tolist(),
         "near_most": {int(step): int(count) for step, count in zip(grid, near[:-1], strict=True)},
     }

@@ -34,6 +34,9 @@ def branch_lines(analysis: Analysis) -> list[str]:
         return [ABSENT]
     if not facts:
         return ["no branches that can be read, or none with noise of their own; see the warnings"]
+    others = [f"not pooled, not shown: {line}" for line in facts["others"]]
+    if not usable(analysis, "decided/mode_share"):
+        return [*_what(analysis), analysis["decided/mode_share"].status, *others]
     return [
         *_what(analysis),
         *_information(analysis),
@@ -42,7 +45,7 @@ def branch_lines(analysis: Analysis) -> list[str]:
         *_pivots(analysis),
         *_table(analysis),
         *_ranked(analysis),
-        *[f"not pooled, not shown: {line}" for line in facts["others"]],
+        *others,
     ]
 
 

@@ -40,6 +40,7 @@ def draws_of(
         correct=(label == gold[:, None, None]).astype(np.float64),
         unextracted=np.full(problems, ABSENT, np.int32),
         is_certain=np.broadcast_to(np.append(np.zeros(len(grid), bool), True), label.shape[:2]),
+        is_planned=np.broadcast_to(np.append(np.ones(len(grid), bool), False), label.shape[:2]),
         is_asked=np.ones(problems, bool),
         groups=np.arange(problems),
     )

@@ -155,6 +155,17 @@ def test_what_is_missing_stands_in_the_heading(branched: Analysis) -> None:
     assert "unfinished: 7 of 25600 branches missing" in branch_lines(cut)[0]
 
 
+def test_where_no_state_is_whole_the_summary_says_so_once() -> None:
+    draws = MADE.draws_of(40, GRID)
+    label = draws.label.copy()
+    label[:, : len(GRID), 0] = -1
+    cut = MADE.with_branches(PLAIN, replace(draws, label=label))
+    lines = branch_lines(cut)
+    assert len(lines) == 3 and lines[2].startswith("insufficient: no problem has all 16 branches")
+    assert "320 branches missing" in lines[2]
+    assert any("320 branches missing" in text for text in drawn(cut)[1])
+
+
 def test_the_summary_has_the_numbers_and_the_table(branched: Analysis) -> None:
     lines = branch_lines(branched)
     text = "\n".join(lines)
