@@ -127,21 +127,23 @@ def _warnings(law: _Law) -> list[str]:
     warnings = []
     if draws.missing:
         warnings.append(
-            f"branches unfinished: {draws.missing} are missing in {', '.join(law.branches.names)}; "
+            f"branches unfinished: {count_text(draws.missing, 'branch', 'branches')} missing in "
+            f"{', '.join(law.branches.names)}; "
             "problems are left out of the steps at which they have fewer than "
             f"{draws.samples} (run the same `diffengine branch` again)"
         )
     absent = int((~draws.is_asked).sum())
     if absent:
         warnings.append(
-            f"{absent} of {count_text(len(draws.is_asked), 'decoding')} have no branches: answer "
+            f"no branches of {absent} of {count_text(len(draws.is_asked), 'decoding')}: answer "
             "information is of the others alone"
         )
     if draws.uncompared:
+        pairs = count_text(draws.uncompared, "pair of answers", "pairs of answers")
         warnings.append(
-            f"{draws.uncompared} pairs of answers that are no numbers were compared as text "
-            "(Math-Verify is absent, failed, or was asked too often): the same expression written "
-            "differently counts as another answer, and entropies are too high"
+            f"{pairs} that are no numbers compared as text (Math-Verify is absent, failed, or was "
+            "asked too often): the same expression written differently counts as another answer, "
+            "and entropies are too high"
         )
     return warnings
 

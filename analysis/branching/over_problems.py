@@ -73,12 +73,12 @@ class States(NamedTuple):
 
     def why_none(self) -> str:
         """Why no step has a value."""
-        missing = self.draws.missing
-        if not missing:
+        if not self.draws.missing:
             return "no problem with a value"
+        missing = count_text(self.draws.missing, "branch", "branches")
         return (
-            f"no problem has all of {count_text(self.draws.samples, 'branch')} at any step, "
-            f"{missing} are missing; run the same `diffengine branch` again"
+            f"no problem has all {self.draws.samples} branches of a state, {missing} missing; run "
+            "the same `diffengine branch` again"
         )
 
     def _single(self, found: Resampled, label: str, units: str, missing: str) -> Quantity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..branching.answers import ENTROPY, INFORMATION, LEVEL, RANKED, SHOWN, WORDS, cannot_tell
 from ..branching.entropy import ESTIMATORS
 from ..compare.columns import aligned
@@ -52,8 +53,9 @@ def _what(analysis: Analysis) -> list[str]:
         missing = f"; unfinished: {facts['missing']} of {facts['expected']} branches missing"
     meaning = MUTUAL if facts["is_mutual_information"] else PATH_ONLY
     steps = ", ".join(map(str, facts["at"]))
+    problems = count_text(facts["n_problems"], "problem")
     return [
-        f"{facts['n_problems']} problems, {facts['described']}, at steps {steps}{missing}",
+        f"{problems}, {facts['described']}, at steps {steps}{missing}",
         f"{facts['law']}: {meaning}",
     ]
 
@@ -131,9 +133,10 @@ def _pivotal(analysis: Analysis) -> str:
         return f"pivotal steps: {share.status}"
     drop = analysis["pivotal/drop"]
     size = f"; mean drop there {value_text(drop, form='.3g')}" if drop.ok else ""
+    problems = count_text(int(share.n), "problem")
     return (
-        f"pivotal steps: in {value_text(share)} of {share.n} problems the largest drop of H "
-        f"between neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
+        f"pivotal steps: in {value_text(share)} of {problems} the largest drop of H between "
+        f"neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
         f"if there were none){size}"
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...branching.answers import ENTROPY, INFORMATION, LEVEL, SHOWN, WORDS, cannot_tell
 from ...results import Analysis, Quantity
 from ..values import band_of, count, finite, steps_shown, usable, why_not
@@ -145,7 +146,7 @@ def _detail(analysis: Analysis) -> str:
     """What was measured: estimator, R, n, the law, and what cannot be told."""
     facts = analysis.info["branching"]
     parts = [
-        f"entropy of {facts['samples']} answers a state",
+        f"entropy of {count_text(facts['samples'], 'answer')} a state",
         f"bits, {WORDS[SHOWN]}",
         f"n = {count(analysis[H])}",
         facts["law"],
@@ -157,7 +158,8 @@ def _detail(analysis: Analysis) -> str:
         where = ", ".join(map(str, facts["saturated"]))
         parts.append(f"insufficient at step {where}: {cannot_tell(facts['samples'])}")
     if facts["missing"]:
-        parts.append(f"unfinished: {facts['missing']} branches missing")
+        missing = count_text(facts["missing"], "branch", "branches")
+        parts.append(f"unfinished: {missing} missing")
     return " · ".join(parts)
 
 

@@ -261,7 +261,8 @@ def test_missing_branches_lower_n_and_nothing_else() -> None:
         draws_of(GREEDY[:2], samples=2, lost=[f"p{r}@{t}.0#0" for r in range(2) for t in range(3)])
     )
     assert (
-        "6 are missing; run the same `diffengine branch`" in none.quantities["decided/all"].status
+        "6 branches missing; run the same `diffengine branch`"
+        in none.quantities["decided/all"].status
     )
 
 

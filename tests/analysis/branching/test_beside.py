@@ -115,13 +115,13 @@ def test_what_is_missing_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path:
     made = found(monkeypatch, tmp_path, run("a", lost=["p0@0.0#0", "p3@2.0#7"]))
     assert made.info["missing"] == 2
     assert made.warnings == [
-        "branches unfinished: 2 are missing in a; problems are left out of the steps at which they "
+        "branches unfinished: 2 branches missing in a; problems are left out of the steps at which they "
         "have fewer than 8 (run the same `diffengine branch` again)"
     ]
     some = toy.branch_run(TOYS[:4], TEXTS[:4], GOLDS[:4], samples=8, name="a")
     made = found(monkeypatch, tmp_path, some)
     assert made.warnings == [
-        "2 of 6 decodings have no branches: answer information is of the others alone"
+        "no branches of 2 of 6 decodings: answer information is of the others alone"
     ]
     assert made.info["n_problems"] == 4 and made.info["not_branched"] == 2
 
