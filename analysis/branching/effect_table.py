@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 class EffectRow(NamedTuple):
     """What one intervention did at one step, in the branch run of this folder. `mean`, `low` and
-    `high` by measure (`effects.MEASURES`), None where undefined; `n` problems."""
+    `high` by measure (`effects.MEASURES`), None where undefined; `n` problems. `apart`: tokens by
+    which two branches of one state differ at which nothing was done, None without two."""
 
     folder: str
     intervention: str
@@ -32,6 +33,7 @@ class EffectRow(NamedTuple):
     mean: dict[str, float | None]
     low: dict[str, float | None]
     high: dict[str, float | None]
+    apart: float | None = None
 
 
 class EffectTable(NamedTuple):
@@ -68,6 +70,7 @@ def effect_table(run: Run, *, seed: int) -> EffectTable:
 
 def _rows(effects: Effects, folder: str, *, seed: int) -> Iterator[EffectRow]:
     """The rows of one branch run."""
+    apart = mean_interval(effects.apart_by_problem(effects.apart.tokens), seed=seed).mean
     for text, numbers in _together(effects):
         found = {name: _mean(effects, name, numbers, seed) for name in MEASURES}
         for place, step in enumerate(effects.steps.tolist()):
@@ -81,6 +84,7 @@ def _rows(effects: Effects, folder: str, *, seed: int) -> Iterator[EffectRow]:
                     {name: _plain(each.mean[place]) for name, each in found.items()},
                     {name: _plain(each.low[place]) for name, each in found.items()},
                     {name: _plain(each.high[place]) for name, each in found.items()},
+                    _plain(apart[place]),
                 )
 
 
