@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..engine.store.counts import count_text
 from .branching.beside import Branches, read_branches
 from .branching.effect_table import effect_table
-from .findings import accuracy, samples
+from .errors import SettingError
+from .findings import accuracy
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
@@ -35,11 +37,16 @@ from .provenance import content_of
 from .quantity import Quantity
 from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
+from .samples.finding import NAMES
+from .samples.votes import votes_of_run
 from .settings import Settings
 from .slow_parts import slow_parts, unfinished
 
 if TYPE_CHECKING:
     from ..engine.store import Run
+
+
+UNSETTLED = "compared as text, Math-Verify settled nothing: classes may be too many"
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def analyze_run(
     what is to come, so that hours of work outlive a crash in the next.
 
     Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
-    recorded, or a metric or estimator that is none.
+    recorded, a metric or estimator that is none, or a branch run.
     """
     settings = Settings(
         confidence_method=confidence_method,
@@ -99,6 +106,7 @@ def analyze_run(
         k=k,
     )
     curve_table(estimators)  # refuses one that is none before any work
+    _refuse_branch_run(run)
     analysis = _fast_part(run, settings, metrics)
     has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
@@ -114,6 +122,16 @@ def analyze_run(
             save(unfinished(analysis, to_come))
         part.add(analysis)
     return analysis
+
+
+def _refuse_branch_run(run: Run) -> None:
+    """Branches begin at many states, some of them changed: no mean over all of them is of anything,
+    and they are no samples of a problem."""
+    if "branches" in run.info:
+        raise SettingError(
+            f"{run.path}: is a branch run, expected the run that its branches leave; analyse "
+            f"{run.path.parent.parent}, which reads them"
+        )
 
 
 def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
@@ -147,7 +165,14 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         run, metrics=trajectories.metrics, steps=info["steps"], seed=settings.analysis_seed
     )
     material = Material(
-        run, settings, trajectories, dict(quantities), judged.curve, exits, branches
+        run,
+        settings,
+        trajectories,
+        dict(quantities),
+        judged.curve,
+        exits,
+        branches,
+        votes_of_run(run, verdict, trajectories.groups),
     )
     for name in FINDINGS:
         finding: Finding = FINDINGS.load(name)
@@ -162,6 +187,9 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     _add_what_is_not_ours(info, metrics, trajectories)
     _add_branches(info, branches)
     _add_interventions(info, run, settings)
+    if material.votes is not None and material.votes.uncompared:
+        pairs = count_text(material.votes.uncompared, "pair")
+        info["warnings"].append(f"{pairs} of answers to one problem {UNSETTLED}")
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
@@ -169,15 +197,15 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
         problems=_problem_columns(run, trajectories, judged.confidence)
         | exits
-        | _branch_columns(branches)
-        | _sample_columns(run, material),
+        | _sample_columns(run, material)
+        | _branch_columns(branches),
         info=info,
     )
 
 
 def _without_trajectory(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
     """The same, where all but what answers alone tell has no result."""
-    kept = (*accuracy.FINDING.names, *samples.FINDING.names)
+    kept = (*accuracy.FINDING.names, *NAMES)
     return {
         name: quantity if name in kept else quantity.insufficient(NO_TRAJECTORY)
         for name, quantity in quantities.items()
@@ -244,6 +272,20 @@ def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectori
     info["warnings"] += [*metrics.warnings, *trajectories.failures.values()]
 
 
+def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Which sample of which problem each row is, the class of its answer among its problem's, and
+    their entropy in bits; nothing where each problem has one sample."""
+    said = material.votes
+    if said is None:
+        return {}
+    return {
+        "group_id": np.array(run.groups, dtype=object),
+        "sample": np.asarray(run.samples, np.int32),
+        "answer_class": said.classes,
+        "answer_entropy": said.entropy[material.groups.number],
+    }
+
+
 def _add_branches(info: Info, branches: Branches | None) -> None:
     """Put what is said of branch runs into `info`, where there are any."""
     if branches is not None:
@@ -263,21 +305,6 @@ def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:
     if branches is None or branches.shown is None:
         return {}
     return branches.shown.columns
-
-
-def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
-    """Which sample of which problem each row is, the class of its answer among its problem's, and
-    their entropy in bits; nothing where each problem has one sample."""
-    groups = material.groups
-    if groups.is_plain:
-        return {}
-    said = material.votes
-    return {
-        "group_id": np.array(run.groups, dtype=object),
-        "sample": np.asarray(run.samples, np.int32),
-        "answer_class": said.classes,
-        "answer_entropy": said.entropy[groups.number],
-    }
 
 
 def _problem_columns(

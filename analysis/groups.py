@@ -7,11 +7,16 @@ over that number. Where each problem has one sample all of this is what it was w
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..engine.problems.read import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +97,8 @@ class Groups:
         total = np.zeros((problems, *values.shape[1:]))
         np.add.at(total, compact, values)
         return total
+
+
+def samples_asked(problems: Iterable[Problem]) -> int:
+    """How many samples a run of these `problems` was asked for, of the problem with most."""
+    return max(Counter(problem.group_id for problem in problems).values(), default=1)

@@ -20,7 +20,7 @@ THINGS = (
 """Things of which a user may have one. Where there are always many, the number is a constant."""
 
 BY_HAND = re.compile(
-    rf"^ (?:(?!at |repeats )[a-z]+ )?(?:{'|'.join(noun_for('many', thing) for thing in THINGS.split())})\b(?!/)"
+    rf"^ (?:(?!at |of |repeats )[a-z]+ )?(?:{'|'.join(noun_for('many', thing) for thing in THINGS.split())})\b(?!/)"
 )
 
 NEVER_ONE = {
@@ -33,7 +33,6 @@ NEVER_ONE = {
     "engine/problems/sources.py": "N of generated:N, as it is typed",
     "engine/prompts/prompt.py": "the positions of a model",
     "analysis/findings/by_verdict.py": "the problems of an outcome, not their number",
-    "analysis/findings/samples.py": "several samples, of which it speaks alone",
     "analysis/information/decoding.py": "folds need more",
     "analysis/information/neighbors.py": "n of a sentence about k",
     "analysis/information/sample.py": "n of a sentence about k",
@@ -41,7 +40,9 @@ NEVER_ONE = {
     "analysis/information/targets.py": "limits, which are constants",
     "analysis/original/logits_pt.py": "a vocabulary",
     "analysis/show/plots/information_gain.py": "has words of its own for one spike",
+    "analysis/show/plots/answer_information.py": "branches of one state, which are many",
     "analysis/show/plots/panel.py": "a message to whoever writes a panel",
+    "analysis/show/summary_interventions.py": "a mean, as 1.2 tokens",
     "analysis/show/values.py": "from a lower to a higher number of steps",
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ...engine.store.errors import DamagedRun, NotARun, NotStored
 from .branch_runs import branch_folders, read_branch_runs
 from .effects import MEASURES, Effects, effects_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 class EffectRow(NamedTuple):
     """What one intervention did at one step, in the branch run of this folder. `mean`, `low` and
-    `high` by measure (`effects.MEASURES`), None where undefined; `n` problems."""
+    `high` by measure (`effects.MEASURES`), None where undefined; `n` problems. `apart`: tokens by
+    which two branches of one state differ at which nothing was done, None without two."""
 
     folder: str
     intervention: str
@@ -31,6 +33,7 @@ class EffectRow(NamedTuple):
     mean: dict[str, float | None]
     low: dict[str, float | None]
     high: dict[str, float | None]
+    apart: float | None = None
 
 
 class EffectTable(NamedTuple):
@@ -59,14 +62,15 @@ def effect_table(run: Run, *, seed: int) -> EffectTable:
         table.rows.extend(_rows(effects, folder, seed=seed))
         if effects.uncontrolled:
             table.warnings.append(
-                f"{effects.uncontrolled} branches of {folder} lack the control that shares their "
-                "noise, and are left out; run the same `diffengine branch` again"
+                f"{count_text(effects.uncontrolled, 'branch')} of {folder} without the control "
+                "that shares the noise, left out; run the same `diffengine branch` again"
             )
     return table
 
 
 def _rows(effects: Effects, folder: str, *, seed: int) -> Iterator[EffectRow]:
     """The rows of one branch run."""
+    apart = mean_interval(effects.apart_by_problem(effects.apart.tokens), seed=seed).mean
     for text, numbers in _together(effects):
         found = {name: _mean(effects, name, numbers, seed) for name in MEASURES}
         for place, step in enumerate(effects.steps.tolist()):
@@ -80,6 +84,7 @@ def _rows(effects: Effects, folder: str, *, seed: int) -> Iterator[EffectRow]:
                     {name: _plain(each.mean[place]) for name, each in found.items()},
                     {name: _plain(each.low[place]) for name, each in found.items()},
                     {name: _plain(each.high[place]) for name, each in found.items()},
+                    _plain(apart[place]),
                 )
 
 

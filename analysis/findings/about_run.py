@@ -17,7 +17,6 @@ from ..metrics.trajectories import Trajectories, block_length_of, steps_of
 from ..provenance import seen
 from ..shares import finite_factor, share_over_problems, wilson
 from .accuracy import Counts, accuracy_of, correctness, count
-from .samples import unequal_samples
 from .warnings import warnings_of
 
 if TYPE_CHECKING:
@@ -66,7 +65,6 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
     if not groups.is_plain:
         info["n_samples"] = len(run.ids)
         info["lm_eval_shares"] = lm_eval_shares(run, groups)
-        info["warnings"] += unequal_samples(run, groups)
     return info
 
 

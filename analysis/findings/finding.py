@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from ..groups import Groups
     from ..metrics.trajectories import Trajectories
     from ..quantity import Quantity
+    from ..samples.votes import Votes
     from ..settings import Settings
     from .s_curve import SCurveResult
-    from .samples import Votes
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,9 @@ class Material:
     """What findings are made from.
 
     `metrics`: the mean over problems of every metric. `curve`: the S-curve of the confidence that
-    the settings name. `exits`: what each early-exit rule would have done, [row]. `branches`: what
-    the branch runs in the run's folder say, None where there are none.
+    the settings name. `exits`: what each early-exit rule would have done, [row]. `branches`:
+    what the branch runs in the run's folder say, None where there are none. `votes`: what the
+    samples of each problem say, None where each has one.
     """
 
     run: Run
@@ -39,18 +39,12 @@ class Material:
     curve: SCurveResult
     exits: Mapping[str, np.ndarray]
     branches: Branches | None = None
+    votes: Votes | None = None
 
     def recorded(self, metric: str) -> np.ndarray:
         """[problem, step] of a metric, all NaN where the run did not record the positions that it
         needs."""
         return self.trajectories.recorded(metric)
-
-    @cached_property
-    def votes(self) -> Votes:
-        """What the samples of each problem say together."""
-        from .samples import votes_of_run
-
-        return votes_of_run(self.run, self.verdict, self.groups)
 
     @property
     def steps(self) -> int:
@@ -71,22 +65,19 @@ class Material:
 @dataclass(frozen=True)
 class Finding:
     """`names`: exactly the quantities that `make` returns, in their order. `asked`: whether the
-    settings ask for it; without it, always. `of_samples`: only where some problem has several
-    samples. `there`: whether the run has what it is made from; without it, always."""
+    settings ask for it; without it, always. `there`: whether the run has what it is made from;
+    without it, always."""
 
     names: tuple[str, ...]
     make: Callable[[Material], dict[str, Quantity]]
     asked: Callable[[Settings], bool] | None = None
-    of_samples: bool = False
     there: Callable[[Material], bool] | None = None
 
-    def is_asked(self, settings: Settings, groups: Groups) -> bool:
-        """Whether an analysis with these settings, of rows in these groups, holds it."""
-        if self.of_samples and groups.is_plain:
-            return False
+    def is_asked(self, settings: Settings) -> bool:
+        """Whether an analysis with these settings holds it."""
         return self.asked is None or self.asked(settings)
 
     def is_made(self, material: Material) -> bool:
         """Whether an analysis of this material holds it."""
         has_source = self.there is None or self.there(material)
-        return has_source and self.is_asked(material.settings, material.groups)
+        return has_source and self.is_asked(material.settings)

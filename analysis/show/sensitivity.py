@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store import open_run
+from ...engine.store.counts import count_text
 from ...engine.store.write.results import publish
 from ..branching.branch_runs import read_branch_runs
 from ..branching.effects import effects_of
@@ -284,7 +285,7 @@ def _draw_means(
     image = _heat(ax, found.mean, sensitivity.steps)
     most = int(found.n.max(initial=0))
     ax.set_title(
-        f"{label}, mean over up to {most} problems, by position",
+        f"{label}, mean over up to {count_text(most, 'problem')}, by position",
         loc="left",
         fontsize=style.SMALL,
     )

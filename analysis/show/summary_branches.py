@@ -53,7 +53,8 @@ def _what(analysis: Analysis) -> list[str]:
     facts = analysis.info["branching"]
     missing = ""
     if facts["missing"]:
-        missing = f"; unfinished: {facts['missing']} of {facts['expected']} branches missing"
+        expected = count_text(facts["expected"], "branch")
+        missing = f"; unfinished: {facts['missing']} of {expected} missing"
     meaning = MUTUAL if facts["is_mutual_information"] else PATH_ONLY
     steps = ", ".join(map(str, facts["at"]))
     problems = count_text(facts["n_problems"], "problem")

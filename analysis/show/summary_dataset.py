@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...engine.store.counts import count_text
-from ..findings.samples import NAMES, PASS
 from ..info import Info
 from ..results import Analysis, Quantity
+from ..samples.finding import NAMES, PASS
 from ..shares import percent, share_of
 from ..wording import blocks_text, n_text, value_text
 from .values import ends_in_words, steps_text

@@ -24,6 +24,8 @@ def _line(row: Mapping[str, Any]) -> str:
         parts.append(f"accuracy {_with_interval(row, 'correctness', percent=True, signed=True)}")
     if mean["gold_logprob"] is not None:
         parts.append(f"log p(gold answer) {_with_interval(row, 'gold_logprob', signed=True)} nats")
+    if row["apart"] is not None:
+        parts.append(f"{row['apart']:.3g} tokens between two draws with nothing done")
     said = ", ".join(parts)
     return f"{row['intervention']} at step {row['step']}: {said}, n = {row['n']}"
 

@@ -118,12 +118,6 @@ def same_answer(answer: str, other: str) -> bool:
     return same_text(answer, other)
 
 
-def equivalent(answer: str, other: str) -> bool:
-    """Whether `answer` would be graded correct if `other` were gold: the same number, text, or
-    expression."""
-    return _compare(answer, other)[0] == "correct"
-
-
 def _lm_eval_equal(prediction: str, gold: str) -> bool:
     def normalised(answer: str) -> str:
         for ignored in (",", r"\$", r"(?s).*#### ", r"\.$"):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.findings import samples
 from diffengine.analysis.limits import NO_TRAJECTORY
 from diffengine.analysis.original.results_pt import write_results
 from diffengine.analysis.results import Analysis, load_analysis, save_analysis
+from diffengine.analysis.samples import finding as samples
 from diffengine.analysis.show.dashboard import draw_dashboard
 from diffengine.analysis.show.summary import summarise
 from diffengine.engine.runs.run import run

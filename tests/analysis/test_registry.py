@@ -69,8 +69,7 @@ def test_an_analysis_has_exactly_the_named_quantities(make_run: Callable[..., An
     asked = set(slow_names())
     for name in registry.FINDINGS:
         finding = registry.FINDINGS.load(name)
-        only_some = finding.asked is not None or finding.there is not None or finding.of_samples
-        if only_some:
+        if finding.asked is not None or finding.there is not None:
             asked |= set(finding.names)
     assert list(found.quantities) == [name for name in quantity_names() if name not in asked]
     assert set(found.spikes) == set(registry.SPIKE_RULES)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....engine.store.counts import count_text
-from ...findings.samples import MAJORITY, PASS
 from ...results import Analysis, Quantity
+from ...samples.finding import MAJORITY, PASS
 from ...wording import blocks_text, value_text
 from ..summary_dataset import filter_share
 from ..values import count, course_of, method_of, spikes_of, usable, why_not

@@ -75,7 +75,7 @@ def row_of(**changes: dict[str, float | None]) -> EffectRow:
     }
     low = {name: value - 0.125 for name, value in mean.items()}
     high = {name: value + 0.125 for name, value in mean.items()}
-    row = EffectRow("abc", "remask answer", 4, 30, mean, low, high)
+    row = EffectRow("abc", "remask answer", 4, 30, mean, low, high, 3.25)
     return row._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -84,7 +84,8 @@ def test_a_row_in_words() -> None:
     assert line == (
         "remask answer at step 4: 2.5 [2.38, 2.62] tokens change (1 where it acted + 1.5 "
         "elsewhere), another answer in 25 % [12.5, 37.5], accuracy -12.5 % [-25, 0], "
-        "log p(gold answer) -0.75 [-0.875, -0.625] nats, n = 30"
+        "log p(gold answer) -0.75 [-0.875, -0.625] nats, 3.25 tokens between two draws with "
+        "nothing done, n = 30"
     )
 
 
@@ -92,7 +93,8 @@ def test_what_was_not_measured_is_not_said() -> None:
     row = row_of()
     mean = row.mean | {"correctness": None, "gold_logprob": None}
     nothing = dict.fromkeys(mean)
-    (line,) = intervention_lines([row._replace(mean=mean, low=nothing, high=nothing)._asdict()])
+    row = row._replace(mean=mean, low=nothing, high=nothing, apart=None)
+    (line,) = intervention_lines([row._asdict()])
     assert line == (
         "remask answer at step 4: 2.5 tokens change (1 where it acted + 1.5 elsewhere), "
         "another answer in 25 %, n = 30"

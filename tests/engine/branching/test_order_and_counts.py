@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from diffengine.analysis.errors import SettingError
 from diffengine.engine.branching.branch import branch
 from diffengine.engine.cli.command_line import group
 from diffengine.engine.models.loading import MaskedDiffusionModel
@@ -130,5 +131,8 @@ def test_the_command_line_counts_branches(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "0/3 branches" in done.output and "3/3 branches" in done.output
     assert "3 branches finished in run" in done.output and "sample" not in done.output
     (path,) = Path("run/branches").iterdir()
+    alone = CliRunner().invoke(group, ["analyze", str(path)])
+    assert alone.exit_code != 0 and isinstance(alone.exception, SettingError)
+    assert str(alone.exception).endswith("analyse run, which reads them")
     checked = CliRunner().invoke(group, ["verify", str(path)])
     assert "whole; 1 shard, 3 of 3 branches" in checked.output

@@ -25,7 +25,8 @@ from diffengine.engine.problems.read import Problem
 from diffengine.engine.problems.samples import check_samples, count_problems, with_samples
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.runs.device import in_drawing_order
-from diffengine.engine.runs.run import Execution, Progress, RunResult, estimate_run, run
+from diffengine.engine.runs.progress import Progress
+from diffengine.engine.runs.run import Execution, RunResult, estimate_run, run
 from diffengine.engine.runs.session import read_status
 from diffengine.engine.runs.sweep import sweep
 from diffengine.engine.store import coverage, open_run, verify_run
