@@ -14,6 +14,8 @@ import numpy as np
 
 from ..engine.store.counts import count_text
 from .branching.beside import Branches, read_branches
+from .branching.effect_table import effect_table
+from .errors import SettingError
 from .findings import accuracy
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
@@ -89,7 +91,7 @@ def analyze_run(
     what is to come, so that hours of work outlive a crash in the next.
 
     Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
-    recorded, or a metric or estimator that is none.
+    recorded, a metric or estimator that is none, or a branch run.
     """
     settings = Settings(
         confidence_method=confidence_method,
@@ -104,6 +106,7 @@ def analyze_run(
         k=k,
     )
     curve_table(estimators)  # refuses one that is none before any work
+    _refuse_branch_run(run)
     analysis = _fast_part(run, settings, metrics)
     has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
@@ -119,6 +122,16 @@ def analyze_run(
             save(unfinished(analysis, to_come))
         part.add(analysis)
     return analysis
+
+
+def _refuse_branch_run(run: Run) -> None:
+    """Branches begin at many states, some of them changed: no mean over all of them is of anything,
+    and they are no samples of a problem."""
+    if "branches" in run.info:
+        raise SettingError(
+            f"{run.path}: is a branch run, expected the run that its branches leave; analyse "
+            f"{run.path.parent.parent}, which reads them"
+        )
 
 
 def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:
@@ -173,6 +186,7 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
     _add_branches(info, branches)
+    _add_interventions(info, run, settings)
     if material.votes is not None and material.votes.uncompared:
         pairs = count_text(material.votes.uncompared, "pair")
         info["warnings"].append(f"answers to one problem: {pairs} {UNSETTLED}")
@@ -277,6 +291,14 @@ def _add_branches(info: Info, branches: Branches | None) -> None:
     if branches is not None:
         info["branching"] = branches.info
         info["warnings"] += branches.warnings
+
+
+def _add_interventions(info: Info, run: Run, settings: Settings) -> None:
+    """Put the effects of interventions into `info`, where branches of the run have any."""
+    table = effect_table(run, seed=settings.analysis_seed)
+    if table.rows:
+        info["interventions"] = [row._asdict() for row in table.rows]
+    info["warnings"] += table.warnings
 
 
 def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:

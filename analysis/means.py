@@ -11,6 +11,10 @@ problem g, and W the sum of the weights,
 
 (the linearised error of a ratio, Cochran 1977, Sampling Techniques, section 2.11 and eq. 9A.25;
 Liang and Zeger 1986, Biometrika 73, 13). With one sample each it is sd / sqrt(n).
+
+The mean of equal numbers can miss them by the last digit (three times 0.1 over 3), and the spread
+about it is then not 0 but 1e-17. So everything is taken from the first number: equal numbers are
+exactly 0 from it, and so are their mean and spread.
 """
 
 from __future__ import annotations
@@ -47,24 +51,48 @@ def mean_over_problems(values: np.ndarray, groups: Groups | None = None) -> Mean
         return mean_of_spread(spread_over_problems(values, groups))
     finite = np.isfinite(values)
     n = finite.sum(axis=0)
+    origin = _first_finite(values, finite)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(finite, values, 0.0).sum(axis=0) / n
-        squares = np.where(finite, values - mean, 0.0) ** 2
+        above = np.where(finite, values - origin, 0.0)
+        mean = above.sum(axis=0) / n
+        squares = np.where(finite, above - mean, 0.0) ** 2
         stderr = np.sqrt(squares.sum(axis=0) / np.where(n > 1, n - 1, np.nan) / n)
-    return Mean(mean, stderr, n)
+    return Mean(origin + mean, stderr, n)
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """`values` [n, ...] less their mean over axis 0; exactly 0 where all are equal."""
+    above = np.asarray(values - values[:1])
+    return np.asarray(above - above.mean(axis=0))
+
+
+def deviation(values: np.ndarray, *, ddof: int = 0) -> np.ndarray:
+    """Standard deviation over axis 0 of finite `values` [n, ...], with n - `ddof`; exactly 0 where
+    all are equal."""
+    squares = (centred(values) ** 2).sum(axis=0)
+    return np.asarray(np.sqrt(squares / (len(values) - ddof)))
+
+
+def _first_finite(values: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """The first finite one of `values` [n, ...] over axis 0; where there is none, any."""
+    if not len(values):
+        return np.zeros(values.shape[1:])
+    first = finite.argmax(axis=0)[None]
+    return np.asarray(np.take_along_axis(values, first, axis=0)[0])
 
 
 def spread_over_problems(values: np.ndarray, groups: Groups) -> Spread:
     """What the formula above is made of, for the finite `values` [row, ...]."""
     finite = np.isfinite(values)
-    filled = np.where(finite, values, 0.0)
+    origin = _first_finite(values, finite)
     weights = groups.sums(finite.astype(np.float64))
     weight = weights.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = groups.sums(filled).sum(axis=0) / weight
-    deviations = groups.sums(np.where(finite, values - mean, 0.0))
+        above = np.where(finite, values - origin, 0.0)
+        mean = groups.sums(above).sum(axis=0) / weight
+        deviations = groups.sums(np.where(finite, above - mean, 0.0))
     squares = (deviations**2).sum(axis=0)
-    return Spread(mean, squares, weight, (weights > 0).sum(axis=0))
+    return Spread(origin + mean, squares, weight, (weights > 0).sum(axis=0))
 
 
 def mean_of_spread(spread: Spread) -> Mean:
@@ -82,6 +110,7 @@ class MeanOverBlocks:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._n = np.zeros(shape, np.int64)
+        self._origin = np.zeros(shape)
         self._mean = np.zeros(shape)
         self._squares = np.zeros(shape)
 
@@ -89,8 +118,11 @@ class MeanOverBlocks:
         """Merge `values` [problem, ...]; non-finite entries are left out."""
         finite = np.isfinite(values)
         n = finite.sum(axis=0)
-        mean = np.where(finite, values, 0.0).sum(axis=0) / np.maximum(n, 1)
-        squares = (np.where(finite, values - mean, 0.0) ** 2).sum(axis=0)
+        self._origin = np.where(self._n > 0, self._origin, _first_finite(values, finite))
+        with np.errstate(invalid="ignore"):
+            above = np.where(finite, values - self._origin, 0.0)
+        mean = above.sum(axis=0) / np.maximum(n, 1)
+        squares = (np.where(finite, above - mean, 0.0) ** 2).sum(axis=0)
         total = np.maximum(self._n + n, 1)
         shift = mean - self._mean
         self._squares += squares + np.where(n > 0, shift**2 * self._n * n / total, 0.0)
@@ -101,7 +133,8 @@ class MeanOverBlocks:
         """Mean, standard error and n of all that was added."""
         with np.errstate(invalid="ignore", divide="ignore"):
             stderr = np.sqrt(self._squares / np.where(self._n > 1, self._n - 1, np.nan) / self._n)
-        return Mean(np.where(self._n > 0, self._mean, np.nan), stderr, self._n.copy())
+        mean = np.where(self._n > 0, self._origin + self._mean, np.nan)
+        return Mean(mean, stderr, self._n.copy())
 
 
 class MeanOverGroups:

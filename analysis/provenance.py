@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.store.counts import count_text
+from ..engine.store.drawing import unit_of_decodings
 from ..engine.store.write.manifest import read_manifests
 from .branching.branch_runs import branch_folders
 
@@ -64,7 +65,7 @@ def staleness(analysis: Analysis, run: Run) -> str:
     mend = f"run `diffengine analyze {run.path}` again"
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
-        unit = "sample" if len(set(run.groups)) < len(run) else "problem"
+        unit = unit_of_decodings(run.problems)
         return (
             f"this analysis is of {count_text(count, unit)}, the run now holds "
             f"{now['n_problems']}; {mend}"

@@ -26,16 +26,27 @@ def known(value: float, form: str) -> str:
 
 
 def value_text(quantity: Quantity, step: int | None = None, *, form: str = ".4g") -> str:
-    """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "88 % (83 to 92)" for a
-    share."""
+    """The value (at a step) with its uncertainty: "0.31 +- 0.02 bits", "0.31 (0.27 to 0.35) bits",
+    "88 % (83 to 92)" for a share."""
     place = () if step is None else (step,)
     value = float(quantity.values[place])
+    unit = "" if quantity.units == "1" else f" {quantity.units}"
     if quantity.interval is not None:
         low = float(quantity.interval[(0, *place)])
         high = float(quantity.interval[(1, *place)])
-        return percent(value, low, high) if math.isfinite(value) else "no value"
-    unit = "" if quantity.units == "1" else f" {quantity.units}"
+        return _with_interval(value, low, high, unit, form)
     return f"{value:{form}}{plus_minus(error_of(quantity, step))}{unit}"
+
+
+def _with_interval(value: float, low: float, high: float, unit: str, form: str) -> str:
+    """A value with its interval, in percent where it has no unit."""
+    if not math.isfinite(value):
+        return "no value"
+    if not math.isfinite(low):
+        return f"{value:{form}}{unit}, no interval" if unit else f"{100 * value:.3g} %, no interval"
+    if unit:
+        return f"{value:{form}} ({low:{form}} to {high:{form}}){unit}"
+    return percent(value, low, high)
 
 
 def error_of(quantity: Quantity, step: int | None = None) -> float | None:

@@ -57,6 +57,9 @@ NAMES = (
 )
 """Every quantity that branches add to an analysis, in order."""
 
+OF_BRANCHES = tuple(sorted({f"{name.partition('/')[0]}/" for name in NAMES}))
+"""How the names begin."""
+
 
 @dataclass(frozen=True, eq=False)
 class AnswerInformation:
@@ -193,10 +196,15 @@ def _decided(states: States) -> dict[str, Quantity]:
 def _branches(states: States) -> dict[str, Quantity]:
     """Whether branches come out right, or with an answer at all."""
     values = states.values
-    spread = "variance of correctness between the branches of a state (1/4 where half are right)"
+    variance = states.mean(
+        values.spread, "standard deviation of correctness between the branches of a state", "1"
+    )
+    assert variance.interval is not None
     return {
         "branches/accuracy": states.mean(values.accuracy, "share of correct branches", "1"),
-        "branches/accuracy_spread": states.mean(values.spread, spread, "1"),
+        "branches/accuracy_spread": variance._replace(
+            values=np.sqrt(variance.values), interval=np.sqrt(variance.interval)
+        ),
         "branches/unextracted": states.mean(
             values.unextracted, "share of branches without an extracted answer", "1"
         ),
@@ -250,7 +258,7 @@ def _ranked(states: States, metrics: Mapping[str, np.ndarray]) -> dict[str, Quan
                 n=np.append(found.n, 0),
             ),
             f"rank correlation over problems of H(A | x_t) and {metric} (Spearman)",
-            "1",
+            "rho",
         )
         if not quantity.ok:
             few = lacking(most, MIN_RESAMPLED, "problems with both values")

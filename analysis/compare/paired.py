@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..groups import Groups
-from ..means import mean_over_problems, spread_over_problems
+from ..means import deviation, mean_over_problems, spread_over_problems
 from ..shares import wilson
 
 NAN = float("nan")
@@ -196,8 +196,8 @@ def paired_means(first: np.ndarray, second: np.ndarray, groups: Groups | None = 
     n = len(changes)
     if n == 0:
         return Paired(NAN, NAN, NAN, NAN, n)
-    mean = float(changes.mean())
-    error = float(changes.std(ddof=1) / np.sqrt(n)) if n > 1 else NAN
+    mean = float(mean_over_problems(changes).mean)
+    error = float(deviation(changes, ddof=1) / np.sqrt(n)) if n > 1 else NAN
     if groups is not None and not groups.chosen(both).is_plain:
         over_problems = mean_over_problems(changes, groups.chosen(both))
         mean = float(over_problems.mean)

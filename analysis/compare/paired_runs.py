@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...engine.store.drawing import samples_text
+from ...engine.store.counts import decodings_text, unit_of
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ...engine.store.write.results import publish
 from ..findings.emergence import emergence_values
@@ -180,7 +180,8 @@ def _shared_line(pairs: Pairs) -> str:
     shared = len(pairs.rows)
     if not shared:
         return f"no problem in common ({others}): nothing can be paired"
-    in_common = samples_text(shared, pairs.problems)
+    unit = unit_of(shared, pairs.problems)
+    in_common = decodings_text(shared, unit, pairs.problems)
     return f"over the {in_common} that both runs have ({others}: left out here)"
 
 

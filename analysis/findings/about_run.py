@@ -85,7 +85,7 @@ def whole_interval(
         return None
     pending = set(held.pending)
     to_grade = [each for each in run.problems if each.id in pending and each.answer is not None]
-    if groups.is_plain and not held.has_samples:
+    if groups.is_plain and not held.has_several:
         whole = counts.graded + len(to_grade)
         return list(wilson(counts.correct, counts.graded, whole=whole))
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...engine.store.counts import count_text
 from ..groups import Groups
 from ..limits import ENDS_DIFFER, INSUFFICIENT, OK, too_few_in_class, too_few_problems
-from ..means import mean_over_problems
+from ..means import deviation, mean_over_problems
 from ..results import Pattern, SCurve, Spike
 from ..wording import known, of_n, plus_minus
 from .accuracy import Counts, Members
@@ -238,7 +238,7 @@ def split_half(values: np.ndarray, groups: Groups | None = None, *, seed: int) -
         first = information_gain(values[half], groups.chosen(half)).gain
         second = information_gain(values[rest], groups.chosen(rest)).gain
         both = np.isfinite(first) & np.isfinite(second)
-        if both.sum() >= 3 and first[both].std() > 0 and second[both].std() > 0:
+        if both.sum() >= 3 and deviation(first[both]) > 0 and deviation(second[both]) > 0:
             correlations.append(np.corrcoef(first[both], second[both])[0, 1])
     return float(np.mean(correlations)) if correlations else float("nan")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..groups import Groups
 from ..limits import MIN_CURVE_PROBLEMS, MIN_CURVE_STEPS, lacking, status_of
-from ..means import mean_over_problems
+from ..means import deviation, mean_over_problems
 from ..quantity import Quantity
 from ..results import SCurve
 from .curve_models import LOGISTIC_10_90, Fit, aicc, fit_all, logistic
@@ -191,7 +191,7 @@ def _spread(values: np.ndarray, groups: Groups, x: np.ndarray, fit: Fit, seed: i
         refit = logistic(x[has_mean], mean[has_mean], start=fit)
         parameters = refit.parameters
         estimates.append((parameters["midpoint"], parameters["rise"]))
-    midpoint, amplitude = np.std(estimates, axis=0, ddof=1)
+    midpoint, amplitude = deviation(np.array(estimates), ddof=1)
     return Spread(float(midpoint), float(amplitude))
 
 

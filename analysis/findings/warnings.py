@@ -78,9 +78,9 @@ def _of_samples(run: Run, groups: Groups) -> list[str]:
     if groups.is_plain or not fewer:
         return []
     return [
-        f"{fewer} of {count_text(len(members), 'problem')} with fewer than {asked} samples: each "
-        "counts once all the same; pass@k is of problems with k samples or more, majority vote and "
-        f"entropy of the answers of those with all {asked}"
+        f"{fewer} of {count_text(len(members), 'problem')} with fewer than "
+        f"{count_text(asked, 'sample')}: each counts once all the same; pass@k is of problems with "
+        f"k samples or more, majority vote and entropy of the answers of those with all {asked}"
     ]
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from ...engine.store.write.results import publish
 from ..results import Analysis
+from .summary_branches import branch_lines
 from .summary_curves import curve_lines, spike_lines, trajectory_lines
 from .summary_dataset import dataset_lines, grading_lines, mark_of, sample_lines
 from .summary_emergence import emergence_lines, exit_lines
 from .summary_information import information_lines, map_lines
 from .summary_insights import key_insights
+from .summary_interventions import INTERVENTION_VALUES, intervention_lines
 from .values import spike_rule
 
 TRAJECTORY_VALUES = "first -> last step with a value (mean over problems +- standard error)"
@@ -42,7 +44,7 @@ def summarise(analysis: Analysis) -> str:
 def sections(analysis: Analysis) -> dict[str, list[str]]:
     """Title -> lines of each section."""
     samples = sample_lines(analysis)
-    return {
+    found = {
         "Dataset": dataset_lines(analysis),
         "Grading": grading_lines(analysis),
         **({"Several samples of a problem": samples} if samples else {}),
@@ -50,13 +52,16 @@ def sections(analysis: Analysis) -> dict[str, list[str]]:
         f"Information spikes (rule {spike_rule(analysis)})": spike_lines(analysis),
         f"Trajectories, {TRAJECTORY_VALUES}": trajectory_lines(analysis),
         "Mutual information I(State; Correct), first -> last step": information_lines(analysis),
+        "Answer information, from branches": branch_lines(analysis),
         "Answer emergence (mean over problems +- standard error)": emergence_lines(analysis),
         "Early exits, replayed on the exact trajectories (counterfactual)": exit_lines(analysis),
         "t-SNE map": map_lines(analysis),
         "Patterns": _pattern_lines(analysis),
         "Key insights": key_insights(analysis),
-        "Warnings": analysis.info["warnings"] or ["none"],
     }
+    if interventions := analysis.info.get("interventions"):
+        found[f"Interventions, {INTERVENTION_VALUES}"] = intervention_lines(interventions)
+    return found | {"Warnings": analysis.info["warnings"] or ["none"]}
 
 
 def _pattern_lines(analysis: Analysis) -> list[str]:

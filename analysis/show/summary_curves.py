@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...engine.store.counts import count_text
+from ..branching.answers import OF_BRANCHES
 from ..results import Analysis, Quantity, SCurve, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
 from .values import count, ends_of, has_blocks, method_of, spike_rule
@@ -91,11 +92,12 @@ def _spike_line(spike: Spike, units: str) -> str:
 
 
 def trajectory_lines(analysis: Analysis) -> list[str]:
-    """First and last value of every quantity over steps, mutual information left out."""
+    """First and last value of every quantity over steps, those left out that have a section of
+    their own: mutual information, and what branches say."""
+    elsewhere = ("mi/", "mi_", "s_curve/fit", *OF_BRANCHES)
     lines = []
     for name, quantity in analysis.quantities.items():
-        fitted = name == "s_curve/fit"
-        if quantity.dims == ("step",) and not fitted and not name.startswith(("mi/", "mi_")):
+        if quantity.dims == ("step",) and not name.startswith(elsewhere):
             lines.append(f"{name}: {_first_to_last(quantity)}{_own_ends(analysis, name)}")
     return lines
 

@@ -29,8 +29,7 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     words = ends_in_words(analysis)
     steps = steps_text(analysis)
     lines.append(
-        f"{problems_text(info)}; {steps}, "
-        f"{count_text(info['gen_length'], 'position')}, "
+        f"{problems_text(info)}; {steps}, {count_text(info['gen_length'], 'position')}, "
         f"{blocks_text(info['block_length'])}"
     )
     if info.get("read_offset"):

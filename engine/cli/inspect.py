@@ -46,7 +46,7 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
         "run": str(run.path),
         "stored": len(run),
         "asked": len(run.problems),
-        **({"problems": held.problems} if held.has_samples else {}),
+        **({"problems": held.problems} if held.has_several else {}),
         "missing": len(held.pending) + len(held.given_up),
         **_verdict_counts(run),
         "problem_seconds": round(seconds, 1),
@@ -128,6 +128,6 @@ def verify(context: click.Context, path: Path, quick: bool, repair: bool, as_jso
         state = "whole" if report.ok else "DAMAGED"
         click.echo(
             f"{path}: {state}; {count_text(report.n_shards, 'shard')}, {report.n_problems} of "
-            f"{count_text(report.expected, 'problem')}"
+            f"{count_text(report.expected, report.unit)}"
         )
     context.exit(0 if report.ok else 1)

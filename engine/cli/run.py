@@ -46,10 +46,7 @@ def run(context: click.Context, /, **options: Any) -> None:
     from ..runs.run import run as run_problems
     from .progress import ProgressPrinter
 
-    n_problems = count_text(len(asked.problems.problems), "problem")
-    what = f"{n_problems} from {asked.problems.source}"
-    if asked.samples > 1:
-        what = f"{what}, {count_text(asked.samples, 'sample')} each"
+    what = asked_text(asked.problems, asked.samples)
     policy = asked.settings["policy"]
     click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
     warn_and_end_politely()
@@ -111,6 +108,12 @@ def _asked(options: dict[str, Any]) -> Asked:
     model = options["model"] or default_model()
     preset = options["preset"]
     return Asked(problems, model, execution, preset, settings, options["samples"])
+
+
+def asked_text(problems: ProblemSet, samples: int) -> str:
+    """How many problems are decoded, from where, how often."""
+    text = f"{count_text(len(problems.problems), 'problem')} from {problems.source}"
+    return f"{text}, {count_text(samples, 'sample')} each" if samples > 1 else text
 
 
 def problems_of(options: Mapping[str, Any]) -> ProblemSet:
@@ -266,7 +269,7 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
             "done": result.done,
             "resumed": result.resumed,
             "failed": result.failed,
-            **({"problems": result.problems} if result.has_samples else {}),
+            **({"problems": result.problems} if result.has_several else {}),
         }
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
         return
@@ -275,9 +278,8 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
-        unit = "sample" if result.has_samples else "problem"
         click.echo(
-            f"{count_text(len(result.failed), unit)} failed; the reasons are in "
+            f"{count_text(len(result.failed), result.unit)} failed; the reasons are in "
             f"{result.path / 'failed.jsonl'}",
             err=True,
         )

@@ -27,9 +27,8 @@ from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
-from ..store.counts import count_text
+from ..store.counts import decodings_text, unit_of
 from ..store.disk import make_directory, replace_content
-from ..store.drawing import samples_text
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
 from ..store.process import this_process
@@ -41,7 +40,7 @@ from .execution import Execution, token_budget
 from .memory import footprint
 from .plan import Plan, Request, Source, default_model, default_out, plan_run
 from .progress import Progress
-from .run_json import enter_run
+from .run_json import BRANCHES, enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
 from .writer import ShardWriter
@@ -61,36 +60,40 @@ logger = logging.getLogger(__name__)
 
 
 class RunResult(NamedTuple):
-    """What a finished command leaves: where, and how many samples were done now, done before, and
-    failed; `problems`: how many problems of the input they are of."""
+    """What a finished command leaves: where, and how many decodings were done now, done before, and
+    failed. Each is a `unit`: a problem, a sample, or a branch; `problems`: how many problems of the
+    input they are of (0 where nobody says)."""
 
     path: Path
     done: int
     resumed: int
     failed: dict[str, str]
     problems: int = 0
+    are_branches: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What one decoding is."""
+        return unit_of(self.asked, self.problems, are_branches=self.are_branches)
 
     @property
     def asked(self) -> int:
-        """How many samples were asked for."""
+        """How many decodings were asked for."""
         return self.done + self.resumed + len(self.failed)
 
     @property
-    def has_samples(self) -> bool:
+    def has_several(self) -> bool:
         """Whether a problem has several."""
         return 0 < self.problems < self.asked
 
     @property
     def finished(self) -> str:
-        """What is there now: "40 problems", or "160 samples of 40 problems"."""
-        there = self.done + self.resumed
-        if not self.has_samples:
-            return count_text(there, "problem")
-        return samples_text(there, self.problems)
+        """What is there now: "40 problems", "160 samples of 40 problems", or "256 branches"."""
+        return decodings_text(self.done + self.resumed, self.unit, self.problems)
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {self.finished}, {self.done} done now, "
+            f"<RunResult {self.path}: {self.finished}, {self.done} of them now, "
             f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
@@ -213,6 +216,7 @@ class _RunAtWork:
         self._resumed = 0
         self._total = 0
         self._problems = count_problems(plan.problems)
+        self._are_branches = BRANCHES in plan.info
         self._failed: dict[str, str] = {}
         self._started = time.perf_counter()
         self._attrs = {
@@ -248,7 +252,9 @@ class _RunAtWork:
             else:
                 self._on_one_device(prompts)
             prompts = self._to_do_again(prompts)
-        return RunResult(out, self._done, self._resumed, self._failed, self._problems)
+        return RunResult(
+            out, self._done, self._resumed, self._failed, self._problems, self._are_branches
+        )
 
     def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
         """A worker that was given up but lived on may have stored problems a second time; one of
@@ -276,7 +282,7 @@ class _RunAtWork:
     def _report(self, begun: float = 0.0) -> None:
         seconds = time.perf_counter() - self._started
         counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
-        self._on_progress(Progress(*counts, seconds, begun, self._problems))
+        self._on_progress(Progress(*counts, seconds, begun, self._problems, self._are_branches))
 
     def _count(self, verdicts: list[int], begun: float) -> None:
         self._done = self._done + len(verdicts)

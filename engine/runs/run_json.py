@@ -95,13 +95,16 @@ def enter_run(
     """
     path = out / "run.json"
     stored: list[Problem] = []
+    more = False
     info = dict(fresh)
     if path.exists():
         info = _read(path)
         _refuse_if_different(path, info, fresh)
         _warn_of_other_plugins(path, info, fresh)
         stored = _stored_problems(out, info, problems)
-        info = _grown(info, fresh)
+        grown = _grown(info, fresh)
+        more = grown != info
+        info = grown
     elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
         raise ConfigError(
             f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
@@ -111,33 +114,30 @@ def enter_run(
         refuse_other_sample(old.get(problem.id, problem), problem)
     merged = stored + [p for p in problems if p.id not in old]
     if len(merged) != len(stored) or not path.exists():
-        info = _write_problems(out, _with_most_samples(info, fresh), merged)
-    elif (
-        problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1
-    ):  # an earlier command died while the list grew
+        info = _write_problems(out, info, merged)
+    elif problems and (more or len(info.get(PROBLEMS_DIGESTS, [])) > 1):
+        # More was asked for than run.json says, or an earlier command died while the list grew.
         info = _write_info(path, info, [file_sha256(out / "problems.jsonl")])
     return info, merged
 
 
-def _with_most_samples(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """run.json with the largest number of samples that any command asked for."""
-    data = info.get("data", {})
-    samples = max(data.get("samples", 1), fresh["data"].get("samples", 1))
-    return {**info, "data": {**data, "samples": samples}}
-
-
 def _grown(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """A run of branches names all steps, and the most branches of a state, that any command asked
-    for."""
-    if BRANCHES not in info:
-        return info
-    before = info[BRANCHES]
-    now = fresh[BRANCHES]
-    asked = {
-        "at": sorted({*before["at"], *now["at"]}),
-        "samples": max(before["samples"], now["samples"]),
-    }
-    return info | {BRANCHES: before | asked}
+    """run.json with the most that any command asked for: samples of a problem, steps that branches
+    begin at, branches of a state."""
+    grown = dict(info)
+    data = info.get("data", {})
+    samples = fresh["data"].get("samples", 1)
+    if samples > data.get("samples", 1):
+        grown["data"] = {**data, "samples": samples}
+    if BRANCHES in info:
+        before = info[BRANCHES]
+        now = fresh[BRANCHES]
+        grown[BRANCHES] = {
+            **before,
+            "at": sorted({*before["at"], *now["at"]}),
+            "samples": max(before["samples"], now["samples"]),
+        }
+    return grown
 
 
 def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ Problems are decoded in the order of a hash of their ids. It knows nothing of a 
 its difficulty, or of its place in the file, so that the problems done when a run is cut short are a
 simple random sample of those asked.
 
-The samples of a problem follow each other: problems are drawn, not samples, and each problem that
-was drawn has all of its samples but for the few that were in flight. Whoever adds up samples lets
-each problem count once, so that one with fewer samples tilts nothing.
+The samples and the branches of a problem follow each other: problems are drawn, not decodings, and
+each problem that was drawn has all of its decodings but for the few that were in flight. Whoever
+adds them up lets each problem count once, so that one with fewer of them tilts nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .counts import count_text
+from .counts import decodings_text, unit_of
 
 if TYPE_CHECKING:
     from ..problems.read import Problem
@@ -38,9 +38,10 @@ short of it only by what is in flight on several devices; chosen in any other wa
 class Coverage(NamedTuple):
     """What a run holds of what was asked.
 
-    `asked`, `stored`: samples, which are problems where each has one. `pending`: ids without a
-    result that the same command would still decode; `given_up`: ids with a reason in failed.jsonl.
-    `problems` of the input that were asked for; `drawn`: those of them with a sample that is
+    `asked`, `stored`: decodings, each a `unit`: a problem, a sample, or a branch. `pending`: ids
+    without a result that the same command would still decode; `given_up`: ids with a reason in
+    failed.jsonl.
+    `problems` of the input that were asked for; `drawn`: those of them with a decoding that is
     stored; `whole`: those that a figure of the finished run would be over. `random`: whether
     the problems drawn are a random sample of that whole; True where none is pending.
     """
@@ -53,16 +54,17 @@ class Coverage(NamedTuple):
     problems: int
     drawn: int
     whole: int
+    unit: str
 
     @property
-    def has_samples(self) -> bool:
+    def has_several(self) -> bool:
         """Whether some problem was asked for several times."""
         return self.problems < self.asked
 
     @property
     def all_asked(self) -> str:
         """What was asked for: "400 problems", or "400 samples of 100 problems"."""
-        return samples_text(self.asked, self.problems)
+        return decodings_text(self.asked, self.unit, self.problems)
 
     @property
     def note(self) -> str:
@@ -93,11 +95,12 @@ class Coverage(NamedTuple):
         )
 
 
-def samples_text(samples: int, problems: int) -> str:
-    """ "400 problems", or "400 samples of 100 problems" where some problem has several."""
-    if not 0 < problems < samples:
-        return count_text(samples, "problem")
-    return f"{count_text(samples, 'sample')} of {count_text(problems, 'problem')}"
+def unit_of_decodings(decodings: Collection[Problem]) -> str:
+    """What one of these is: a `branch`, a `sample` where a problem of the input has several, else a
+    `problem`."""
+    problems = {each.group_id for each in decodings}
+    are_branches = any(each.origin is not None for each in decodings)
+    return unit_of(len(decodings), len(problems), are_branches=are_branches)
 
 
 def draw_key(problem_id: str) -> bytes:
@@ -133,6 +136,7 @@ def coverage(run: Run) -> Coverage:
         problems=problems,
         drawn=len(drawn),
         whole=len(drawn) + len(to_draw),
+        unit=unit_of_decodings(run.problems),
     )
 
 

@@ -25,6 +25,7 @@ PANELS = Registry(
         "statistics": "diffengine.analysis.show.plots.statistics:PANEL",
         "insights": "diffengine.analysis.show.plots.insights:PANEL",
         "emergence": "diffengine.analysis.show.plots.emergence:PANEL",
+        "answer_information": "diffengine.analysis.show.plots.answer_information:PANEL",
         "signals": "diffengine.analysis.show.plots.signals:PANEL",
         "exits": "diffengine.analysis.show.plots.exits:PANEL",
         "states": "diffengine.analysis.show.plots.states:PANEL",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...results import Analysis, Quantity
 from ...samples.finding import MAJORITY, PASS
 from ...wording import blocks_text, value_text
@@ -72,7 +73,7 @@ def _write(ax: Axes, x: float, y: float, text: str, **look: Any) -> None:
 def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
     """(name, value) of each figure, in reading order."""
     info = analysis.info
-    samples = f", {info['n_samples']} samples" if "n_samples" in info else ""
+    samples = f", {count_text(info['n_samples'], 'sample')}" if "n_samples" in info else ""
     yield "Problems", f"{int(info.get('n_problems', 0))}{samples}"
     yield "Graded", _graded(analysis)
     yield "Accuracy", _accuracy(analysis)

@@ -184,6 +184,16 @@ def test_the_answer_of_another_problem() -> None:
     assert chosen == list(answers()[nearest])
 
 
+def test_the_next_problem_on_the_circle_of_keys_that_has_another_answer() -> None:
+    names = [f"q{number}" for number in range(60)]
+    circle = sorted(names, key=lambda name: (problem_key(name) - problem_key("p")) % 2**32)
+    # the nearest ones have the same answer, or one of another length
+    given = dict.fromkeys(names, (21, 22)) | {circle[0]: (17, 18), circle[1]: (1, 2, 3)}
+    given[circle[2]] = (31, 32)
+    changed = apply("swap answer", state(answers=lambda: given))
+    assert changed.token[6:].tolist() == [31, 32]
+
+
 def test_forced_and_forbidden_tokens_are_of_masked_positions() -> None:
     changed = apply("force 0:4 abcd; forbid 3:6 xyz")
     assert changed.token.tolist() == state().token.tolist()
@@ -194,7 +204,7 @@ def test_forced_and_forbidden_tokens_are_of_masked_positions() -> None:
         5: (120, 121, 122),
     }
     assert changed.positions == [1, 3, 4, 5]
-    assert apply("forbid 1 a; forbid 1 ba").constraints.forbidden == {1: (97, 98)}
+    assert apply("forbid 1 ca; forbid 1 ba").constraints.forbidden == {1: (97, 98, 99)}
     assert apply("remask 6; force 6 a").constraints.forced == {6: 97}
 
 
@@ -255,3 +265,32 @@ def test_where_there_is_no_occasion(text: str, changes: dict[str, Any], said: st
         text = 'set 0 "\\u000b"'
         assert int(given.token[0]) == 11
     assert reason(text, given) == said
+
+
+ACTED = [
+    "nothing",
+    "remask answer",
+    "remask 0:4",
+    "remask least 2",
+    "remask random 2",
+    "set 0:3 abc",
+    "resample 6",
+    "swap answer from one",
+    "force 0:4 abcd",
+    "forbid 3:6 xyz",
+    "remask 6; force answer a",
+    "force 0:4 a; remask 0",
+    "force 0:8 a; set 3 b",
+    "patch answer layer 2 from step 8",
+    "patch committed layer 2 from step 8",
+    "patch 1:3 layer 2 from step 8; remask 7; forbid 5 a",
+]
+
+
+@pytest.mark.parametrize("text", ACTED)
+def test_where_it_acted_is_known_afterwards(text: str) -> None:
+    given = state()
+    changed = apply(text, given)
+    *_, intervention = parse_interventions([text], gen_length=G)
+    acted = intervention.positions(given.token, changed.token, mask_id=MASK, answer=given.answer)
+    assert np.flatnonzero(acted).tolist() == changed.positions

@@ -30,7 +30,8 @@ from diffengine.engine.runs.run import Execution, RunResult, estimate_run, run
 from diffengine.engine.runs.session import read_status
 from diffengine.engine.runs.sweep import sweep
 from diffengine.engine.store import coverage, open_run, verify_run
-from diffengine.engine.store.drawing import draw_key, samples_text
+from diffengine.engine.store.counts import unit_of
+from diffengine.engine.store.drawing import draw_key
 
 SHORT: dict[str, Any] = {"steps": 4, "gen_length": 8, "block_length": 8, "temperature": 1.0}
 SMALL = Execution(token_budget=300, shard_problems=4)
@@ -84,7 +85,7 @@ def thrice(bundled_model: MaskedDiffusionModel, tmp_path_factory: Any) -> Path:
     """The same with three."""
     path: Path = tmp_path_factory.mktemp("samples") / "thrice"
     result = run("generated:10", out=path, model=bundled_model, samples=3, execution=SMALL, **SHORT)
-    assert result.finished == "30 samples of 10 problems" and result.has_samples
+    assert result.finished == "30 samples of 10 problems" and result.has_several
     return path
 
 
@@ -188,7 +189,7 @@ def test_a_run_cut_short_has_drawn_problems_at_random(
     cut = open_run(tmp_path)
     held = coverage(cut)
     asked = sorted({each.group_id for each in cut.problems}, key=draw_key)
-    assert held.random and held.whole == held.problems == 16 and held.has_samples
+    assert held.random and held.whole == held.problems == 16 and held.has_several
     assert set(cut.groups) == set(asked[: held.drawn]) and held.drawn < 8
     whole = [name for name in set(cut.groups) if cut.groups.count(name) == 4]
     assert len(whole) >= held.drawn - 2
@@ -331,10 +332,16 @@ def test_counts_say_of_what_they_are() -> None:
     progress = Progress(6, 2, 0, 40, 3, 3.0, problems=10)
     assert describe(progress).startswith("8/40 samples of 10 problems, 2 from before, 3/6 correct")
     assert "7200 samples/h" in describe(progress)
-    alone = describe(progress._replace(problems=40))
-    assert alone.startswith("8/40 problems, ") and "7200 problems/h" in alone
-    assert samples_text(3, 0) == samples_text(3, 3) == "3 problems"
-    assert samples_text(3, 1) == "3 samples of 1 problem"
+    assert describe(progress._replace(problems=40)).startswith("8/40 problems, ")
+    branches = progress._replace(are_branches=True)
+    assert describe(branches).startswith("8/40 branches, 2 from before, 3/6 correct")
+    assert "7200 branches/h" in describe(branches)
+    assert unit_of(3, 0) == unit_of(3, 3) == "problem"
     failed = RunResult(Path("x"), 3, 4, {"p#1": "no"}, 2)
     assert failed.finished == "7 samples of 2 problems"
     assert failed._replace(problems=8).finished == "7 problems"
+    assert failed._replace(done=0, resumed=1, problems=1).finished == "1 sample of 1 problem"
+    assert failed._replace(are_branches=True).finished == "7 branches"
+    assert (
+        repr(failed) == "<RunResult x: 7 samples of 2 problems, 3 of them now, 4 before, 1 failed>"
+    )
