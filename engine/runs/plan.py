@@ -20,6 +20,7 @@ from ..policies import make_policy
 from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
 from ..prompts.prompt import Prompt, PromptError, build_prompt
+from ..store.counts import count_text
 from .execution import Execution
 from .run_json import describe_run
 
@@ -211,7 +212,8 @@ def _warn_of(failed: Mapping[str, str]) -> None:
             logger.warning("problem %s: %s", problem_id, reason)
     for reason, count in reasons.items():
         if count > MOST_ALIKE:
-            logger.warning("and %d more problems: %s", count - MOST_ALIKE, reason)
+            more = count_text(count - MOST_ALIKE, "more problem")
+            logger.warning("and %s: %s", more, reason)
 
 
 def _device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:
