@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.store.counts import count_text
+from .analyzable import refuse_branch_run
 from .branching.beside import Branches, read_branches
 from .branching.effect_table import effect_table
-from .errors import SettingError
 from .findings import accuracy
 from .findings.about_run import about_run
 from .findings.accuracy import count, members
@@ -93,6 +93,7 @@ def analyze_run(
     Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
     recorded, a metric or estimator that is none, or a branch run.
     """
+    refuse_branch_run(run)
     settings = Settings(
         confidence_method=confidence_method,
         spike_rule=spike_rule,
@@ -106,7 +107,6 @@ def analyze_run(
         k=k,
     )
     curve_table(estimators)  # refuses one that is none before any work
-    _refuse_branch_run(run)
     analysis = _fast_part(run, settings, metrics)
     has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
@@ -122,16 +122,6 @@ def analyze_run(
             save(unfinished(analysis, to_come))
         part.add(analysis)
     return analysis
-
-
-def _refuse_branch_run(run: Run) -> None:
-    """Branches begin at many states, some of them changed: no mean over all of them is of anything,
-    and they are no samples of a problem."""
-    if "branches" in run.info:
-        raise SettingError(
-            f"{run.path}: is a branch run, expected the run that its branches leave; analyse "
-            f"{run.path.parent.parent}, which reads them"
-        )
 
 
 def analyze_run_again(run: Run, earlier: Analysis) -> Analysis:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..engine.store.counts import count_text
 from ..engine.store.drawing import unit_of_decodings
+from ..engine.store.read.branch_runs import branch_folders
 from ..engine.store.write.manifest import read_manifests
-from .branching.branch_runs import branch_folders
 
 if TYPE_CHECKING:
     from ..engine.problems.read import Problem

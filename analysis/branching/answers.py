@@ -21,6 +21,7 @@ from .over_problems import States
 from .per_state import StateValues, at_least, saturated, state_values
 from .permutations import Pivotal, drop_since_first, pivotal_steps
 from .resampling import Resampled, correlation_interval
+from .state_answers import state_answers
 
 SHOWN = ESTIMATORS[0]
 """The estimator that is shown first, and that the permutations use."""
@@ -270,7 +271,11 @@ def _ranked(states: States, metrics: Mapping[str, np.ndarray]) -> dict[str, Quan
 
 def _columns(states: States, pivotal: Pivotal) -> dict[str, np.ndarray]:
     """What is kept of each decoding."""
+    most = state_answers(states.draws)
     return {
+        "branch_answer": most.text,
+        "branch_share": most.share,
+        "branch_answers": most.distinct,
         ENTROPY: states.on_steps(getattr(states.values.entropy, SHOWN)),
         "mode_share": states.on_steps(states.values.mode_share),
         "pivotal_step": pivotal.step,

@@ -5,6 +5,7 @@ missing of them, and what their states and continuations are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from ...engine.store import DamagedRun, NotARun, NotStored
 from ...engine.store.counts import count_text
-from .answers import RANKED, SHOWN, AnswerInformation, answer_information, cannot_tell
-from .branch_runs import SameLaw, branch_folders, by_law, deciding, read_branch_runs
+from ...engine.store.read.branch_runs import branch_folders
+from .answers import LEVEL, RANKED, SHOWN, AnswerInformation, answer_information, cannot_tell
+from .branch_runs import SameLaw, by_law, deciding, read_branch_runs
 from .draws import Draws, read_draws
+from .pivots import pivot_columns
 from .resampling import problem_means
 
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ def read_branches(
         metrics={name: metrics[name] for name in RANKED.values() if name in metrics},
         seed=seed,
     )
+    named = pivot_columns(run, shown.pivotal, level=LEVEL)
+    shown = replace(shown, columns=shown.columns | named)
     info = _info(run, first, shown) | {"others": [_one_line(law) for law in laws[1:]]}
     warnings += _warnings(first)
     for each in opened.runs:

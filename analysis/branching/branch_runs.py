@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...engine.store import DamagedRun, NotARun, open_run
+from ...engine.store.read.branch_runs import branch_folders
 
 if TYPE_CHECKING:
     from ...engine.store import Run
 
-FOLDER = "branches"
 NOTHING = 0
 """The intervention that is none, by its place in run.json."""
 FRESH = "fresh"
@@ -69,14 +69,6 @@ class SameLaw:
         """ "R = 16, temperature 1, policy llada"."""
         policy = self.config.get("policy", "not recorded")
         return f"R = {self.samples}, temperature {self.temperature:g}, policy {policy}"
-
-
-def branch_folders(run_dir: Path) -> list[Path]:
-    """The folders of the branch runs in a run's folder, by name."""
-    parent = run_dir / FOLDER
-    if not parent.is_dir():
-        return []
-    return sorted(folder for folder in parent.iterdir() if (folder / "run.json").is_file())
 
 
 def read_branch_runs(run: Run) -> BranchRuns:

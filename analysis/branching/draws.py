@@ -37,7 +37,8 @@ class Draws:
     none. `is_certain` [N, K]: the parent had ended, so that nothing was drawn. `is_planned` [N, K]:
     branches of the state were asked for, whether they are decoded by now or not. `is_asked` [N]:
     whether the decoding was branched at all. `groups` [N]: the problem that a decoding is a sample
-    of. `uncompared`: pairs of answers compared as text for want of a better verdict.
+    of. `uncompared`: pairs of answers compared as text for want of a better verdict. `answers` [N]:
+    a text of each class of a decoding, "" for texts without an answer.
     """
 
     steps: np.ndarray
@@ -51,6 +52,7 @@ class Draws:
     is_asked: np.ndarray
     groups: np.ndarray
     uncompared: int = 0
+    answers: Sequence[Sequence[str]] = ()
 
     @property
     def samples(self) -> int:
@@ -128,6 +130,7 @@ def read_draws(parent: Run, branches: SameLaw) -> Draws:
         is_asked=is_asked,
         groups=own.groups,
         uncompared=table.uncompared,
+        answers=table.answers,
     )
 
 
@@ -141,6 +144,7 @@ class _Table:
         self.gold = np.full(shape[0], ABSENT, np.int32)
         self.unextracted = np.full(shape[0], ABSENT, np.int32)
         self.uncompared = 0
+        self.answers: list[Sequence[str]] = [()] * shape[0]
         self._own = own
 
     def fill(self, row: int, drawn: Sequence[_Drawn], known: np.ndarray) -> None:
@@ -152,6 +156,7 @@ class _Table:
         labels = classes.label
         self.uncompared += classes.uncompared
         self.unextracted[row] = classes.unextracted
+        self.answers[row] = _first_of_each(answers, labels)
         self.final[row] = labels[0]
         if any(right):
             self.gold[row] = labels[right.index(True)]
@@ -164,6 +169,12 @@ class _Table:
         self.label[row, known] = labels[0]
         if has_gold:
             self.correct[row, known] = right[0]
+
+
+def _first_of_each(answers: Sequence[str], labels: np.ndarray) -> list[str]:
+    """[class] the first of `answers` in each; classes are numbered as they first appear."""
+    _, first = np.unique(labels, return_index=True)
+    return [answers[place] for place in first.tolist()]
 
 
 def _read_parent(parent: Run) -> _Parent:

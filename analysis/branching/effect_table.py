@@ -12,7 +12,8 @@ import numpy as np
 
 from ...engine.store.counts import count_text
 from ...engine.store.errors import DamagedRun, NotARun, NotStored
-from .branch_runs import branch_folders, read_branch_runs
+from ...engine.store.read.branch_runs import branch_folders
+from .branch_runs import read_branch_runs
 from .effects import MEASURES, Effects, effects_of
 from .resampling import Resampled, mean_interval
 from .sensitivity import sensitivity_maps

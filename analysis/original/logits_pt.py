@@ -25,6 +25,7 @@ from ...engine.store.disk import make_directory
 from ...engine.store.errors import DamagedRun, NotStored, StorageError
 from ...engine.store.format.output_head import read_head
 from ...engine.store.sizes import size_text
+from ..analyzable import check_has_steps
 from .torch_stream import LazyTensor, save_stream
 
 if TYPE_CHECKING:
@@ -65,9 +66,11 @@ def export_original(run: Run, out: Path) -> list[Path]:
     expected_answer, generated_answer, prompt_length}.
 
     Streams to the disk: peak memory is one step's logits in float64, the float32 head and the sum
-    of hidden states. Raises NotStored if the run keeps no logits, DamagedRun if its head is gone,
+    of hidden states. Raises SettingError for a branch run or one without steps,
+    NotStored if the run keeps no logits, DamagedRun if its head is gone,
     StorageError if the disk is too small.
     """
+    check_has_steps(run)
     out = Path(out)
     source = _source(run)
     _refuse_if_too_large(run, source, out)

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engine.store.read.tokens import run_tokens
 from ...engine.store.write.results import publish
+from ..analyzable import check_has_steps
 from ..provenance import staleness
 from ..results import Analysis
+from .report_branches import branch_section, of_problems
 from .report_curves import charts
 from .report_facts import block_numbers, run_facts, size_of
-from .report_problems import choose, codings, pack, read_problems
+from .report_problems import choose, codings, pack, read_problems, token_texts
 from .values import ends_in_words
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ MAX_CELLS = 6_000_000
 IN_PAGE = "a line ends where fewer than half of them do"
 
 STYLE = "report.css"
-SCRIPTS = ("report_charts.js", "report.js")
+SCRIPTS = ("report_charts.js", "report_branches.js", "report.js")
 TEMPLATE = "report.html"
 
 
@@ -48,9 +49,10 @@ def write_report(
     """Write the page to `out`, complete or not at all, and return its path.
 
     With more than `max_problems` stored problems (or more than `MAX_CELLS` cells) a fixed sample,
-    half of it correct where possible, stands for them, and the page says so. Raises OSError if the
-    folder is missing or the disk full.
+    half of it correct where possible, stands for them, and the page says so. Raises SettingError
+    for a branch run or one without steps, OSError if the folder is missing or the disk full.
     """
+    check_has_steps(run)
     out = Path(out)
     page = page_data(run, analysis, max_problems=max_problems)
     publish(out, assemble(page).encode())
@@ -67,6 +69,10 @@ def page_data(run: Run, analysis: Analysis | None, *, max_problems: int) -> dict
     coding_of = codings(problems)
     ids = _token_ids(problems)
     texts = token_texts(run, ids.tolist())
+    section = branch_section(run, analysis, steps)
+    packed = [pack(problem, ids, coding_of) for problem in problems]
+    for problem, more in zip(packed, of_problems(run, analysis, section, rows), strict=True):
+        problem |= more
     return {
         **run_facts(run, verdicts, steps, positions),
         "n_shown": len(rows),
@@ -78,7 +84,8 @@ def page_data(run: Run, analysis: Analysis | None, *, max_problems: int) -> dict
         "analysed": analysis is not None,
         "ends": ends_in_words(analysis, IN_PAGE) if analysis is not None else [],
         "stale": staleness(analysis, run) if analysis is not None else "",
-        "problems": [pack(problem, ids, coding_of) for problem in problems],
+        "branching": section.page,
+        "problems": packed,
     }
 
 
@@ -86,12 +93,6 @@ def _token_ids(problems: list[dict[str, Any]]) -> np.ndarray:
     """The ids of all tokens that are shown, each once, in order."""
     shown = [problem["shown"].ravel() for problem in problems]
     return np.unique(np.concatenate([np.zeros(0, np.int64), *shown]))
-
-
-def token_texts(run: Run, ids: list[int]) -> list[str]:
-    """The text of each token id from the run's tokens.json, else the id itself."""
-    texts = run_tokens(Path(run.path))
-    return ["" if token < 0 else str(texts.get(str(token), f"#{token}")) for token in ids]
 
 
 def assemble(page: dict[str, Any]) -> str:

@@ -91,15 +91,20 @@ def charts(analysis: Analysis, steps: int) -> Iterator[dict[str, Any]]:
     """The run's curves over the first `steps` steps as JSON values, means over problems with the
     ends of the 95 % interval."""
     for chart in CHARTS:
-        curves = [curve for curve in chart.curves if usable(analysis, curve.quantity)]
-        yield {
-            "title": chart.title,
-            "unit": chart.unit,
-            "span": chart.span,
-            "lines": [_line(analysis[curve.quantity], curve, steps) for curve in curves],
-            "why_not": "" if curves else why_not(analysis, chart.curves[0].quantity),
-            "spikes": _spikes(analysis, chart.spikes_of),
-        }
+        yield drawn_chart(analysis, chart, steps)
+
+
+def drawn_chart(analysis: Analysis, chart: Chart, steps: int) -> dict[str, Any]:
+    """One chart over the first `steps` steps."""
+    curves = [curve for curve in chart.curves if usable(analysis, curve.quantity)]
+    return {
+        "title": chart.title,
+        "unit": chart.unit,
+        "span": chart.span,
+        "lines": [_line(analysis[curve.quantity], curve, steps) for curve in curves],
+        "why_not": "" if curves else why_not(analysis, chart.curves[0].quantity),
+        "spikes": _spikes(analysis, chart.spikes_of),
+    }
 
 
 def _spikes(analysis: Analysis, method: str) -> list[int]:

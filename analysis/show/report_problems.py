@@ -20,6 +20,7 @@ from ...engine.store.format.verdicts import (
     NO_GOLD_ANSWER,
     WRONG,
 )
+from ...engine.store.read.tokens import run_tokens
 from ..metrics.block import digit_ids, kept_after_end, read_block
 from ..metrics.confidence import answer_slot
 from .report_curves import rounded
@@ -148,6 +149,12 @@ def _canvas(own: dict[str, np.ndarray], masked: np.ndarray) -> dict[str, np.ndar
         "entropy": own["entropy"],
         "kl": own["kl"],
     }
+
+
+def token_texts(run: Run, ids: list[int]) -> list[str]:
+    """The text of each token id from the run's tokens.json, else the id itself."""
+    texts = run_tokens(Path(run.path))
+    return ["" if token < 0 else str(texts.get(str(token), f"#{token}")) for token in ids]
 
 
 def codings(problems: list[dict[str, Any]]) -> dict[str, Coding]:

@@ -23,7 +23,7 @@ from ..results import Analysis
 from .figure import new_figure, png
 from .plots import style
 from .plots.text import plain
-from .report import token_texts
+from .report_problems import token_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def draw_sensitivity(
     """
     path = Path(run_dir)
     with open_run(path) as run:
-        sensitivity = _map_of(run, do)
+        sensitivity = first_map(run, do)
         text = _text_of(run, sensitivity, problem)
         image = render(sensitivity, text)
     target = path / NAME if out is None else Path(out)
@@ -92,7 +92,9 @@ def has_map(analysis: Analysis) -> bool:
     return any(f" {EACH}" in row["intervention"] for row in rows)
 
 
-def _map_of(run: Run, do: str | None) -> SensitivityMap:
+def first_map(run: Run, do: str | None = None) -> SensitivityMap:
+    """That of the first branch run that acted on each position, by the action `do` if one is named. Raises SettingError where none
+    did, DamagedRun, NotStored."""
     opened = read_branch_runs(run)
     for branches in opened.runs:
         maps = sensitivity_maps(effects_of(run, branches)) if branches.ids else []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...engine.store.write.results import publish
 from ..results import Analysis
+from .pivotal import pivotal_lines
 from .summary_branches import branch_lines
 from .summary_curves import curve_lines, spike_lines, trajectory_lines
 from .summary_dataset import dataset_lines, grading_lines, mark_of, sample_lines
@@ -53,6 +54,7 @@ def sections(analysis: Analysis) -> dict[str, list[str]]:
         f"Trajectories, {TRAJECTORY_VALUES}": trajectory_lines(analysis),
         "Mutual information I(State; Correct), first -> last step": information_lines(analysis),
         "Answer information, from branches": branch_lines(analysis),
+        "Pivotal steps": pivotal_lines(analysis),
         "Answer emergence (mean over problems +- standard error)": emergence_lines(analysis),
         "Early exits, replayed on the exact trajectories (counterfactual)": exit_lines(analysis),
         "t-SNE map": map_lines(analysis),

@@ -14,7 +14,6 @@ from ..wording import value_text
 from .values import method_of, usable
 
 ABSENT = "no branches; `diffengine branch RUN --samples 16`, then `diffengine analyze RUN` again"
-PIVOTS_SHOWN = 5
 H = f"{ENTROPY}/{SHOWN}"
 I_T = f"{INFORMATION}/{SHOWN}"
 P = f"{INFORMATION}_p/{SHOWN}"
@@ -36,20 +35,20 @@ def branch_lines(analysis: Analysis) -> list[str]:
         return ["no branches that can be read, or none with noise of their own; see the warnings"]
     others = [f"not pooled, not shown: {line}" for line in facts["others"]]
     if not usable(analysis, "decided/mode_share"):
-        return [*_what(analysis), analysis["decided/mode_share"].status, *others]
+        return [*what_lines(analysis), analysis["decided/mode_share"].status, *others]
     return [
-        *_what(analysis),
+        *what_lines(analysis),
         *_information(analysis),
         _decided(analysis),
         _pivotal(analysis),
-        *_pivots(analysis),
         *_table(analysis),
         *_ranked(analysis),
         *others,
     ]
 
 
-def _what(analysis: Analysis) -> list[str]:
+def what_lines(analysis: Analysis) -> list[str]:
+    """What was branched, and what its I_t is."""
     facts = analysis.info["branching"]
     missing = ""
     if facts["missing"]:
@@ -143,21 +142,6 @@ def _pivotal(analysis: Analysis) -> str:
         f"neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
         f"if there were none){size}"
     )
-
-
-def _pivots(analysis: Analysis) -> list[str]:
-    """The largest of them, problem by problem."""
-    columns = analysis.problems
-    drop = np.where(columns["pivotal_p"] <= LEVEL, columns["pivotal_drop"], -np.inf)
-    order = np.argsort(-drop, kind="stable")[:PIVOTS_SHOWN]
-    lines = []
-    for row in order[np.isfinite(drop[order])]:
-        lines.append(
-            f"    {columns['id'][row]}: {drop[row]:.2f} bits between steps "
-            f"{columns['pivotal_step'][row]} and {columns['pivotal_until'][row]} "
-            f"(p = {columns['pivotal_p'][row]:.3g})"
-        )
-    return lines
 
 
 def _table(analysis: Analysis) -> list[str]:

@@ -22,13 +22,11 @@ from ..runs.plan import Plan, Prompts, checkpoint_path, device_names, prompts_of
 from ..runs.run_json import BRANCHES, describe_run
 from ..store.counts import count_text
 from ..store.errors import DamagedRun
+from ..store.read.branch_runs import FOLDER
 from ..store.read.run import Run, open_run
 from .branches import Branch, Planner
 from .request import FRESH, BranchRequest, default_grid
 from .states import Decoding, check_parent, check_steps
-
-FOLDER = "branches"
-"""Where in its run directory a run keeps those of its branches, each in a directory of its own."""
 
 
 class Cost(NamedTuple):

@@ -165,6 +165,7 @@ def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: An
     from ...analysis.results import save_analysis, save_unfinished
     from ...analysis.show.dashboard import draw_dashboard
     from ...analysis.show.pages import draw_all
+    from ...analysis.show.pivotal import NAME, write_pivotal_steps
     from ...analysis.show.sensitivity import draw_sensitivity, has_map
     from ...analysis.show.summary import write_summary
     from ..store import open_run
@@ -175,6 +176,8 @@ def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: An
     )
     save_analysis(analysis, saved)
     write_summary(analysis, path / "analysis_summary.txt")
+    if "branching" in analysis.info:
+        write_pivotal_steps(analysis, path / NAME)
     write_results(analysis, path / "comprehensive_analysis_results.pt")
     draw_dashboard(analysis, path / DASHBOARD, more=panels)
     if has_map(analysis):

@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 const VERDICT = { correct: ["✓", "correct"], wrong: ["✗", "wrong"], unextracted: ["✗", "no answer found"], ungraded: ["–", "no gold answer"], ambiguous: ["?", "a number that can be read two ways"] };
 const MEASURE = { confidence: "confidence", entropy: "entropy", kl: "KL" };
 const CIVIDIS = [[0, 34, 78], [26, 56, 111], [67, 78, 108], [97, 101, 111], [125, 124, 120], [155, 148, 118], [188, 174, 108], [222, 201, 88], [254, 232, 56]];
-const state = { filter: "all", measure: "confidence", step: 0, problem: null, cells: [], gold: null, timer: null };
+const state = { filter: "all", measure: "confidence", step: 0, problem: null, cells: [], gold: null, open: null, timer: null };
 
 function shade(share) {
   const at = Math.min(Math.max(share, 0), 1) * (CIVIDIS.length - 1), low = Math.min(Math.floor(at), CIVIDIS.length - 2);
@@ -146,7 +146,9 @@ function choose(problem) {
   byId("extracted").textContent = problem.extracted_answer || "none found";
   byId("generated").textContent = problem.generated_text || "(empty)";
   goldLine(problem);
+  openLine(problem);
   cells(problem);
+  ownMap(problem);
   show(page.steps - 1);
   strip();
 }
@@ -186,6 +188,8 @@ function show(step) {
   state.step = step;
   byId("step").value = step;
   state.gold.moveTo(step);
+  state.open.moveTo(step);
+  answersAt(problem, step);
   byId("strip-cursor").style.left = `${(100 * (step + 0.5)) / page.steps}%`;
   let masked = 0, committed = 0;
   state.cells.forEach((cell, position) => {
@@ -280,6 +284,7 @@ function sampling() {
 
 header();
 curves();
+decided();
 byId("sampling").textContent = sampling();
 segments(byId("filter"), "filter", [["all", "All"], ["correct", "✓ Correct"], ["wrong", "✗ Wrong"]], (value) => { state.filter = value; list(); });
 segments(byId("measure"), "measure", [["confidence", "Confidence"], ["entropy", "Entropy"], ["kl", "KL"]], (value) => { state.measure = value; recolour(); });

@@ -49,7 +49,11 @@ function valueRange(spec) {
   return high > low ? [low, high + 0.04 * (high - low)] : [low, low + 1];
 }
 
-// spec: {title, unit, span, lines: [{label, role, n, values, low, high}], why_not, spikes}; page: {steps, starts}; onPick(step) optional.
+// The entry of a list of steps that is nearest to a step; of two equally near ones the first.
+const nearest = (grid, step) => grid.reduce((best, each) => (Math.abs(each - step) < Math.abs(best - step) ? each : best), grid[0]);
+
+// spec: {title, unit, span, lines: [{label, role, n, values, low, high}], why_not, spikes, grid}; page: {steps, starts}; onPick(step) optional.
+// grid: the only steps with values, if they are few; each is drawn as a dot, and the numbers are those of the nearest.
 function chart(spec, page, onPick) {
   const root = element("div", "chart"), plot = element("div", "plot");
   root.append(element("h4", "", spec.title));
@@ -75,7 +79,7 @@ function chart(spec, page, onPick) {
   }
   for (const start of page.starts) drawn("line", { x1: x(start - 0.5), x2: x(start - 0.5), y1: 0, y2: 100, class: "start" }, svg);
   for (const tick of stepTicks(page.steps, page.starts)) plot.append(placed("tick x", String(tick), "left", x(tick)));
-  for (const line of [...spec.lines].reverse()) drawLine(svg, line, x, y);
+  for (const line of [...spec.lines].reverse()) drawLine(svg, line, x, y, Boolean(spec.grid));
   for (const step of spec.spikes || []) {
     const mark = placed("spike", "▼", "left", x(step));
     mark.style.top = y(spec.lines[0].values[step]) + "%";
@@ -85,7 +89,8 @@ function chart(spec, page, onPick) {
   plot.append(cursor);
   const moveTo = (step) => {
     cursor.style.left = x(step) + "%";
-    readout.textContent = `step ${step}: ` + spec.lines.map((line) => `${line.label} ${withInterval(line, step)}`).join("  ·  ");
+    const at = spec.grid ? nearest(spec.grid, step) : step;
+    readout.textContent = `step ${at}: ` + spec.lines.map((line) => `${line.label} ${withInterval(line, at)}`).join("  ·  ");
   };
   moveTo(page.steps - 1);
   const picked = (event) => {
@@ -118,7 +123,7 @@ function describe(spec) {
 }
 
 // Skipped steps hold no value; the line joins the steps around them. A lone value is drawn as a dot.
-function drawLine(svg, line, x, y) {
+function drawLine(svg, line, x, y, dotted) {
   const known = line.values.map((value, step) => [step, value, line.low ? line.low[step] : null, line.high ? line.high[step] : null]).filter((point) => point[1] !== null);
   if (!known.length) return;
   const banded = known.filter((point) => isKnown(point[2]) && isKnown(point[3]));
@@ -129,4 +134,5 @@ function drawLine(svg, line, x, y) {
   }
   const path = known.map(([step, value]) => `${x(step)} ${y(value)}`);
   drawn("path", { d: `M${path.length > 1 ? path.join("L") : `${path[0]}h0.01`}`, class: `role-${line.role}` }, svg);
+  if (dotted) for (const point of path) drawn("path", { d: `M${point}h0.01`, class: `dot role-${line.role}` }, svg);
 }
