@@ -34,6 +34,6 @@ def check_has_steps(run: Run) -> None:
     refuse_branch_run(run)
     if len(run) and STEPS not in run:
         raise SettingError(
-            f"{run.path} keeps answers alone (record: answers), so there are no steps to look at; "
-            "decode it again in a new directory with --record all"
+            f"{run.path}: holds answers alone (record: answers), and no steps to look at; decode "
+            "it again in a new directory with --record all"
         )

@@ -93,8 +93,8 @@ def has_map(analysis: Analysis) -> bool:
 
 
 def first_map(run: Run, do: str | None = None) -> SensitivityMap:
-    """That of the first branch run that acted on each position, by the action `do` if one is named. Raises SettingError where none
-    did, DamagedRun, NotStored."""
+    """That of the first branch run that acted on each position, by the action `do` if one is named.
+    Raises SettingError where none did, DamagedRun, NotStored."""
     opened = read_branch_runs(run)
     for branches in opened.runs:
         maps = sensitivity_maps(effects_of(run, branches)) if branches.ids else []
