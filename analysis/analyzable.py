@@ -17,18 +17,23 @@ STEPS = "performed"
 """Kept by every run that keeps its steps."""
 
 
-def check_has_steps(run: Run) -> None:
-    """Refuse a branch run, which is read with the run that it branches from, and a run that keeps
-    nothing of its steps. Raises SettingError."""
-    path = Path(run.path)
+def refuse_branch_run(run: Run) -> None:
+    """Refuse a branch run, which is read with the run that it branches from: its branches begin at
+    many states, some of them changed, so no mean over all of them is of anything. Raises
+    SettingError."""
     if BRANCHES in run.info:
-        above = path.resolve().parents[1]
+        path = Path(run.path)
         raise SettingError(
-            f"{path} is a branch run: its problems are continuations of another run's states; give "
-            f"the run that they branch from, {above}"
+            f"{path} is a branch run: its branches are continuations of another run's states; give "
+            f"the run that they branch from, {path.resolve().parents[1]}, which reads them"
         )
+
+
+def check_has_steps(run: Run) -> None:
+    """Refuse a branch run, and a run that keeps nothing of its steps. Raises SettingError."""
+    refuse_branch_run(run)
     if len(run) and STEPS not in run:
         raise SettingError(
-            f"{path} keeps answers alone (record: answers), so there are no steps to look at; "
-            "decode it again in a new directory with --record all"
+            f"{run.path}: holds answers alone (record: answers), and no steps to look at; decode "
+            "it again in a new directory with --record all"
         )

@@ -6,16 +6,19 @@ The place where the parts meet; it computes nothing itself and needs no model an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .analyzable import check_has_steps
+from ..engine.store.counts import count_text
+from .analyzable import refuse_branch_run
 from .branching.beside import Branches, read_branches
+from .branching.effect_table import effect_table
+from .findings import accuracy
 from .findings.about_run import about_run
-from .findings.accuracy import count
+from .findings.accuracy import count, members
 from .findings.early_exit import replay_problems
 from .findings.finding import Finding, Material
 from .findings.gain import Gain, information_gain
@@ -25,19 +28,25 @@ from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
 from .information.estimators import curve_table
-from .limits import ENDS_DIFFER, undefined
+from .limits import ENDS_DIFFER, NO_TRAJECTORY, undefined
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
-from .metrics.trajectories import Trajectories, read_trajectories
+from .metrics.trajectories import Trajectories, keeps_answers_alone, read_trajectories
 from .names import finding_names
 from .provenance import content_of
+from .quantity import Quantity
 from .registry import FINDINGS, SPIKE_RULES
 from .results import Analysis
+from .samples.finding import NAMES
+from .samples.votes import votes_of_run
 from .settings import Settings
 from .slow_parts import slow_parts, unfinished
 
 if TYPE_CHECKING:
     from ..engine.store import Run
+
+
+UNSETTLED = "compared as text, Math-Verify settled nothing: classes may be too many"
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,10 @@ def analyze_run(
     `tsne` map. Before each of them `save` is handed what there is, with `info["to_come"]` naming
     what is to come, so that hours of work outlive a crash in the next.
 
-    Raises ValueError for a branch run or one without steps, an unknown name, thresholds out of
-    order, an averaged form that was not recorded, or a metric or estimator that is none.
+    Raises ValueError for an unknown name, thresholds out of order, an averaged form that was not
+    recorded, a metric or estimator that is none, or a branch run.
     """
-    check_has_steps(run)
+    refuse_branch_run(run)
     settings = Settings(
         confidence_method=confidence_method,
         spike_rule=spike_rule,
@@ -99,11 +108,12 @@ def analyze_run(
     )
     curve_table(estimators)  # refuses one that is none before any work
     analysis = _fast_part(run, settings, metrics)
+    has_steps = not keeps_answers_alone(run)
     parts = slow_parts(
         run,
         settings,
-        mutual_information=mutual_information,
-        tsne=tsne,
+        mutual_information=mutual_information and has_steps,
+        tsne=tsne and has_steps,
         estimators=estimators,
     )
     for done, part in enumerate(parts):
@@ -145,18 +155,31 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         run, metrics=trajectories.metrics, steps=info["steps"], seed=settings.analysis_seed
     )
     material = Material(
-        run, settings, trajectories, dict(quantities), judged.curve, exits, branches
+        run,
+        settings,
+        trajectories,
+        dict(quantities),
+        judged.curve,
+        exits,
+        branches,
+        votes_of_run(run, verdict, trajectories.groups),
     )
     for name in FINDINGS:
         finding: Finding = FINDINGS.load(name)
         if finding.is_made(material):
             quantities |= finding.make(material)
+    if keeps_answers_alone(run):
+        quantities = _without_trajectory(quantities)
 
     _add_findings(info, run, settings, judged)
     if ends := own_ends(metrics, trajectories):
         info["own_ends"] = ends
     _add_what_is_not_ours(info, metrics, trajectories)
     _add_branches(info, branches)
+    _add_interventions(info, run, settings)
+    if material.votes is not None and material.votes.uncompared:
+        pairs = count_text(material.votes.uncompared, "pair")
+        info["warnings"].append(f"answers to one problem: {pairs} {UNSETTLED}")
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},
@@ -164,9 +187,19 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
         patterns=judge_patterns(_signs(trajectories, settings, judged)),
         problems=_problem_columns(run, trajectories, judged.confidence)
         | exits
+        | _sample_columns(run, material)
         | _branch_columns(branches),
         info=info,
     )
+
+
+def _without_trajectory(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """The same, where all but what answers alone tell has no result."""
+    kept = (*accuracy.FINDING.names, *NAMES)
+    return {
+        name: quantity if name in kept else quantity.insufficient(NO_TRAJECTORY)
+        for name, quantity in quantities.items()
+    }
 
 
 def _judge(
@@ -182,8 +215,9 @@ def _judge(
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
         withheld=undefined(ENDS_DIFFER) if of_running else "",
+        groups=trajectories.groups,
     )
-    gain = information_gain(confidence)
+    gain = information_gain(confidence, trajectories.groups)
     spikes = {}
     for rule in SPIKE_RULES:
         spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
@@ -200,8 +234,9 @@ def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Si
         spikes=judged.spikes["z"],
         major=settings.spike_threshold,
         s_curve=judged.curve.s_curve,
-        counts=count(trajectories.columns["verdict"]),
+        counts=members(trajectories.columns["verdict"], trajectories.groups),
         seed=settings.analysis_seed,
+        groups=trajectories.groups,
     )
 
 
@@ -227,11 +262,33 @@ def _add_what_is_not_ours(info: Info, metrics: Metrics, trajectories: Trajectori
     info["warnings"] += [*metrics.warnings, *trajectories.failures.values()]
 
 
+def _sample_columns(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Which sample of which problem each row is, the class of its answer among its problem's, and
+    their entropy in bits; nothing where each problem has one sample."""
+    said = material.votes
+    if said is None:
+        return {}
+    return {
+        "group_id": np.array(run.groups, dtype=object),
+        "sample": np.asarray(run.samples, np.int32),
+        "answer_class": said.classes,
+        "answer_entropy": said.entropy[material.groups.number],
+    }
+
+
 def _add_branches(info: Info, branches: Branches | None) -> None:
     """Put what is said of branch runs into `info`, where there are any."""
     if branches is not None:
         info["branching"] = branches.info
         info["warnings"] += branches.warnings
+
+
+def _add_interventions(info: Info, run: Run, settings: Settings) -> None:
+    """Put the effects of interventions into `info`, where branches of the run have any."""
+    table = effect_table(run, seed=settings.analysis_seed)
+    if table.rows:
+        info["interventions"] = [row._asdict() for row in table.rows]
+    info["warnings"] += table.warnings
 
 
 def _branch_columns(branches: Branches | None) -> dict[str, np.ndarray]:

@@ -30,7 +30,10 @@ class Info(TypedDict, total=False):
     still to be computed when this was saved; `own_ends` is there only where problems end at
     different steps, of what only a running one has; `stale` says how the run has changed since;
     `plugins` is there only where code that is not ours took part, `branching` only where there are
-    branch runs."""
+    branch runs, `interventions` only where branches had some: rows of
+    `analysis/branching/effect_table.py`; `n_samples` and `lm_eval_shares` (share, lower and upper
+    end) only where problems have several samples: then `n_problems` counts problems, and all counts
+    by verdict or rule, `n_asked` and `missing` are of samples."""
 
     run: str
     run_id: str
@@ -43,6 +46,7 @@ class Info(TypedDict, total=False):
     read_offset: int
 
     n_problems: int
+    n_samples: int
     n_correct: int
     n_wrong: int
     n_unextracted: int
@@ -51,6 +55,7 @@ class Info(TypedDict, total=False):
     accuracy_interval: list[float]
     slot_counts: dict[str, int]
     lm_eval: dict[str, int] | None
+    lm_eval_shares: dict[str, list[float]] | None
     grade_rules: dict[str, int]
 
     n_asked: int
@@ -69,6 +74,7 @@ class Info(TypedDict, total=False):
     warnings: list[str]
 
     branching: dict[str, Any]
+    interventions: list[dict[str, Any]]
 
     mutual_information: dict[str, Any]
     tsne: dict[str, Any]

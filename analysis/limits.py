@@ -54,6 +54,7 @@ ENDS_DIFFER = (
 STEPS_LEFT_OUT = (
     "problems leave out steps of their own, so that hardly any has a value at all steps compared"
 )
+NO_TRAJECTORY = "recorded with --record answers, which keeps no trajectory"
 OF_RUNNING = "; of the problems with a forward pass at the step"
 OF_RUNNING_AT_BOTH = "; of the problems with a forward pass at both"
 """What the label of a mean over fewer and fewer problems ends with."""

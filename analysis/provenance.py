@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.store.counts import count_text
+from ..engine.store.drawing import unit_of_decodings
 from ..engine.store.read.branch_runs import branch_folders
 from ..engine.store.write.manifest import read_manifests
 
@@ -64,8 +65,9 @@ def staleness(analysis: Analysis, run: Run) -> str:
     mend = f"run `diffengine analyze {run.path}` again"
     count = analysis.info.get("n_problems", 0) if then is None else then["n_problems"]
     if count != now["n_problems"]:
+        unit = unit_of_decodings(run.problems)
         return (
-            f"this analysis is of {count_text(count, 'problem')}, the run now holds "
+            f"this analysis is of {count_text(count, unit)}, the run now holds "
             f"{now['n_problems']}; {mend}"
         )
     if then is None:

@@ -11,22 +11,23 @@ from typing import NamedTuple
 import numpy as np
 
 from .display import quantity_repr
+from .groups import Groups
 from .limits import OK, status_of, undefined
 from .means import Mean, mean_over_problems
-from .shares import wilson_bounds
+from .shares import share_over_problems, wilson_bounds
 
 DIMS = ("step", "other_step")
-"""The axes of values over steps; a single number has none."""
+"""The axes of values over steps; a single number has none. `k` is the axis of pass@k, from 1."""
 
 
 class Quantity(NamedTuple):
     """One measured quantity. `n` is the number of problems behind it, one number or one for each
     entry of `values`.
 
-    `dims` names the axes (`step`, `other_step`; `()` for a single number). `stderr` has the shape
-    of `values` or is None where no standard error is defined, as for a share, whose 95 % `interval`
-    [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or "insufficient:
-    " or "undefined: " and the reason; values may be NaN.
+    `dims` names the axes (`step`, `other_step`, `k`; `()` for a single number). `stderr` has the
+    shape of `values` or is None where no standard error is defined, as for a share, whose 95 %
+    `interval` [2, *values.shape] is given instead (lower and upper ends). `status` is "ok", or
+    "insufficient: " or "undefined: " and the reason; values may be NaN.
     """
 
     values: np.ndarray
@@ -57,12 +58,22 @@ class Quantity(NamedTuple):
         return self._replace(status=undefined(reason)) if reason else self
 
     @classmethod
-    def over_problems(cls, values: np.ndarray, *, units: str, label: str, missing: str) -> Quantity:
-        """The mean over the finite `values` [problem, ...] with standard error and n.
+    def over_problems(
+        cls,
+        values: np.ndarray,
+        *,
+        units: str,
+        label: str,
+        missing: str,
+        groups: Groups | None = None,
+    ) -> Quantity:
+        """The mean over the finite `values` [row, ...] with standard error and n.
 
-        `missing` is said where no problem has a value.
+        `missing` is said where no problem has a value. `groups`: which rows are samples of one
+        problem; each is one of its own without.
         """
-        return cls.of_mean(mean_over_problems(values), units=units, label=label, missing=missing)
+        mean = mean_over_problems(values, groups)
+        return cls.of_mean(mean, units=units, label=label, missing=missing)
 
     @classmethod
     def of_mean(cls, mean: Mean, *, units: str, label: str, missing: str) -> Quantity:
@@ -80,13 +91,17 @@ class Quantity(NamedTuple):
         )
 
     @classmethod
-    def share_of_problems(cls, values: np.ndarray, *, label: str, missing: str) -> Quantity:
-        """The share of ones among the finite `values` [problem, ...], each 0 or 1, with its
-        interval and n.
+    def share_of_problems(
+        cls, values: np.ndarray, *, label: str, missing: str, groups: Groups | None = None
+    ) -> Quantity:
+        """The share of ones among the finite `values` [row, ...], each 0 or 1, with its interval
+        and n; `groups` as in `over_problems`.
 
         A share has no standard error; its uncertainty is its interval.
         """
         dims = DIMS[: values.ndim - 1]
+        if groups is not None and not groups.is_plain:
+            return cls.of_groups(values, groups, dims=dims, label=label, missing=missing)
         finite = np.isfinite(values)
         n = finite.sum(axis=0)
         ones = np.where(finite, values, 0.0).sum(axis=0)
@@ -102,4 +117,29 @@ class Quantity(NamedTuple):
             status=status_of("" if any_value else missing),
             label=label,
             interval=np.stack(wilson_bounds(ones, np.asarray(n, np.float64))),
+        )
+
+    @classmethod
+    def of_groups(
+        cls,
+        values: np.ndarray,
+        groups: Groups,
+        *,
+        dims: tuple[str, ...],
+        label: str,
+        missing: str,
+        most: np.ndarray | None = None,
+    ) -> Quantity:
+        """The share of the finite `values` [row, ...], each from 0 to 1, over problems with several
+        rows. `most`: as in `share_over_problems`."""
+        share = share_over_problems(values, groups, most=most)
+        return cls(
+            values=np.asarray(share.rate),
+            dims=dims,
+            units="1",
+            n=share.n if dims else int(share.n),
+            stderr=None,
+            status=status_of("" if np.max(share.n, initial=0) > 0 else missing),
+            label=label,
+            interval=share.bounds(),
         )

@@ -48,6 +48,7 @@ FINDINGS = Registry(
     "finding",
     {
         "accuracy": "diffengine.analysis.findings.accuracy:FINDING",
+        "samples": "diffengine.analysis.samples.finding:FINDING",
         "ends": "diffengine.analysis.findings.ends:FINDING",
         "by verdict": "diffengine.analysis.findings.by_verdict:FINDING",
         "gain": "diffengine.analysis.findings.gain:FINDING",

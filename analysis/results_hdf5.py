@@ -115,9 +115,10 @@ def _write_quantity(
 
 
 def _scale(file: h5py.File, scales: dict[str, h5py.Dataset], dim: str, length: int) -> h5py.Dataset:
-    """The dimension scale `dim`, made when it is first used."""
+    """The dimension scale `dim`, made when it is first used: from 0, but for `k` from 1."""
     if dim not in scales:
-        scales[dim] = file.create_dataset(dim, data=np.arange(length))
+        first = 1 if dim == "k" else 0
+        scales[dim] = file.create_dataset(dim, data=np.arange(first, first + length))
         scales[dim].make_scale(dim)
     if len(scales[dim]) != length:
         raise ValueError(

@@ -220,15 +220,22 @@ def test_imports_without_torch_or_other_weights(module):
     assert run_from_root("-c", code) == "[]"
 
 
-def test_the_package_offers_four_names_and_no_others():
+def test_the_package_offers_these_names_and_no_others():
     import diffengine
 
-    assert diffengine.__all__ == ["load_model", "open_run", "read_problems", "run", "sweep"]
+    assert diffengine.__all__ == [
+        "branch",
+        "load_model",
+        "open_run",
+        "read_problems",
+        "run",
+        "sweep",
+    ]
     assert all(
         callable(getattr(diffengine, name)) and name in dir(diffengine)
         for name in diffengine.__all__
     )
-    with pytest.raises(AttributeError, match="it offers load_model"):
+    with pytest.raises(AttributeError, match="it offers branch, load_model"):
         _ = diffengine.runs
 
 

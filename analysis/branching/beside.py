@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store import DamagedRun, NotARun, NotStored
+from ...engine.store.counts import count_text
 from ...engine.store.read.branch_runs import branch_folders
 from .answers import LEVEL, RANKED, SHOWN, AnswerInformation, answer_information, cannot_tell
 from .branch_runs import SameLaw, by_law, deciding, read_branch_runs
@@ -120,7 +121,7 @@ def _info(run: Run, law: _Law, shown: AnswerInformation) -> dict[str, Any]:
         "n_decodings": int(draws.is_asked.sum()),
         "not_branched": int((~draws.is_asked).sum()),
         "missing": draws.missing,
-        "expected": int(draws.is_asked.sum()) * len(grid) * draws.samples,
+        "expected": int(draws.is_planned.sum()) * draws.samples,
         "saturated": grid[shown.saturated[:-1]].tolist(),
         "near_most": {int(step): int(count) for step, count in zip(grid, near[:-1], strict=True)},
     }
@@ -131,21 +132,23 @@ def _warnings(law: _Law) -> list[str]:
     warnings = []
     if draws.missing:
         warnings.append(
-            f"branches unfinished: {draws.missing} are missing in {', '.join(law.branches.names)}; "
+            f"branches unfinished: {count_text(draws.missing, 'branch', 'branches')} missing in "
+            f"{', '.join(law.branches.names)}; "
             "problems are left out of the steps at which they have fewer than "
             f"{draws.samples} (run the same `diffengine branch` again)"
         )
     absent = int((~draws.is_asked).sum())
     if absent:
         warnings.append(
-            f"{absent} of {len(draws.is_asked)} decodings have no branches: answer information is "
-            "of the others alone"
+            f"no branches of {absent} of {count_text(len(draws.is_asked), 'decoding')}: answer "
+            "information is of the others alone"
         )
     if draws.uncompared:
+        pairs = count_text(draws.uncompared, "pair of answers", "pairs of answers")
         warnings.append(
-            f"{draws.uncompared} pairs of answers that are no numbers were compared as text "
-            "(Math-Verify is absent, failed, or was asked too often): the same expression written "
-            "differently counts as another answer, and entropies are too high"
+            f"{pairs} that are no numbers compared as text (Math-Verify is absent, failed, or was "
+            "asked too often): the same expression written differently counts as another answer, "
+            "and entropies are too high"
         )
     return warnings
 

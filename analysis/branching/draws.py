@@ -34,7 +34,8 @@ class Draws:
     `final` [N]: class of the parent's own answer. `gold` [N]: class of the correct answer, ABSENT
     where no draw was correct. `correct` [N, K, R]: 1 or 0, NaN where it was not drawn or there is
     no gold answer. `unextracted` [N]: class of the texts without an answer, ABSENT where there is
-    none. `is_certain` [N, K]: the parent had ended, so that nothing was drawn. `is_asked` [N]:
+    none. `is_certain` [N, K]: the parent had ended, so that nothing was drawn. `is_planned` [N, K]:
+    branches of the state were asked for, whether they are decoded by now or not. `is_asked` [N]:
     whether the decoding was branched at all. `groups` [N]: the problem that a decoding is a sample
     of. `uncompared`: pairs of answers compared as text for want of a better verdict. `answers` [N]:
     a text of each class of a decoding, "" for texts without an answer.
@@ -47,6 +48,7 @@ class Draws:
     correct: np.ndarray
     unextracted: np.ndarray
     is_certain: np.ndarray
+    is_planned: np.ndarray
     is_asked: np.ndarray
     groups: np.ndarray
     uncompared: int = 0
@@ -65,13 +67,14 @@ class Draws:
     @cached_property
     def counts(self) -> np.ndarray:
         """[N, K, class] how often each class was drawn."""
-        classes = int(self.label.max(initial=0)) + 1
+        known = (self.label, self.final, self.gold)
+        classes = max(int(labels.max(initial=0)) for labels in known) + 1
         return count_classes(self.label, classes)
 
     @property
     def missing(self) -> int:
-        """Branches that were asked for and are not there."""
-        return int((self.label[self.is_asked] == ABSENT).sum())
+        """Branches that lack to R of each state of which any were asked for."""
+        return int((self.label[self.is_planned] == ABSENT).sum())
 
 
 class _Drawn(NamedTuple):
@@ -123,6 +126,7 @@ def read_draws(parent: Run, branches: SameLaw) -> Draws:
         correct=table.correct,
         unextracted=table.unextracted,
         is_certain=is_certain & ~planned,
+        is_planned=planned,
         is_asked=is_asked,
         groups=own.groups,
         uncompared=table.uncompared,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..limits import status_of
 from ..quantity import Quantity
 from .draws import Draws
@@ -72,12 +73,12 @@ class States(NamedTuple):
 
     def why_none(self) -> str:
         """Why no step has a value."""
-        missing = self.draws.missing
-        if not missing:
+        if not self.draws.missing:
             return "no problem with a value"
+        missing = count_text(self.draws.missing, "branch", "branches")
         return (
-            f"no problem has all {self.draws.samples} branches at any step, {missing} are missing; "
-            "run the same `diffengine branch` again"
+            f"no problem has all {count_text(self.draws.samples, 'branch')} of a state, "
+            f"{missing} missing; run the same `diffengine branch` again"
         )
 
     def _single(self, found: Resampled, label: str, units: str, missing: str) -> Quantity:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...engine.store.drawing import coverage
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..groups import Groups
 from ..provenance import content_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Generations(NamedTuple):
     """Rows in the run's order. `keys`: id and digest of the content of each problem. `token`
     [problem, position] is the final canvas, `commit_step` [problem, position] the step of its
     commit, NEVER where the position stayed masked; `n_forwards` [problem] counts two a step under
-    guidance. `unfinished`: a sentence, empty where nothing lacks.
+    guidance. `unfinished`: a sentence, empty where nothing lacks. `group_ids` [problem]: the id in
+    the input, which samples share; empty where each problem has one sample.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Generations(NamedTuple):
     text: list[str]
     answer: list[str]
     unfinished: str = ""
+    group_ids: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> Groups:
+        """Which rows are samples of one problem."""
+        return Groups.of(self.group_ids) if self.group_ids else Groups.single(len(self.keys))
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -94,6 +102,7 @@ def read_generations(run: Run, *, name: str = "") -> Generations:
         text=columns["generated_text"].tolist(),
         answer=columns["extracted_answer"].tolist(),
         unfinished=coverage(run).note,
+        group_ids=tuple(run.groups),
     )
 
 

@@ -2,7 +2,7 @@
 as CSV.
 
 Every run is compared with the first. A problem is shared if id, question and gold answer are the
-same.
+same. Samples of a problem are compared one by one, and n is the number of problems.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...engine.store.counts import count_text
+from ...engine.store.counts import decodings_text, unit_of
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ...engine.store.write.results import publish
 from ..findings.emergence import emergence_values
+from ..groups import Groups
 from ..limits import status_of
 from ..registry import EXIT_RULES
 from ..results import Analysis
@@ -31,6 +32,11 @@ NOTE = (
     "difference: second minus first; shares in percentage points, interval by Newcombe (1998, "
     "method 10), p by McNemar's exact test; means with Student's t; each p by itself, not "
     "corrected for the number of rows"
+)
+SAMPLES_NOTE = (
+    "problems with several samples: sample by sample; n counts problems, intervals have the design "
+    "effect of the difference, p turns the signs of whole problems; right in one alone counts "
+    "samples"
 )
 NUMBERS = ("difference", "low", "high", "p", "n", "only_first", "only_second")
 
@@ -48,7 +54,8 @@ class Pairs(NamedTuple):
     """The compared runs by name, the rows of their shared problems, and how many problems each has
     alone.
 
-    `other_content`: ids that name different problems in the two runs.
+    `other_content`: ids that name different problems in the two runs. `problems`: how many problems
+    of the input the shared rows are of.
     """
 
     first: str
@@ -59,6 +66,7 @@ class Pairs(NamedTuple):
     other_content: int
     results: dict[str, Paired]
     units: dict[str, str]
+    problems: int
 
 
 def compare_pairs(analyses: Sequence[Analysis], names: Sequence[str]) -> list[Pairs]:
@@ -98,6 +106,7 @@ def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
     first_ids = {name for name, _ in first_rows}
     second_ids = {name for name, _ in second_rows}
 
+    groups = _groups(first, second, rows)
     first_outcomes = outcomes(first)
     second_outcomes = outcomes(second)
     results: dict[str, Paired] = {}
@@ -109,7 +118,7 @@ def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
             values_before = before.values[rows[:, 0]]
             values_after = after.values[rows[:, 1]]
             test = paired_shares if before.is_share else paired_means
-            results[name] = test(values_before, values_after)
+            results[name] = test(values_before, values_after, groups)
             units[name] = before.units
     return Pairs(
         first=str(first.info["run"]),
@@ -120,7 +129,17 @@ def _compare(first: Analysis, second: Analysis, names: Sequence[str]) -> Pairs:
         other_content=len(first_ids & second_ids) - len(shared),
         results=results,
         units=units,
+        problems=groups.count(),
     )
+
+
+def _groups(first: Analysis, second: Analysis, rows: np.ndarray) -> Groups:
+    """Which of the shared rows are samples of one problem; each is its own where neither analysis
+    is of several samples."""
+    for analysis, of_pairs in ((first, rows[:, 0]), (second, rows[:, 1])):
+        if "group_id" in analysis.problems:
+            return Groups.of(analysis.problems["group_id"][of_pairs].tolist())
+    return Groups.single(len(rows))
 
 
 def _rows(analysis: Analysis) -> dict[tuple[str, str], int]:
@@ -145,6 +164,8 @@ def pairs_text(pairs: Pairs, labels: dict[str, str]) -> str:
         for name, result in pairs.results.items():
             table.append(_row(labels[name], result, pairs.units[name]))
         lines += [*aligned(table), NOTE]
+        if pairs.problems < len(pairs.rows):
+            lines.append(SAMPLES_NOTE)
     return "\n".join(lines) + "\n"
 
 
@@ -159,7 +180,8 @@ def _shared_line(pairs: Pairs) -> str:
     shared = len(pairs.rows)
     if not shared:
         return f"no problem in common ({others}): nothing can be paired"
-    in_common = count_text(shared, "problem")
+    unit = unit_of(shared, pairs.problems)
+    in_common = decodings_text(shared, unit, pairs.problems)
     return f"over the {in_common} that both runs have ({others}: left out here)"
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..groups import Groups
 from ..limits import OK, status_of
 from ..quantity import Quantity
 from .generations import Generations
@@ -74,25 +75,36 @@ def speed(run: Generations) -> dict[str, Quantity]:
     tokens = run.committed.sum(axis=1).astype(np.float64)
     text_tokens = tokens_of_text(run)
     forwards = run.n_forwards.astype(np.float64)
+    groups = run.groups
     no_eos = "the run does not say which token ends a text"
     return {
         TOKENS_PER_FORWARD: ratio_of_totals(
-            tokens, forwards, label="tokens per forward pass, all", missing=NO_PROBLEM
+            tokens,
+            forwards,
+            label="tokens per forward pass, all",
+            missing=NO_PROBLEM,
+            groups=groups,
         ),
         TEXT_TOKENS_PER_FORWARD: ratio_of_totals(
             text_tokens,
             forwards,
             label="tokens per forward pass, before the end of the text",
             missing=NO_PROBLEM if _eos(run) is not None else no_eos,
+            groups=groups,
         ),
         MEAN_TOKENS_PER_FORWARD: Quantity.over_problems(
             tokens / forwards,
             units=UNITS,
             label="tokens per forward pass of a problem, mean over problems",
             missing=NO_PROBLEM,
+            groups=groups,
         ),
         FORWARDS: Quantity.over_problems(
-            forwards, units="forward passes", label="forward passes per problem", missing=NO_PROBLEM
+            forwards,
+            units="forward passes",
+            label="forward passes per problem",
+            missing=NO_PROBLEM,
+            groups=groups,
         ),
     }
 
@@ -113,24 +125,36 @@ def _eos(run: Generations) -> int | None:
 
 
 def ratio_of_totals(
-    numerator: np.ndarray, denominator: np.ndarray, *, label: str, missing: str
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    *,
+    label: str,
+    missing: str,
+    groups: Groups | None = None,
 ) -> Quantity:
-    """Sum over sum of two numbers a problem [problem], with the standard error of a ratio.
+    """Sum over sum of two numbers a row [row], with the standard error of a ratio.
 
     Linearised: the error of the mean of numerator - ratio x denominator, over the mean of the
-    denominator (Cochran 1977, Sampling Techniques, section 2.11). NaN with one problem.
+    denominator (Cochran 1977, Sampling Techniques, section 2.11). NaN with one problem. `groups`:
+    which rows are samples of one problem.
     """
     finite = np.isfinite(numerator) & np.isfinite(denominator)
+    groups = Groups.single(len(finite)) if groups is None else groups
+    of_finite = groups.chosen(finite)
     above = numerator[finite]
     below = denominator[finite]
-    n = len(above)
+    n = of_finite.count()
     ratio = np.nan
     error = np.nan
     if n:
-        ratio = float(above.sum() / below.sum())
+        ratio = _ratio(above, below, of_finite)
     if n > 1:
         rest = above - ratio * below
-        error = float(np.sqrt((rest**2).sum() / (n - 1) / n) / below.mean())
+        if of_finite.is_plain:
+            error = float(np.sqrt((rest**2).sum() / (n - 1) / n) / below.mean())
+        else:
+            squares = (of_finite.sums(rest) ** 2).sum()
+            error = float(np.sqrt(squares * n / (n - 1)) / of_finite.sums(below).sum())
     return Quantity(
         values=np.asarray(ratio),
         dims=(),
@@ -140,6 +164,12 @@ def ratio_of_totals(
         status=status_of("" if n else missing),
         label=label,
     )
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, groups: Groups) -> float:
+    if groups.is_plain:
+        return float(above.sum() / below.sum())
+    return float(groups.sums(above).sum() / groups.sums(below).sum())
 
 
 def straying(reference: Generations, run: Generations, strays: Stray) -> dict[str, Quantity]:
@@ -152,14 +182,19 @@ def straying(reference: Generations, run: Generations, strays: Stray) -> dict[st
             strays.same_answer,
             label="share of problems with the same answer",
             missing=shared or "no text has an answer",
+            groups=strays.groups,
         ),
         SAME_TEXT: Quantity.share_of_problems(
-            strays.same_text, label="share of problems with the same text", missing=shared
+            strays.same_text,
+            label="share of problems with the same text",
+            missing=shared,
+            groups=strays.groups,
         ),
         NEVER_DIVERGED: Quantity.share_of_problems(
             never,
             label="share of problems without another token",
             missing=shared or strays.undefined,
+            groups=strays.groups,
         ),
     }
     for share, name in DIVERGENCE.items():
@@ -170,7 +205,8 @@ def straying(reference: Generations, run: Generations, strays: Stray) -> dict[st
 def _divergence_at(strays: Stray, share: float, missing: str) -> Quantity:
     """A quantile of the step of divergence over the problems that diverge: a value that occurs,
     never one between two."""
-    steps = strays.divergence[np.isfinite(strays.divergence)]
+    diverges = np.isfinite(strays.divergence)
+    steps = strays.divergence[diverges]
     value = np.nan
     if len(steps):
         value = float(np.quantile(steps, share, method="inverted_cdf"))
@@ -178,7 +214,7 @@ def _divergence_at(strays: Stray, share: float, missing: str) -> Quantity:
         values=np.asarray(value),
         dims=(),
         units="steps",
-        n=len(steps),
+        n=strays.groups.count(diverges),
         stderr=None,
         status=status_of("" if len(steps) else missing or NONE_DIVERGES),
         label=f"first other token, step by which {share:.0%} of the diverging problems have it",
@@ -187,7 +223,10 @@ def _divergence_at(strays: Stray, share: float, missing: str) -> Quantity:
 
 def _accuracy(run: Generations) -> Quantity:
     return Quantity.share_of_problems(
-        run.correct, label="share of problems answered correctly", missing=NO_GOLD
+        run.correct,
+        label="share of problems answered correctly",
+        missing=NO_GOLD,
+        groups=run.groups,
     )
 
 
@@ -196,7 +235,7 @@ def _accuracy_change(
 ) -> Quantity:
     before = reference.correct[strays.rows[:, 0]]
     after = run.correct[strays.rows[:, 1]]
-    paired = paired_shares(before, after)
+    paired = paired_shares(before, after, strays.groups)
     return Quantity(
         values=np.asarray(paired.difference),
         dims=(),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.answers.grade import same_answer
+from ..groups import Groups
 from .generations import Generations
 
 
@@ -18,7 +19,8 @@ class Stray(NamedTuple):
     `same_answer`, `same_text` [pair]: 1 or 0, NaN where undefined. `divergence` [pair]: the first
     step of the other run that commits a token other than the one that finally stands at that
     position in the reference; infinite where no step does, NaN where the runs have no positions in
-    common; `undefined` then says why. `other_content`: ids that name different problems.
+    common; `undefined` then says why. `other_content`: ids that name different problems. `groups`:
+    which pairs are of samples of one problem.
     """
 
     rows: np.ndarray
@@ -27,6 +29,7 @@ class Stray(NamedTuple):
     divergence: np.ndarray
     undefined: str
     other_content: int
+    groups: Groups
 
 
 def stray(reference: Generations, other: Generations) -> Stray:
@@ -57,7 +60,16 @@ def stray(reference: Generations, other: Generations) -> Stray:
         divergence=divergence,
         undefined=undefined,
         other_content=len(ids & other_ids) - len(rows),
+        groups=_groups(reference, other, rows),
     )
+
+
+def _groups(reference: Generations, other: Generations, rows: np.ndarray) -> Groups:
+    """Which pairs of rows are of samples of one problem."""
+    for run, of_pairs in ((reference, rows[:, 0]), (other, rows[:, 1])):
+        if run.group_ids:
+            return Groups.of([run.group_ids[row] for row in of_pairs])
+    return Groups.single(len(rows))
 
 
 def shared_rows(reference: Generations, other: Generations) -> np.ndarray:

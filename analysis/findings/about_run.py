@@ -3,18 +3,20 @@ answers were graded."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...engine.store.drawing import Coverage, coverage
+from ..groups import Groups
 from ..info import Info
 from ..metrics.block import SLOT_STATUS
 from ..metrics.trajectories import Trajectories, block_length_of, steps_of
 from ..provenance import seen
-from ..shares import wilson
-from .accuracy import Counts
+from ..shares import finite_factor, share_over_problems, wilson
+from .accuracy import Counts, accuracy_of, correctness, count
 from .warnings import warnings_of
 
 if TYPE_CHECKING:
@@ -30,12 +32,14 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
     slots = {}
     for code, name in enumerate(SLOT_STATUS):
         slots[name] = int((status == code).sum())
-    return {
+    verdict = trajectories.columns["verdict"]
+    groups = trajectories.groups
+    info: Info = {
         "run": Path(run.path).name,
         "run_id": str(run.info.get("run_id", "")),
         "model": str(run.info["model"]["path"]),
         "data": str(run.info.get("data", {}).get("source", "")),
-        "n_problems": len(run.ids),
+        "n_problems": groups.count(),
         "n_correct": counts.correct,
         "n_wrong": counts.wrong,
         "n_unextracted": counts.unextracted,
@@ -46,32 +50,65 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
         "block_length": block_length_of(run),
         "block": block_of_step(run),
         "read_offset": int(run.info["model"].get("read_offset") or 0),
-        "accuracy_interval": list(wilson(counts.correct, counts.graded)),
+        "accuracy_interval": accuracy_interval(verdict, groups),
         "n_asked": held.asked,
         "missing": [*held.pending, *held.given_up],
         "unfinished": held.note,
         "scope": held.scope,
-        "whole_interval": whole_interval(run, counts, held),
+        "whole_interval": whole_interval(run, verdict, held, groups),
         "seen": seen(run),
         "slot_counts": slots,
         "lm_eval": lm_eval_counts(run),
         "grade_rules": rules,
         "warnings": warnings_of(run, trajectories, held, rules),
     }
+    if not groups.is_plain:
+        info["n_samples"] = len(run.ids)
+        info["lm_eval_shares"] = lm_eval_shares(run, groups)
+    return info
 
 
-def whole_interval(run: Run, counts: Counts, held: Coverage) -> list[float] | None:
+def accuracy_interval(verdict: np.ndarray, groups: Groups) -> list[float]:
+    """95 % interval of the accuracy of `verdict` [row]; NaN where nothing is graded."""
+    interval = accuracy_of(verdict, groups).interval
+    return [] if interval is None else [float(end) for end in interval]
+
+
+def whole_interval(
+    run: Run, verdict: np.ndarray, held: Coverage, groups: Groups
+) -> list[float] | None:
     """95 % interval of the accuracy over all problems of an unfinished run, from the stored ones;
     None where the run is finished, nothing is graded, or the stored problems are no random draw,
-    which no interval can mend."""
+    which no interval can mend. A problem of which some samples are stored is drawn in part."""
+    counts = count(verdict)
     if not held.pending or not held.random or not counts.graded:
         return None
     pending = set(held.pending)
-    to_grade = 0
-    for problem in run.problems:
-        to_grade += problem.id in pending and problem.answer is not None
-    whole = counts.graded + to_grade
-    return list(wilson(counts.correct, counts.graded, whole=whole))
+    to_grade = [each for each in run.problems if each.id in pending and each.answer is not None]
+    if groups.is_plain and not held.has_several:
+        whole = counts.graded + len(to_grade)
+        return list(wilson(counts.correct, counts.graded, whole=whole))
+
+    values = correctness(verdict)
+    graded = np.isfinite(values)
+    names = [name for name, is_graded in zip(run.groups, graded, strict=True) if is_graded]
+    stored = Counter(names)
+    asked = stored + Counter(problem.group_id for problem in to_grade)
+    part = sum(stored[name] / asked[name] for name in stored)
+    share = share_over_problems(values, groups)
+    low, high = share.bounds(counts_as=finite_factor(part, len(asked)))
+    return [float(low), float(high)]
+
+
+def lm_eval_shares(run: Run, groups: Groups) -> dict[str, list[float]] | None:
+    """Of each of lm-eval's filters the share of samples that it calls right, mean over problems,
+    and the ends of its 95 % interval; None if the run has no text."""
+    passed = _lm_eval_passed(run)
+    shares = {}
+    for name, values in (passed or {}).items():
+        share = share_over_problems(values, groups)
+        shares[name] = [float(share.rate), *(float(end) for end in share.bounds())]
+    return shares or None
 
 
 def block_of_step(run: Run) -> np.ndarray:
@@ -94,20 +131,29 @@ def lm_eval_counts(run: Run) -> dict[str, int] | None:
     """Problems that lm-eval's gsm8k filters call right (`strict`, `flexible`), of `n` with a gold
     answer; None if the run has no text. Made from the recorded text: the filters look at nothing
     else."""
+    passed = _lm_eval_passed(run)
+    if passed is None:
+        return None
+    counts = {name: int(np.nansum(values)) for name, values in passed.items()}
+    return counts | {"n": int(np.isfinite(passed["strict"]).sum())}
+
+
+def _lm_eval_passed(run: Run) -> dict[str, np.ndarray] | None:
+    """`strict`, `flexible` [row]: 1 where the filter calls the text right, 0 where not, NaN without
+    a gold answer; None if the run has no text."""
     if "generated_text" not in run:
         return None
     from ...engine.answers.grade import lm_eval_flexible, lm_eval_strict
 
     accepted = {problem.id: problem.answers for problem in run.problems}
     texts = np.asarray(run["generated_text"][...]).tolist()
-    counts = {"strict": 0, "flexible": 0, "n": 0}
-    for name, text in zip(run.ids, texts, strict=True):
+    passed = {"strict": np.full(len(texts), np.nan), "flexible": np.full(len(texts), np.nan)}
+    for row, (name, text) in enumerate(zip(run.ids, texts, strict=True)):
         answers = accepted[name]
         if answers:
-            counts["n"] += 1
-            counts["strict"] += any(lm_eval_strict(text, answer) for answer in answers)
-            counts["flexible"] += any(lm_eval_flexible(text, answer) for answer in answers)
-    return counts
+            passed["strict"][row] = any(lm_eval_strict(text, answer) for answer in answers)
+            passed["flexible"][row] = any(lm_eval_flexible(text, answer) for answer in answers)
+    return passed
 
 
 def grade_rules(run: Run) -> dict[str, int]:

@@ -13,12 +13,13 @@ from ...engine.store.format.verdicts import (
     NO_GOLD_ANSWER,
     WRONG,
 )
+from ..groups import Groups
 from ..quantity import Quantity
 from .finding import Finding, Material
 
 
 class Counts(NamedTuple):
-    """Problems by verdict."""
+    """Problems by verdict; samples, where problems have several."""
 
     wrong: int
     correct: int
@@ -56,8 +57,43 @@ def accuracy(counts: Counts) -> Quantity:
     )
 
 
+class Members(NamedTuple):
+    """How many problems have a sample that is graded, correct, wrong."""
+
+    graded: int
+    correct: int
+    wrong: int
+
+
+def members(verdict: np.ndarray, groups: Groups) -> Members:
+    """Of `verdict` [row]."""
+    return Members(
+        graded=groups.count(verdict != NO_GOLD_ANSWER),
+        correct=groups.count(verdict == CORRECT),
+        wrong=groups.count(verdict == WRONG),
+    )
+
+
+def correctness(verdict: np.ndarray) -> np.ndarray:
+    """[row] 1 where correct, 0 where not, NaN without a gold answer."""
+    correct = (verdict == CORRECT).astype(np.float64)
+    return np.where(verdict == NO_GOLD_ANSWER, np.nan, correct)
+
+
+def accuracy_of(verdict: np.ndarray, groups: Groups) -> Quantity:
+    """The accuracy of `verdict` [row] over problems, which may have several rows."""
+    if groups.is_plain:
+        return accuracy(count(verdict))
+    return Quantity.share_of_problems(
+        correctness(verdict),
+        label="share of samples answered correctly, mean over problems",
+        missing="no problem has a gold answer",
+        groups=groups,
+    )
+
+
 def _make(material: Material) -> dict[str, Quantity]:
-    return {"accuracy": accuracy(count(material.verdict))}
+    return {"accuracy": accuracy_of(material.verdict, material.groups)}
 
 
 FINDING = Finding(("accuracy",), _make)

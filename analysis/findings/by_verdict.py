@@ -47,6 +47,7 @@ def _mean_of(split: Split, material: Material) -> Quantity:
         units=whole.units,
         label=f"{whole.label}; {split.outcome} problems",
         missing=f"no {split.outcome} problem with a value",
+        groups=material.groups.chosen(chosen),
     )
     return quantity if whole.ok else quantity._replace(status=whole.status)
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..groups import Groups
 from ..quantity import Quantity
 from ..registry import EXIT_RULES
 from .finding import Finding, Material
@@ -97,9 +98,12 @@ def replay_problems(
     return columns
 
 
-def replay(problems: Mapping[str, np.ndarray], verdict: np.ndarray) -> dict[str, Quantity]:
+def replay(
+    problems: Mapping[str, np.ndarray], verdict: np.ndarray, groups: Groups | None = None
+) -> dict[str, Quantity]:
     """`early_exit/<rule>/{accuracy, accuracy_change, steps}` over the problems with a gold answer,
-    of `replay_problems`. `accuracy_change` is paired with full decoding."""
+    of `replay_problems`. `accuracy_change` is paired with full decoding. `groups`: which rows are
+    samples of one problem."""
     correct = (verdict == CORRECT).astype(np.float64)
     quantities: dict[str, Quantity] = {}
     for rule in EXIT_RULES:
@@ -107,19 +111,21 @@ def replay(problems: Mapping[str, np.ndarray], verdict: np.ndarray) -> dict[str,
         which = f"replayed rule {rule}, counterfactual"
         right = problems[f"{prefix}/accuracy"]
         quantities[f"{prefix}/accuracy"] = Quantity.share_of_problems(
-            right, label=f"accuracy, {which}", missing=MISSING
+            right, label=f"accuracy, {which}", missing=MISSING, groups=groups
         )
         quantities[f"{prefix}/accuracy_change"] = Quantity.over_problems(
             right - correct,
             units="1",
             label=f"accuracy minus that of full decoding, paired, {which}",
             missing=MISSING,
+            groups=groups,
         )
         quantities[f"{prefix}/steps"] = Quantity.over_problems(
             problems[f"{prefix}/steps"],
             units="steps",
             label=f"steps with a forward pass per problem, {which}",
             missing=MISSING,
+            groups=groups,
         )
     return quantities
 
@@ -149,7 +155,7 @@ def _right_at(signals: Signals, step: np.ndarray, correct: np.ndarray) -> np.nda
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return replay(material.exits, material.verdict)
+    return replay(material.exits, material.verdict, material.groups)
 
 
 PARTS = ("accuracy", "accuracy_change", "steps")

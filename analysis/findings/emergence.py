@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
+from ..groups import Groups
 from ..limits import NO_BLOCKS
 from ..metrics.trajectories import block_length_of
 from ..quantity import Quantity
@@ -51,16 +52,20 @@ class Row(NamedTuple):
     is_share: bool = False
 
 
-def emergence_table(columns: Mapping[str, np.ndarray], steps: int) -> dict[str, Quantity]:
+def emergence_table(
+    columns: Mapping[str, np.ndarray], steps: int, groups: Groups | None = None
+) -> dict[str, Quantity]:
     """`emergence/...` single numbers with error and n, over the problems that have a value
-    (`emergence_values`)."""
+    (`emergence_values`); `groups`: which rows are samples of one problem."""
     table: dict[str, Quantity] = {}
     for name, row in emergence_values(columns, steps).items():
         if row.is_share:
-            quantity = Quantity.share_of_problems(row.values, label=row.label, missing=MISSING)
+            quantity = Quantity.share_of_problems(
+                row.values, label=row.label, missing=MISSING, groups=groups
+            )
         else:
             quantity = Quantity.over_problems(
-                row.values, units=row.units, label=row.label, missing=MISSING
+                row.values, units=row.units, label=row.label, missing=MISSING, groups=groups
             )
         table[f"emergence/{name}"] = quantity
     return table
@@ -172,7 +177,7 @@ def _step(step: np.ndarray) -> np.ndarray:
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    table = emergence_table(material.trajectories.columns, material.steps)
+    table = emergence_table(material.trajectories.columns, material.steps, material.groups)
     in_block = "emergence/commit_order_in_block"
     if not block_length_of(material.run):
         table[in_block] = table[in_block].undefined(NO_BLOCKS)

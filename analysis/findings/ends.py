@@ -18,6 +18,7 @@ def ends(material: Material) -> dict[str, Quantity]:
     """`ends/running` [step], the share of problems that make this step or a later one, and single
     numbers over problems."""
     trajectories = material.trajectories
+    groups = material.groups
     columns = trajectories.columns
     steps_taken = columns["steps_performed"].astype(np.float64)
     masks_left = columns["masks_left"]
@@ -29,23 +30,27 @@ def ends(material: Material) -> dict[str, Quantity]:
             running(trajectories.performed),
             label="share of problems that make this step or a later one",
             missing=NO_PROBLEM,
+            groups=groups,
         ),
         "ends/steps": Quantity.over_problems(
             steps_taken,
             units="steps",
             label="steps with a forward pass per problem",
             missing=NO_PROBLEM,
+            groups=groups,
         ),
         "ends/tokens_per_step": Quantity.over_problems(
             rate,
             units="tokens per step",
             label="committed tokens per step with a forward pass, mean over problems",
             missing=NO_PROBLEM,
+            groups=groups,
         ),
         "ends/masks_left": Quantity.share_of_problems(
             (masks_left > 0).astype(np.float64),
             label="share of problems that end with masks left",
             missing=NO_PROBLEM,
+            groups=groups,
         ),
     }
 

@@ -14,8 +14,10 @@ import numpy as np
 if TYPE_CHECKING:
     from ...engine.store import Run
     from ..branching.beside import Branches
+    from ..groups import Groups
     from ..metrics.trajectories import Trajectories
     from ..quantity import Quantity
+    from ..samples.votes import Votes
     from ..settings import Settings
     from .s_curve import SCurveResult
 
@@ -25,8 +27,9 @@ class Material:
     """What findings are made from.
 
     `metrics`: the mean over problems of every metric. `curve`: the S-curve of the confidence that
-    the settings name. `exits`: what each early-exit rule would have done, [problem]. `branches`:
-    what the branch runs in the run's folder say, None where there are none.
+    the settings name. `exits`: what each early-exit rule would have done, [row]. `branches`:
+    what the branch runs in the run's folder say, None where there are none. `votes`: what the
+    samples of each problem say, None where each has one.
     """
 
     run: Run
@@ -36,6 +39,7 @@ class Material:
     curve: SCurveResult
     exits: Mapping[str, np.ndarray]
     branches: Branches | None = None
+    votes: Votes | None = None
 
     def recorded(self, metric: str) -> np.ndarray:
         """[problem, step] of a metric, all NaN where the run did not record the positions that it
@@ -48,8 +52,13 @@ class Material:
         return len(self.trajectories.cka_matrix.mean)
 
     @property
+    def groups(self) -> Groups:
+        """Which rows are samples of one problem."""
+        return self.trajectories.groups
+
+    @property
     def verdict(self) -> np.ndarray:
-        """[problem] code of the verdict."""
+        """[row] code of the verdict."""
         return self.trajectories.columns["verdict"]
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..groups import Groups
 from ..means import mean_over_problems
 from ..quantity import Quantity
 from ..registry import confidence_methods
@@ -28,18 +29,18 @@ class Gain(NamedTuple):
     after: np.ndarray
 
 
-def information_gain(values: np.ndarray) -> Gain:
-    """Gain of `values` [problem, step] at each step over the latest earlier step at which the
-    problem has a value.
+def information_gain(values: np.ndarray, groups: Groups | None = None) -> Gain:
+    """Gain of `values` [row, step] at each step over the latest earlier step at which the row has a
+    value; `groups`: which rows are samples of one problem.
 
     Across a step that was not performed the difference thus spans the gap, and is booked at the
     step after it.
     """
     previous = value_before(values)
     paired = np.isfinite(values) & np.isfinite(previous)
-    difference = mean_over_problems(np.where(paired, values - previous, np.nan))
-    before = mean_over_problems(np.where(paired, previous, np.nan)).mean
-    after = mean_over_problems(np.where(paired, values, np.nan)).mean
+    difference = mean_over_problems(np.where(paired, values - previous, np.nan), groups)
+    before = mean_over_problems(np.where(paired, previous, np.nan), groups).mean
+    after = mean_over_problems(np.where(paired, values, np.nan), groups).mean
     return Gain(difference.mean, difference.stderr, difference.n, before, after)
 
 
@@ -90,7 +91,7 @@ def gains(material: Material) -> dict[str, Quantity]:
 
 def _quantity(material: Material, name: str) -> Quantity:
     confidence = material.metrics[name]
-    gain = information_gain(material.recorded(name))
+    gain = information_gain(material.recorded(name), material.groups)
     quantity = Quantity(
         gain.gain,
         ("step",),

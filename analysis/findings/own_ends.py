@@ -10,6 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from ..groups import Groups
 from ..means import mean_over_problems
 from ..metrics.loading import Metrics
 from ..metrics.trajectories import Trajectories
@@ -33,27 +34,32 @@ def own_ends(metrics: Metrics, trajectories: Trajectories) -> dict[str, OwnEnds]
     if not trajectories.ends_differ:
         return {}
     ends = {}
+    groups = trajectories.groups
     for name, metric in metrics.by_name.items():
         if not metric.kept:
-            ends[name] = ends_of(trajectories.recorded(name))
+            ends[name] = ends_of(trajectories.recorded(name), groups)
     verdict = trajectories.columns["verdict"]
     for split in SPLITS:
         if split.metric in ends:
             chosen = verdict == OUTCOMES[split.outcome]
-            ends[split.name] = ends_of(trajectories.recorded(split.metric)[chosen])
+            values = trajectories.recorded(split.metric)[chosen]
+            ends[split.name] = ends_of(values, groups.chosen(chosen))
     return ends
 
 
-def ends_of(values: np.ndarray) -> OwnEnds:
-    """The own ends of `values` [problem, step], NaN where a problem has none."""
+def ends_of(values: np.ndarray, groups: Groups | None = None) -> OwnEnds:
+    """The own ends of `values` [row, step], NaN where a row has none; `groups`: which rows are
+    samples of one problem."""
     known = [row[np.isfinite(row)] for row in values]
+    has_ends = np.array([len(row) > 1 for row in known], bool)
     pairs = [(row[0], row[-1]) for row in known if len(row) > 1]
     first, last = np.array(pairs, np.float64).reshape(-1, 2).T
-    moved = mean_over_problems(last - first)
+    of_pairs = None if groups is None else groups.chosen(has_ends)
+    moved = mean_over_problems(last - first, of_pairs)
     return OwnEnds(
-        first=float(mean_over_problems(first).mean),
-        last=float(mean_over_problems(last).mean),
+        first=float(mean_over_problems(first, of_pairs).mean),
+        last=float(mean_over_problems(last, of_pairs).mean),
         change=float(moved.mean),
         change_stderr=float(moved.stderr),
-        n=len(pairs),
+        n=int(moved.n),
     )

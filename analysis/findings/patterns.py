@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.store.counts import count_text
+from ..groups import Groups
 from ..limits import ENDS_DIFFER, INSUFFICIENT, OK, too_few_in_class, too_few_problems
-from ..means import mean_over_problems
+from ..means import deviation, mean_over_problems
 from ..results import Pattern, SCurve, Spike
 from ..wording import known, of_n, plus_minus
-from .accuracy import Counts
+from .accuracy import Counts, Members
 from .gain import Gain, change, information_gain, value_before
 from .spikes import Spikes, critical_z
 
@@ -30,9 +31,9 @@ SPLITS = 20
 
 
 class Signs(NamedTuple):
-    """What the signs are read from; arrays are [problem, step]. `spikes` are those of the rule `z`
+    """What the signs are read from; arrays are [row, step]. `spikes` are those of the rule `z`
     on `gain`; a spike with a gain above `major` (the original suite's spike threshold) is a major
-    one."""
+    one. `groups`: which rows are samples of one problem."""
 
     confidence: np.ndarray
     entropy: np.ndarray
@@ -42,8 +43,9 @@ class Signs(NamedTuple):
     spikes: Spikes
     major: float
     s_curve: SCurve
-    counts: Counts
+    counts: Counts | Members
     seed: int
+    groups: Groups | None = None
 
 
 class Change(NamedTuple):
@@ -74,18 +76,18 @@ def judge_patterns(signs: Signs) -> list[Pattern]:
     return [pattern._replace(verdict=_unknown(reason)) for pattern in patterns]
 
 
-def withheld(counts: Counts) -> str:
+def withheld(counts: Counts | Members) -> str:
     """Why this run is too small for any verdict; empty if it is not."""
     minority = min(counts.correct, counts.wrong)
     return too_few_problems(counts.graded, what="graded problem(s)") or too_few_in_class(minority)
 
 
-def judge_change(values: np.ndarray, *, share: float = 0.0) -> Change:
-    """Mean over problems of the change of `values` [problem, step] and its t test (see
-    `gain.change` for `share`)."""
+def judge_change(values: np.ndarray, groups: Groups | None = None, *, share: float = 0.0) -> Change:
+    """Mean over problems of the change of `values` [row, step] and its t test (see `gain.change`
+    for `share`); `groups`: which rows are samples of one problem."""
     from scipy import stats
 
-    over_problems = mean_over_problems(change(values, share=share))
+    over_problems = mean_over_problems(change(values, share=share), groups)
     mean = float(over_problems.mean)
     stderr = float(over_problems.stderr)
     n = int(over_problems.n)
@@ -111,7 +113,7 @@ def _few_spikes(signs: Signs) -> Pattern:
 
 
 def _entropy_decreases(signs: Signs) -> Pattern:
-    entropy = judge_change(signs.entropy)
+    entropy = judge_change(signs.entropy, signs.groups)
     return Pattern(
         "Entropy decreases over time",
         _text(entropy, "bits, last - first step"),
@@ -120,7 +122,7 @@ def _entropy_decreases(signs: Signs) -> Pattern:
 
 
 def _cka_increases(signs: Signs) -> Pattern:
-    cka = judge_change(signs.cka, share=1 / 3)
+    cka = judge_change(signs.cka, signs.groups, share=1 / 3)
     evidence = _text(
         cka, "(debiased CKA with the step before, last third - first third of the steps)"
     )
@@ -130,7 +132,7 @@ def _cka_increases(signs: Signs) -> Pattern:
 def _kl_aligned(signs: Signs) -> Pattern:
     """Mean rank of KL at the spikes against all circular shifts of the KL trajectory."""
     name = "KL spikes align with information spikes"
-    kl = mean_over_problems(signs.kl).mean
+    kl = mean_over_problems(signs.kl, signs.groups).mean
     usable = np.flatnonzero(np.isfinite(kl) & np.isfinite(signs.gain.gain))
     major = [spike.step for spike in _major(signs)]
     places = np.flatnonzero(np.isin(usable, major))
@@ -153,7 +155,7 @@ def _kl_aligned(signs: Signs) -> Pattern:
 
 
 def _flat(signs: Signs) -> Pattern:
-    moved = judge_change(signs.confidence)
+    moved = judge_change(signs.confidence, signs.groups)
     curve = signs.s_curve
     sure = moved.n >= 2 and abs(moved.mean) + 1.96 * moved.stderr < FLAT
     verdict = _unknown("neither a change nor its absence is established")
@@ -181,7 +183,7 @@ def _no_spikes(signs: Signs) -> Pattern:
 
 
 def _entropy_increases(signs: Signs) -> Pattern:
-    entropy = judge_change(signs.entropy)
+    entropy = judge_change(signs.entropy, signs.groups)
     return Pattern(
         "Entropy increases",
         _text(entropy, "bits, last - first step"),
@@ -193,8 +195,8 @@ def _entropy_increases(signs: Signs) -> Pattern:
 def _random_spikes(signs: Signs) -> Pattern:
     """Single problems jump, but two halves of the problems do not jump at the same steps."""
     name = "Random spike pattern (unstable process)"
-    agreement = split_half(signs.confidence, seed=signs.seed)
-    jump = _mean_largest_jump(signs.confidence)
+    agreement = split_half(signs.confidence, signs.groups, seed=signs.seed)
+    jump = _mean_largest_jump(signs.confidence, signs.groups)
     evidence = (
         "correlation of the gain over steps between halves of the problems "
         f"{known(agreement, '.2f')} (mean of {SPLITS} splits); largest one-step gain of a single "
@@ -209,29 +211,34 @@ def _random_spikes(signs: Signs) -> Pattern:
     return Pattern(name, evidence, verdict, "problematic")
 
 
-def _mean_largest_jump(confidence: np.ndarray) -> float:
+def _mean_largest_jump(confidence: np.ndarray, groups: Groups | None) -> float:
     """Mean over problems of the largest gain of one step; NaN where no problem has any."""
     gains = confidence - value_before(confidence)
     largest = np.where(np.isfinite(gains), gains, -np.inf).max(axis=1, initial=-np.inf)
+    if groups is not None and not groups.is_plain:
+        return float(mean_over_problems(largest, groups).mean)
     largest = largest[np.isfinite(largest)]
     return float(largest.mean()) if len(largest) else float("nan")
 
 
-def split_half(values: np.ndarray, *, seed: int) -> float:
+def split_half(values: np.ndarray, groups: Groups | None = None, *, seed: int) -> float:
     """Mean over random splits of the Pearson correlation over steps of the halves' gains; NaN below
-    4 problems."""
-    values = values[np.isfinite(values).any(axis=1)]
-    if len(values) < 4:
+    4 problems. Samples of one problem, rows of one of `groups`, are in one half."""
+    has_value = np.isfinite(values).any(axis=1)
+    values = values[has_value]
+    groups = Groups.single(len(values)) if groups is None else groups.chosen(has_value)
+    problems = groups.count()
+    if problems < 4:
         return float("nan")
     rng = np.random.default_rng(seed)
     correlations = []
     for _ in range(SPLITS):
-        order = rng.permutation(len(values))
-        half, rest = np.array_split(order, 2)
-        first = information_gain(values[half]).gain
-        second = information_gain(values[rest]).gain
+        order = rng.permutation(problems)
+        half, rest = (groups.rows_of(part) for part in np.array_split(order, 2))
+        first = information_gain(values[half], groups.chosen(half)).gain
+        second = information_gain(values[rest], groups.chosen(rest)).gain
         both = np.isfinite(first) & np.isfinite(second)
-        if both.sum() >= 3 and first[both].std() > 0 and second[both].std() > 0:
+        if both.sum() >= 3 and deviation(first[both]) > 0 and deviation(second[both]) > 0:
             correlations.append(np.corrcoef(first[both], second[both])[0, 1])
     return float(np.mean(correlations)) if correlations else float("nan")
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..groups import Groups
 from ..limits import MIN_CURVE_PROBLEMS, MIN_CURVE_STEPS, lacking, status_of
-from ..means import mean_over_problems
+from ..means import deviation, mean_over_problems
 from ..quantity import Quantity
 from ..results import SCurve
 from .curve_models import LOGISTIC_10_90, Fit, aicc, fit_all, logistic
@@ -48,24 +49,27 @@ def s_curve(
     threshold_high: float = 0.8,
     seed: int = 0,
     withheld: str = "",
+    groups: Groups | None = None,
 ) -> SCurveResult:
-    """Threshold crossings and model comparison of `values` [problem, step]; steps without a value
+    """Threshold crossings and model comparison of `values` [row, step]; steps without a value
     are left out. `withheld`: why the steps' means are not of one set of problems, so that they make
-    no curve."""
+    no curve. `groups`: which rows are samples of one problem."""
     if withheld:
         nothing = np.full(values.shape[1], np.nan)
         bare = _thresholds(nothing, threshold_low, threshold_high)
         return SCurveResult(bare._replace(verdict="insufficient", reason=withheld), nothing, {})
     has_value = np.isfinite(values).any(axis=1)
     values = values[has_value]
-    mean = mean_over_problems(values).mean
+    groups = Groups.single(len(values)) if groups is None else groups.chosen(has_value)
+    problems = groups.count()
+    mean = mean_over_problems(values, groups).mean
     bare = _thresholds(mean, threshold_low, threshold_high)
     used = np.flatnonzero(np.isfinite(mean))
     curve = np.full(mean.shape, np.nan)
-    if len(values) < MIN_CURVE_PROBLEMS or len(used) < MIN_CURVE_STEPS:
-        problems = lacking(len(values), MIN_CURVE_PROBLEMS, "problem(s)")
+    if problems < MIN_CURVE_PROBLEMS or len(used) < MIN_CURVE_STEPS:
+        too_few = lacking(problems, MIN_CURVE_PROBLEMS, "problem(s)")
         steps = lacking(len(used), MIN_CURVE_STEPS, "step(s)")
-        few = bare._replace(verdict="insufficient", reason=f"{problems} and {steps}")
+        few = bare._replace(verdict="insufficient", reason=f"{too_few} and {steps}")
         return SCurveResult(few, curve, {})
 
     x = _relative(used)
@@ -73,8 +77,8 @@ def s_curve(
     fits = fit_all(x, y)
     criteria = {name: aicc(fit, y) for name, fit in fits.items()}
     logistic_fit = fits["logistic"]
-    spread = _spread(values[:, used], x, logistic_fit, seed)
-    gate = flatness_p(values, seed=seed)
+    spread = _spread(values[:, used], groups, x, logistic_fit, seed)
+    gate = flatness_p(values, groups, seed=seed)
 
     described = _describe(bare, logistic_fit, criteria, spread, used)
     judged = _judge(described, logistic_fit, y, gate, criteria)
@@ -83,17 +87,25 @@ def s_curve(
     return SCurveResult(judged._replace(model=best, gate_p=gate), curve, criteria)
 
 
-def flatness_p(values: np.ndarray, *, seed: int = 0, draws: int = SIGN_FLIPS) -> float:
-    """p-value of "the mean over problems does not depend on the step".
+def flatness_p(
+    values: np.ndarray,
+    groups: Groups | None = None,
+    *,
+    seed: int = 0,
+    draws: int = SIGN_FLIPS,
+) -> float:
+    """p-value of "the mean over problems does not depend on the step", of `values` [row, step].
 
     Each problem's deviation from its own mean over steps keeps or changes its sign as a whole (so
-    that steps may depend on each other in any way); sum of z^2 over steps against its values under
-    random signs; p = (1 + #>=) / (1 + draws).
+    that steps, and samples of one problem, may depend on each other in any way); sum of z^2 over
+    steps against its values under random signs; p = (1 + #>=) / (1 + draws).
     """
     own_mean = mean_over_problems(values.T).mean
     with np.errstate(invalid="ignore"):
         deviation = values - own_mean[:, None]
     deviation = np.where(np.isfinite(deviation), deviation, 0.0)
+    if groups is not None and not groups.is_plain:
+        deviation = groups.sums(deviation)
     scale = np.sqrt((deviation**2).sum(axis=0))
     moving = scale > _rounding(values)
     if not moving.any():
@@ -102,7 +114,7 @@ def flatness_p(values: np.ndarray, *, seed: int = 0, draws: int = SIGN_FLIPS) ->
     standard = deviation[:, moving] / scale[moving]
     observed = (standard.sum(axis=0) ** 2).sum()
     rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], size=(draws, len(values)))
+    signs = rng.choice([-1.0, 1.0], size=(draws, len(deviation)))
     null = ((signs @ standard) ** 2).sum(axis=1)
     as_large = null >= observed * (1 - 1e-12)
     return float((1 + as_large.sum()) / (1 + draws))
@@ -162,7 +174,7 @@ def _relative(steps: np.ndarray) -> np.ndarray:
     return np.asarray((steps - steps[0]) / (steps[-1] - steps[0]))
 
 
-def _spread(values: np.ndarray, x: np.ndarray, fit: Fit, seed: int) -> Spread:
+def _spread(values: np.ndarray, groups: Groups, x: np.ndarray, fit: Fit, seed: int) -> Spread:
     """Standard errors from refits to the mean of half the problems, drawn without replacement.
 
     At half size the spread of the refits equals the standard error at full size: var / (n/2) * (1 -
@@ -170,16 +182,16 @@ def _spread(values: np.ndarray, x: np.ndarray, fit: Fit, seed: int) -> Spread:
     """
     rng = np.random.default_rng(seed)
     estimates = []
-    n = len(values)
+    n = groups.count()
     for _ in range(REFITS):
         order = rng.permutation(n)
-        half = values[order[: n // 2]]
-        mean = mean_over_problems(half).mean
+        half = groups.rows_of(order[: n // 2])
+        mean = mean_over_problems(values[half], groups.chosen(half)).mean
         has_mean = np.isfinite(mean)
         refit = logistic(x[has_mean], mean[has_mean], start=fit)
         parameters = refit.parameters
         estimates.append((parameters["midpoint"], parameters["rise"]))
-    midpoint, amplitude = np.std(estimates, axis=0, ddof=1)
+    midpoint, amplitude = deviation(np.array(estimates), ddof=1)
     return Spread(float(midpoint), float(amplitude))
 
 

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...engine.store.counts import count_text
 from ...engine.store.drawing import DRAWING, Coverage
 from ...engine.store.format.verdicts import AMBIGUOUS, CORRECT
+from ..groups import Groups, samples_asked
+from ..limits import NO_TRAJECTORY
 from ..metrics.block import SLOT_STATUS
-from ..metrics.trajectories import Trajectories
+from ..metrics.trajectories import Trajectories, keeps_answers_alone
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -22,6 +26,10 @@ UNCOMPARED = {
 }
 """End of a grading rule by which an expression was compared as text, and why it was."""
 
+ANSWERS_ALONE = (
+    f"{NO_TRAJECTORY}: accuracy, pass@k, majority vote and entropy of the answers are here; every "
+    "curve over steps, what is made of curves, mutual information and the map are left out"
+)
 RECORDED_MASKED = (
     "recorded with --record masked: quantities over all or committed positions are not available"
 )
@@ -33,10 +41,16 @@ def warnings_of(
     """Every warning that does not depend on settings; `held` and `rules` are what the run holds and
     how often each rule graded."""
     warnings = _of_coverage(run, held)
-    for problems, text in _counts(run, trajectories):
-        if problems:
-            warnings.append(f"{problems} {text}")
-    warnings += _uncompared(rules)
+    if keeps_answers_alone(run):
+        of_samples = _of_samples(run, trajectories.groups)
+        return [ANSWERS_ALONE, *warnings, *of_samples, *_uncompared(rules)]
+    for rows, text in _counts(run, trajectories):
+        if rows:
+            of_rows = (
+                text if trajectories.groups.is_plain else text.replace("problems", "samples", 1)
+            )
+            warnings.append(f"{rows} {of_rows}")
+    warnings += [*_of_samples(run, trajectories.groups), *_uncompared(rules)]
     if run.info["config"].get("record", "all") != "all":
         warnings.append(RECORDED_MASKED)
     return warnings + _of_temperature(run)
@@ -53,6 +67,20 @@ def _of_temperature(run: Run) -> list[str]:
         "probable token, so that a guess may change when its position commits, and an early exit "
         "is worth what filling with the most probable tokens gives; distributions are those before "
         "the temperature"
+    ]
+
+
+def _of_samples(run: Run, groups: Groups) -> list[str]:
+    """What has to be known where problems do not have all their samples."""
+    asked = samples_asked(run.problems)
+    members = np.bincount(groups.number)
+    fewer = int((members < asked).sum())
+    if groups.is_plain or not fewer:
+        return []
+    return [
+        f"{fewer} of {count_text(len(members), 'problem')} with fewer than "
+        f"{count_text(asked, 'sample')}: each counts once all the same; pass@k is of problems with "
+        f"k samples or more, majority vote and entropy of the answers of those with all {asked}"
     ]
 
 

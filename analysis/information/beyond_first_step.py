@@ -6,6 +6,9 @@ anything was denoised, and more so at the answer's place, which is known from th
 the first step's features: state and belief at the answer slot. What is left is what denoising adds.
 At the first step itself it is 0 by definition; a significant value there says that the baseline
 leaves something unread, and that later values are too large by as much.
+
+Where problems have several samples it is of one of each, the first with a Y: the strata, and with
+them the permutations, are those of one baseline, which has a row for each problem.
 """
 
 from __future__ import annotations
@@ -64,16 +67,17 @@ def beyond_first_step(
     target = targets_of(run)["correct"]
     if target.missing:
         return Beyond(curve.quantities(_ESTIMATE, _P, missing=target.missing), {}, [])
-    shown = _features(RunFeatures(run) if features is None else features, target.rows)
+    graded = target.first_rows
+    shown = _features(RunFeatures(run) if features is None else features, graded)
     rows = np.flatnonzero(np.isfinite(shown.at_first).all(axis=1))
-    y = target.values[rows]
-    rest = without(len(rows), len(target.rows), "a recorded state of the answer")
+    y = target.values[target.layers[0]][rows]
+    rest = without(len(rows), len(graded), "a recorded state of the answer")
     missing = shortage(len(rows), y, rest=rest)
     if missing:
         missing = f"at the first step: {missing}"
         return Beyond(curve.quantities(_ESTIMATE, _P, missing=missing), {}, [])
 
-    groups = groups_of(run)[target.rows][rows]
+    groups = groups_of(run)[graded][rows]
     with workers() as pool:
         baseline = Baseline(shown.at_first[rows], y, groups, number=permutations, seed=seed)
         complete = shown.complete_steps(rows)

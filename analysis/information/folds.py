@@ -1,7 +1,7 @@
-"""Folds and permutations that keep the rows of one problem together.
+"""Folds and permutations that keep the rows of one group together: problems of one question.
 
-Several samples of one problem are not independent: they go into the same fold, and a permutation
-moves their labels as one block to a problem with as many samples.
+They are not independent: they go into the same fold, and a permutation moves their labels as one
+block to a group of as many rows. Samples of one problem never come here together (layers.py).
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ it can be read from the state.
 No feature knows the gold answer. Where the answer slot is, though, is known from the end: belief
 and state hold how long the working will be from the first step on; the summary does not.
 
-Which curves there are is told by the estimators (estimators.py). Several samples of one question
-are kept together in folds, permutations and splits.
+Which curves there are is told by the estimators (estimators.py). Samples of one problem are
+estimated layer by layer (layers.py); problems of one question are kept together in folds,
+permutations and splits.
 """
 
 from __future__ import annotations
@@ -92,34 +93,50 @@ def mutual_information(
     return MutualInformation(quantities, info, _warnings(table, curves), table.plugins())
 
 
+class _Layer(NamedTuple):
+    """One sample of each problem that has a Y: its rows [problem] in the run, and y [1 + B,
+    problem] as observed and permuted."""
+
+    rows: np.ndarray
+    permuted: np.ndarray
+
+
 class _Outcome:
-    """One Y, permuted once for all steps."""
+    """One Y, permuted once for all steps and layers: a permutation moves whole problems."""
 
     def __init__(
         self, target: Target, groups: np.ndarray, permutations: int, settings: CurveSettings
     ) -> None:
         self.target = target
-        self.groups = groups[target.rows]
+        self.groups = groups[target.first_rows]
         self.settings = settings
-        n = len(target.rows)
+        n = len(self.groups)
         order = permutations_of(n, permutations, settings.seed, self.groups)
-        self.permuted = np.concatenate([target.values[None], target.values[order]])
+        self.layers = []
+        for layer in target.layers:
+            y = target.values[layer]
+            self.layers.append(_Layer(target.rows[layer], np.concatenate([y[None], y[order]])))
 
-    def sample(self, features: np.ndarray) -> StepSample:
-        """The problems that have this Y and `features` [problem, feature] at one step."""
-        rows = self.target.rows
-        usable = np.isfinite(features).all(axis=1)[rows]
+    def samples(self, features: np.ndarray) -> tuple[int, list[StepSample]]:
+        """How many problems have this Y and `features` [row, feature] at one step, and the layers
+        of them that are large enough."""
+        has_features = np.isfinite(features).all(axis=1)
+        usable = np.stack([has_features[layer.rows] for layer in self.layers])
+        samples = []
+        for layer, is_usable in zip(self.layers, usable, strict=True):
+            sample = self._sample(layer, is_usable, features)
+            if not shortage(len(sample.y), sample.y if self.target.labels else None):
+                samples.append(sample)
+        return int(usable.any(axis=0).sum()), samples
+
+    def _sample(self, layer: _Layer, usable: np.ndarray, features: np.ndarray) -> StepSample:
         return StepSample(
-            np.asarray(features[rows[usable]], np.float64),
-            self.target.values[usable],
-            self.permuted[:, usable],
+            np.asarray(features[layer.rows[usable]], np.float64),
+            layer.permuted[0, usable],
+            layer.permuted[:, usable],
             self.groups[usable],
             self.settings,
         )
-
-    def shortage(self, sample: StepSample) -> str:
-        """Why `sample` is too small, or ""."""
-        return shortage(len(sample.y), sample.y if self.target.labels else None)
 
 
 class _Work(NamedTuple):
@@ -128,15 +145,14 @@ class _Work(NamedTuple):
     curves: list[StepCurve]
     outcome: _Outcome
     step: int
-    features: np.ndarray  # [problem, feature], NaN where a problem has none
+    features: np.ndarray  # [row, feature], NaN where a row has none
 
     def do(self) -> None:
-        sample = self.outcome.sample(self.features)
-        is_short = bool(self.outcome.shortage(sample))
+        n, samples = self.outcome.samples(self.features)
         for curve in self.curves:
-            curve.available[self.step] = len(sample.y)
-            if not is_short:
-                curve.add(self.step, sample)
+            curve.available[self.step] = n
+            if samples:
+                curve.add(self.step, samples, n)
 
 
 def _fill(
@@ -184,10 +200,10 @@ def _unrecorded(run: Run, member: EstimatorCurve) -> str:
 def _info(curves: list[StepCurve], correct: Target, permutations: int) -> dict[str, Any]:
     entropy = float("nan")
     if len(correct.values):
-        entropy = label_entropy(correct.values) / NATS
+        entropy = label_entropy(correct.values[correct.layers].reshape(-1)) / NATS
     return {
         "permutations": permutations,
-        "n_graded": len(correct.rows),
+        "n_graded": correct.layers.shape[1],
         "entropy_correct_bits": entropy,
         "shown_first": curves[0].spec.name,
         "dimension_limited": {curve.spec.name: curve.limited for curve in curves},

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..means import deviation
 from .neighbors import nearest
 from .ridge import axes_of, linear
 
@@ -40,7 +41,7 @@ def max_t(values: np.ndarray) -> np.ndarray:
     if not known.any():
         return p
     used = values[:, known]
-    spread = used.std(axis=0)
+    spread = deviation(used)
     unit = np.where(spread > 0, spread, 1.0)
     scores = (used - used.mean(axis=0)) / unit
     largest = scores[1:].max(axis=1)

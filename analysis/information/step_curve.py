@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...engine.store.counts import count_text
 from ..limits import MIN_CLASS, MIN_PROBLEMS, OF_RUNNING, lacking
 from ..results import Quantity
 from .estimators import EstimatorCurve, whose
+from .layers import mean_point
 from .points import Named, Points
 from .step_sample import StepSample
 
@@ -30,14 +33,15 @@ class StepCurve:
         self._empty = Points(steps, permutations)
         self._failures: dict[int, str] = {}
 
-    def add(self, step: int, sample: StepSample) -> None:
-        """Estimate the point of `step`. What the estimator raises ends this curve alone: later
-        steps are not tried."""
+    def add(self, step: int, samples: Sequence[StepSample], n: int) -> None:
+        """Estimate the point of `step` from the layers of `n` problems. What the estimator raises
+        ends this curve alone: later steps are not tried."""
         if any(earlier < step for earlier in list(self._failures)):
             return
         try:
-            point = self._member.estimator.point(self.spec, sample)
-            self._points.put(step, point, len(sample.y))
+            estimator = self._member.estimator
+            points = [estimator.point(self.spec, sample) for sample in samples]
+            self._points.put(step, mean_point(points), n)
         except Exception as error:  # an estimator may be anybody's and raise anything
             self._failures[step] = f"{type(error).__name__}: {error}"
 

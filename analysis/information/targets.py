@@ -1,7 +1,8 @@
 """The two Y of a run: whether the answer came out right, and the size of the gold answer; and which
-problems are samples of one question.
+problems are of one question.
 
-Problems without a gold answer, or whose answer could not be extracted, have no Y.
+Rows without a gold answer, or whose answer could not be extracted, have no Y. Rows that are samples
+of one problem are taken apart into layers (layers.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, WRONG
+from ..groups import Groups
 from ..limits import too_few_in_class, too_few_problems
+from .layers import layers_of
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -25,13 +28,19 @@ DECORATION = re.compile(r"[,$%\s]")
 
 
 class Target(NamedTuple):
-    """One Y: the problems that have it [n], its values [n], whether they are labels, and why there
-    is none, or ""."""
+    """One Y: the rows that have it [n], its values [n], whether they are labels, why there is none,
+    or "", and `layers` [layer, problem] of the n."""
 
     rows: np.ndarray
     values: np.ndarray
     labels: bool
     missing: str
+    layers: np.ndarray
+
+    @property
+    def first_rows(self) -> np.ndarray:
+        """[problem] the row of the run that stands for each problem where only one can."""
+        return np.asarray(self.rows[self.layers[0]])
 
 
 def targets_of(run: Run) -> dict[str, Target]:
@@ -40,7 +49,7 @@ def targets_of(run: Run) -> dict[str, Target]:
 
 
 def groups_of(run: Run) -> np.ndarray:
-    """[problem] number of its question: samples of one question share it."""
+    """[row] number of its question: problems of one question share it."""
     question_of = {}
     for problem in run.problems:
         question_of[problem.id] = getattr(problem, "question", None) or problem.id
@@ -77,10 +86,12 @@ def _correct(run: Run) -> Target:
     graded = np.flatnonzero(is_graded)
     is_correct = verdict[graded] == CORRECT
     correct = is_correct.astype(np.int64)
-    n = len(graded)
-    rest = without(n, len(run.ids), "an extracted or a gold answer")
-    missing = shortage(n, correct, rest=rest)
-    return Target(graded, correct, True, missing)
+    groups = Groups.of(run.groups)
+    layers = layers_of(groups.number[graded])
+    n = layers.shape[1]
+    rest = without(n, groups.count(), "an extracted or a gold answer")
+    missing = shortage(n, correct[layers[0]], rest=rest)
+    return Target(graded, correct, True, missing, layers)
 
 
 def _size(run: Run) -> Target:
@@ -88,13 +99,15 @@ def _size(run: Run) -> Target:
     size = np.array([log_size(gold.get(name)) for name in run.ids])
     sized = np.flatnonzero(np.isfinite(size))
     values = size[sized]
-    n = len(sized)
-    rest = without(n, len(run.ids), "a gold answer that is a number")
+    groups = Groups.of(run.groups)
+    layers = layers_of(groups.number[sized])
+    n = layers.shape[1]
+    rest = without(n, groups.count(), "a gold answer that is a number")
     missing = shortage(n, rest=rest)
     distinct = len(np.unique(values))
     if not missing and distinct < MIN_DISTINCT:
         missing = f"gold answers have fewer than {MIN_DISTINCT} different sizes"
-    return Target(sized, values, False, missing)
+    return Target(sized, values, False, missing, layers)
 
 
 def log_size(answer: str | None) -> float:

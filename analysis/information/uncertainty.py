@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..means import centred
 from .folds import parts_of
 from .sample import generator
 
@@ -85,7 +86,7 @@ def clustered_stderr(values: np.ndarray, groups: np.ndarray) -> float:
     for one group."""
     n = len(values)
     _, numbers = np.unique(groups, return_inverse=True)
-    sums = np.bincount(numbers.reshape(-1), weights=values - values.mean())
+    sums = np.bincount(numbers.reshape(-1), weights=centred(values))
     count = len(sums)
     if count < 2:
         return float("nan")
@@ -114,8 +115,7 @@ class _Splits(NamedTuple):
             if len(values) > 1:
                 # Var at n/m is (B/n) m: each split of m parts estimates B/n with len(values) - 1
                 # degrees of freedom.
-                deviation = values - values.mean()
-                squares += float((deviation**2).sum()) / parts
+                squares += float((centred(values) ** 2).sum()) / parts
                 degrees += len(values) - 1
         stderr = float(np.sqrt(squares / degrees)) if degrees else float("nan")
         mean = float(np.mean(smallest)) if smallest else float("nan")

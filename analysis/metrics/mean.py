@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..groups import Groups
 from ..limits import OF_RUNNING
 from ..quantity import Quantity
 from .loading import Metrics
@@ -24,18 +25,20 @@ def metric_quantities(
     """The quantity of every metric [step], by its name."""
     quantities = {}
     for name, metric in metrics.by_name.items():
-        quantity = _mean(metric, trajectories.metrics[name])
+        quantity = _mean(metric, trajectories.metrics[name], trajectories.groups)
         if trajectories.ends_differ and not metric.kept:
             quantity = quantity._replace(label=quantity.label + OF_RUNNING)
         quantities[name] = quantity.insufficient(_why_none(run, name, metric, trajectories))
     return quantities
 
 
-def _mean(metric: Metric, values: np.ndarray) -> Quantity:
+def _mean(metric: Metric, values: np.ndarray, groups: Groups) -> Quantity:
     if metric.share:
-        return Quantity.share_of_problems(values, label=metric.label, missing=metric.missing)
+        return Quantity.share_of_problems(
+            values, label=metric.label, missing=metric.missing, groups=groups
+        )
     return Quantity.over_problems(
-        values, units=metric.units, label=metric.label, missing=metric.missing
+        values, units=metric.units, label=metric.label, missing=metric.missing, groups=groups
     )
 
 

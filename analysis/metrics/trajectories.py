@@ -15,7 +15,8 @@ import numpy as np
 from ...engine.optional_parts import in_short
 from ...engine.registry import Row
 from ...engine.store.format.schema import VARIABLES
-from ..means import Mean, MeanOverBlocks
+from ..groups import Groups
+from ..means import Mean, MeanOverBlocks, MeanOverGroups
 from .block import Block, digit_ids, end_step, kept_after_end, read_block
 from .ends import Ends, ends
 from .events import Events, events
@@ -40,7 +41,7 @@ class Trajectories(NamedTuple):
     where the recorded `n_masked` contradicts the recorded commits. `performed` [problem, step]: a
     forward pass ran. `failures`: metrics of others
     that could not be computed, all NaN, and why in a sentence. `incomplete`: metrics that need
-    positions which the run did not record.
+    positions which the run did not record. `groups`: which rows are samples of one problem.
     """
 
     metrics: dict[str, np.ndarray]
@@ -50,6 +51,7 @@ class Trajectories(NamedTuple):
     performed: np.ndarray
     failures: dict[str, str]
     incomplete: frozenset[str]
+    groups: Groups
 
     @property
     def ends_differ(self) -> bool:
@@ -75,10 +77,13 @@ def read_trajectories(
     written) instead of where each problem's answer was found.
     """
     metrics = load_metrics() if metrics is None else metrics
+    if keeps_answers_alone(run):
+        return _without_steps(run, metrics)
     values = _MetricValues(run, metrics)
     columns = _Columns(run)
     steps = steps_of(run)
-    matrix = MeanOverBlocks((steps, steps))
+    groups = Groups.of(run.groups)
+    matrix = _MatrixMean(steps, groups)
     digits = digit_ids(Path(run.path))
 
     if run.ids:
@@ -89,7 +94,7 @@ def read_trajectories(
                 part = _with_fixed_slot(part, answer_position)
             block = read_block(part, digits)
             columns.add(rows, block)
-            matrix.add(block.variable("cka").astype(np.float64))
+            matrix.add(rows, block.variable("cka").astype(np.float64))
             values.add(rows, block)
 
     values.cut_behind_the_last()
@@ -105,6 +110,40 @@ def read_trajectories(
         values.performed,
         values.failures,
         frozenset(incomplete),
+        groups,
+    )
+
+
+def keeps_answers_alone(run: Run) -> bool:
+    """Whether the run kept no trajectory, only how each decoding ended (`--record answers`)."""
+    return bool(run.info["config"].get("record") == "answers")
+
+
+def _without_steps(run: Run, metrics: Metrics) -> Trajectories:
+    """What a run that keeps answers alone yields: the columns of its problems, and no value at any
+    step."""
+    shape = (len(run.ids), steps_of(run))
+    nothing = np.broadcast_to(np.nan, shape)
+    columns = _Columns(run).by_name
+    for name in columns:
+        columns[name] = np.full(shape[0], -1, np.int32)
+    if run.ids:
+        for name in COLUMNS:
+            columns[name] = np.asarray(run[name][...])
+        columns["gold_length"] = (columns["answer_token_id"] >= 0).sum(axis=1)
+    for name in ("hits_lost", "guess_changes", "commit_order", "commit_order_in_block"):
+        columns[name] = np.full(shape[0], np.nan)
+    columns["ordered_pairs"] = np.full(shape[0], np.nan)
+    matrix = MeanOverBlocks((shape[1], shape[1])).result()
+    return Trajectories(
+        dict.fromkeys(metrics.by_name, nothing),
+        columns,
+        matrix,
+        mismatched_masks=0,
+        performed=np.zeros(shape, bool),
+        failures={},
+        incomplete=frozenset(),
+        groups=Groups.of(run.groups),
     )
 
 
@@ -115,7 +154,7 @@ def block_length_of(run: Run) -> int:
 
 def steps_of(run: Run) -> int:
     """Number of steps of the run, from its configuration while no problem is stored."""
-    if run.ids:
+    if run.ids and not keeps_answers_alone(run):
         return _length(run, "performed", 1)
     return int(run.info["config"]["steps"])
 
@@ -130,6 +169,25 @@ def unrecorded(run: Run, metric: Metric) -> str:
 def positions_missing(run: Run, metric: Metric) -> bool:
     """Whether `metric` needs positions that this run did not record."""
     return metric.every_position and run.info["config"].get("record", "all") != "all"
+
+
+class _MatrixMean:
+    """The mean over problems of matrices [step, step], which come in blocks of rows."""
+
+    def __init__(self, steps: int, groups: Groups) -> None:
+        shape = (steps, steps)
+        self._of_rows = MeanOverBlocks(shape) if groups.is_plain else None
+        self._of_groups = MeanOverGroups(shape, groups)
+
+    def add(self, rows: np.ndarray, matrices: np.ndarray) -> None:
+        """Merge the matrices of these `rows` of the run."""
+        if self._of_rows is not None:
+            self._of_rows.add(matrices)
+        else:
+            self._of_groups.add(matrices, rows)
+
+    def result(self) -> Mean:
+        return self._of_groups.result() if self._of_rows is None else self._of_rows.result()
 
 
 class _MetricValues:

@@ -18,6 +18,7 @@ from .figure import CAVEAT_PITCH, caveats, png, write, write_caveats
 from .layout import lay_out
 from .plots import PANELS, load_panel, style
 from .plots.chosen import Chosen, choose
+from .summary_dataset import problems_text
 from .values import steps_text
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ def _write_header(figure: Figure, analysis: Analysis) -> None:
     numbers = {key: str(info.get(key, "–")) for key in NUMBERS}
     parts = [
         f"model {Path(str(info.get('model', 'not recorded'))).name}",
-        f"{count_text(numbers['n_problems'], 'problem')}: {numbers['n_correct']} correct, "
-        f"{numbers['n_wrong']} wrong",
+        f"{problems_text(info)}: {numbers['n_correct']} correct, {numbers['n_wrong']} wrong",
         f"{steps_text(analysis)}, {count_text(numbers['gen_length'], 'position')}, "
         f"{_blocks(analysis)}",
     ]

@@ -11,10 +11,10 @@ import numpy as np
 
 from ...engine.store.counts import count_text
 from ...engine.store.drawing import coverage
-from ..findings.about_run import whole_interval
+from ..findings.about_run import accuracy_interval, whole_interval
 from ..findings.accuracy import count
+from ..groups import Groups
 from ..metrics.block import end_step
-from ..shares import wilson
 from ..wording import blocks_text
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def run_facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dic
     info = run.info
     config = info.get("config", {})
     held = coverage(run)
-    accuracy = wilson(counts.correct, counts.graded)
+    groups = Groups.of(run.groups)
+    low, high = accuracy_interval(verdicts, groups)
     return {
         "run": Path(run.path).resolve().name,
         "created": str(info.get("created_at", "")),
@@ -63,10 +64,10 @@ def run_facts(run: Run, verdicts: np.ndarray, steps: int, positions: int) -> dic
         "n_missing": len(held.pending) + len(held.given_up),
         "unfinished": held.note,
         "scope": held.scope,
-        "whole_interval": _rounded(whole_interval(run, counts, held)),
+        "whole_interval": _rounded(whole_interval(run, verdicts, held, groups)),
         "counts": counts._asdict(),
         "graded": counts.graded,
-        "interval": None if math.isnan(accuracy.low) else _rounded((accuracy.low, accuracy.high)),
+        "interval": None if math.isnan(low) else _rounded((low, high)),
         "steps": int(steps),
         "positions": int(positions),
         "block_length": int(config.get("block_length") or positions or 1),

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...engine.store import open_run
+from ...engine.store.counts import count_text
 from ...engine.store.write.results import publish
 from ..branching.branch_runs import read_branch_runs
 from ..branching.effects import effects_of
-from ..branching.sensitivity import SensitivityMap, sensitivity_maps
+from ..branching.sensitivity import EACH, SensitivityMap, sensitivity_maps
 from ..errors import SettingError
+from ..results import Analysis
 from .figure import new_figure, png
 from .plots import style
 from .plots.text import plain
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "sensitivity.png"
 SHOWN = (
     ("collateral", "other tokens that change"),
-    ("direct", "comes back as another token (share)"),
+    ("direct", "the position itself ends with another token (share)"),
     ("answer_changed", "the answer changes (share)"),
 )
 MOST_LETTERS = 12
@@ -60,17 +62,23 @@ class Text(NamedTuple):
 
 
 def draw_sensitivity(
-    run_dir: str | Path, *, problem: str | None = None, out: str | Path | None = None
+    run_dir: str | Path,
+    *,
+    do: str | None = None,
+    problem: str | None = None,
+    out: str | Path | None = None,
 ) -> Path:
-    """Write the picture of the first branch run that acted on each position, as `sensitivity.png`
-    in the run's folder unless `out` says otherwise; `problem` is shown by itself, the first that
-    was branched unless one is named.
+    """Write the picture of what was done at each position, as `sensitivity.png` in the run's folder
+    unless `out` says otherwise.
+
+    `do`: of which action, as `remask each`; the first that the run's branches have unless one is
+    named. `problem`: which is shown by itself; the first that was branched unless one is named.
 
     Raises NotARun, DamagedRun, NotStored, OSError, SettingError where there is nothing to draw.
     """
     path = Path(run_dir)
     with open_run(path) as run:
-        sensitivity = first_map(run)
+        sensitivity = first_map(run, do)
         text = _text_of(run, sensitivity, problem)
         image = render(sensitivity, text)
     target = path / NAME if out is None else Path(out)
@@ -78,17 +86,25 @@ def draw_sensitivity(
     return target
 
 
-def first_map(run: Run) -> SensitivityMap:
-    """That of the first branch run that acted on each position. Raises SettingError where none
-    did, DamagedRun, NotStored."""
+def has_map(analysis: Analysis) -> bool:
+    """Whether an analysis has effects of an action at each position, so that there is a map."""
+    rows = analysis.info.get("interventions", [])
+    return any(f" {EACH}" in row["intervention"] for row in rows)
+
+
+def first_map(run: Run, do: str | None = None) -> SensitivityMap:
+    """That of the first branch run that acted on each position, by the action `do` if one is named.
+    Raises SettingError where none did, DamagedRun, NotStored."""
     opened = read_branch_runs(run)
     for branches in opened.runs:
         maps = sensitivity_maps(effects_of(run, branches)) if branches.ids else []
-        if maps:
-            return maps[0]
+        for each in maps:
+            if do in (None, each.text):
+                return each
+    asked = do or "remask each"
     raise SettingError(
-        f"{run.path}: no branch run acted on each position; make one with "
-        f"`diffengine branch {run.path} --do 'remask each'`"
+        f"{run.path}: no finished branch has {asked!r} for its action at each position; make some "
+        f"with `diffengine branch {run.path} --do {asked!r}`"
     )
 
 
@@ -271,7 +287,7 @@ def _draw_means(
     image = _heat(ax, found.mean, sensitivity.steps)
     most = int(found.n.max(initial=0))
     ax.set_title(
-        f"{label}, mean over up to {most} problems, by position",
+        f"{label}, mean over up to {count_text(most, 'problem')}, by position",
         loc="left",
         fontsize=style.SMALL,
     )

@@ -13,10 +13,11 @@ from ..results import Analysis
 from .pivotal import pivotal_lines
 from .summary_branches import branch_lines
 from .summary_curves import curve_lines, spike_lines, trajectory_lines
-from .summary_dataset import dataset_lines, grading_lines, mark_of
+from .summary_dataset import dataset_lines, grading_lines, mark_of, sample_lines
 from .summary_emergence import emergence_lines, exit_lines
 from .summary_information import information_lines, map_lines
 from .summary_insights import key_insights
+from .summary_interventions import INTERVENTION_VALUES, intervention_lines
 from .values import spike_rule
 
 TRAJECTORY_VALUES = "first -> last step with a value (mean over problems +- standard error)"
@@ -43,9 +44,11 @@ def summarise(analysis: Analysis) -> str:
 
 def sections(analysis: Analysis) -> dict[str, list[str]]:
     """Title -> lines of each section."""
-    return {
+    samples = sample_lines(analysis)
+    found = {
         "Dataset": dataset_lines(analysis),
         "Grading": grading_lines(analysis),
+        **({"Several samples of a problem": samples} if samples else {}),
         "S-curve": curve_lines(analysis),
         f"Information spikes (rule {spike_rule(analysis)})": spike_lines(analysis),
         f"Trajectories, {TRAJECTORY_VALUES}": trajectory_lines(analysis),
@@ -57,8 +60,10 @@ def sections(analysis: Analysis) -> dict[str, list[str]]:
         "t-SNE map": map_lines(analysis),
         "Patterns": _pattern_lines(analysis),
         "Key insights": key_insights(analysis),
-        "Warnings": analysis.info["warnings"] or ["none"],
     }
+    if interventions := analysis.info.get("interventions"):
+        found[f"Interventions, {INTERVENTION_VALUES}"] = intervention_lines(interventions)
+    return found | {"Warnings": analysis.info["warnings"] or ["none"]}
 
 
 def _pattern_lines(analysis: Analysis) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.store.counts import count_text
 from ..branching.answers import ENTROPY, INFORMATION, LEVEL, RANKED, SHOWN, WORDS, cannot_tell
 from ..branching.entropy import ESTIMATORS
 from ..compare.columns import aligned
@@ -32,6 +33,9 @@ def branch_lines(analysis: Analysis) -> list[str]:
         return [ABSENT]
     if not facts:
         return ["no branches that can be read, or none with noise of their own; see the warnings"]
+    others = [f"not pooled, not shown: {line}" for line in facts["others"]]
+    if not usable(analysis, "decided/mode_share"):
+        return [*what_lines(analysis), analysis["decided/mode_share"].status, *others]
     return [
         *what_lines(analysis),
         *_information(analysis),
@@ -39,7 +43,7 @@ def branch_lines(analysis: Analysis) -> list[str]:
         _pivotal(analysis),
         *_table(analysis),
         *_ranked(analysis),
-        *[f"not pooled, not shown: {line}" for line in facts["others"]],
+        *others,
     ]
 
 
@@ -48,11 +52,13 @@ def what_lines(analysis: Analysis) -> list[str]:
     facts = analysis.info["branching"]
     missing = ""
     if facts["missing"]:
-        missing = f"; unfinished: {facts['missing']} of {facts['expected']} branches missing"
+        expected = count_text(facts["expected"], "branch")
+        missing = f"; unfinished: {facts['missing']} of {expected} missing"
     meaning = MUTUAL if facts["is_mutual_information"] else PATH_ONLY
     steps = ", ".join(map(str, facts["at"]))
+    problems = count_text(facts["n_problems"], "problem")
     return [
-        f"{facts['n_problems']} problems, {facts['described']}, at steps {steps}{missing}",
+        f"{problems}, {facts['described']}, at steps {steps}{missing}",
         f"{facts['law']}: {meaning}",
     ]
 
@@ -75,9 +81,19 @@ def _information(analysis: Analysis) -> list[str]:
     )
     if not decided.ok:
         return [*lines, f"I_t: {decided.status}"]
-    values = [f"{value_text(decided, int(t), form='.3g')} at step {t}" for t in _grid(decided)[1:]]
-    lines.append(f"decided of it, I_t: {'; '.join(values)}{_significant(analysis)}")
+    lines.append(f"decided of it, I_t: {_half(analysis)}{_significant(analysis)}")
     return lines
+
+
+def _half(analysis: Analysis) -> str:
+    """From which step of the grid on half is decided, and how much at the last."""
+    decided = analysis[I_T]
+    grid = _grid(decided)
+    last = int(grid[-1])
+    text = f"{value_text(decided, last, form='.3g')} at step {last}"
+    whole = float(analysis[H].values[0])
+    reached = [int(step) for step in grid if whole > 0 and decided.values[step] >= whole / 2]
+    return f"half by step {reached[0]}, {text}" if reached else text
 
 
 def _estimates(analysis: Analysis, step: int) -> str:
@@ -120,9 +136,10 @@ def _pivotal(analysis: Analysis) -> str:
         return f"pivotal steps: {share.status}"
     drop = analysis["pivotal/drop"]
     size = f"; mean drop there {value_text(drop, form='.3g')}" if drop.ok else ""
+    problems = count_text(int(share.n), "problem")
     return (
-        f"pivotal steps: in {value_text(share)} of {share.n} problems the largest drop of H "
-        f"between neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
+        f"pivotal steps: in {value_text(share)} of {problems} the largest drop of H between "
+        f"neighbouring steps is more than chance (p <= {LEVEL:g}, so in {100 * LEVEL:g} % "
         f"if there were none){size}"
     )
 
@@ -148,7 +165,7 @@ def _table(analysis: Analysis) -> list[str]:
             columns[name] = analysis[name]
     rows = [["step", *columns]]
     for step in analysis.info["branching"]["at"]:
-        cells = [_cell(name, quantity, step) for name, quantity in columns.items()]
+        cells = [_cell(name, quantity, int(step)) for name, quantity in columns.items()]
         rows.append([str(step), *cells])
     title = "beside the run's own numbers at the same steps (bits; of problems, branches: shares)"
     return [title, *_indented(rows)]
@@ -162,20 +179,22 @@ def _cell(name: str, quantity: Quantity, step: int) -> str:
     if name == "n":
         return str(int(np.broadcast_to(quantity.n, quantity.values.shape)[step]))
     value = float(quantity.values[step])
-    return f"{value:.3g}" if quantity.ok and np.isfinite(value) else "-"
+    if not (quantity.ok and np.isfinite(value)):
+        return "-"
+    if name != "I_t" or quantity.interval is None or step == 0:
+        return f"{value:.3g}"
+    low, high = quantity.interval[:, step]
+    return f"{value:.3g} ({low:.2g} to {high:.2g})" if np.isfinite(low) else f"{value:.3g}"
 
 
 def _ranked(analysis: Analysis) -> list[str]:
-    """Where the rank correlations with the run's own numbers are largest and last."""
+    """The rank correlations over problems with the run's own numbers, first and last."""
     lines = []
     for name, metric in RANKED.items():
         quantity = analysis[f"{ENTROPY}_rank/{name}"]
         if not quantity.ok:
             continue
-        values = [
-            f"{value_text(quantity, int(t), form='.2f')} at step {t}" for t in _grid(quantity)
-        ]
-        lines.append(f"rank correlation of H(A | x_t) with {metric}: {'; '.join(values)}")
+        lines.append(f"rank correlation of H(A | x_t) with {metric}: {_first_to_last(quantity)}")
     return lines
 
 
@@ -188,4 +207,4 @@ def _first_to_last(quantity: Quantity) -> str:
     if not quantity.ok:
         return quantity.status
     ends = _grid(quantity)[[0, -1]]
-    return " -> ".join(f"{value_text(quantity, int(step))} (step {step})" for step in ends)
+    return " -> ".join(f"{value_text(quantity, int(t), form='.2g')} (step {t})" for t in ends)

@@ -7,9 +7,10 @@ import numpy as np
 
 from ...engine.store.counts import count_text
 from ..info import Info
-from ..results import Analysis
-from ..shares import share_of
-from ..wording import blocks_text
+from ..results import Analysis, Quantity
+from ..samples.finding import NAMES, PASS
+from ..shares import percent, share_of
+from ..wording import blocks_text, n_text, value_text
 from .values import ends_in_words, steps_text
 
 SHIFTED = (
@@ -28,8 +29,7 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     words = ends_in_words(analysis)
     steps = steps_text(analysis)
     lines.append(
-        f"{count_text(info['n_problems'], 'problem')}; {steps}, "
-        f"{count_text(info['gen_length'], 'position')}, "
+        f"{problems_text(info)}; {steps}, {count_text(info['gen_length'], 'position')}, "
         f"{blocks_text(info['block_length'])}"
     )
     if info.get("read_offset"):
@@ -38,17 +38,31 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     return lines + plugin_lines(info)
 
 
+def problems_text(info: Info) -> str:
+    """ "100 problems", or "100 problems, 400 samples"."""
+    problems = count_text(info.get("n_problems", "–"), "problem")
+    if "n_samples" not in info:
+        return problems
+    return f"{problems}, {count_text(info['n_samples'], 'sample')}"
+
+
 def _open(analysis: Analysis) -> list[str]:
     """How many problems ended before their canvas was full."""
     masks_left = np.asarray(analysis.problems.get("masks_left", ()))
     left = masks_left[masks_left > 0]
     if not left.size:
         return []
+    unit = _unit(analysis.info)
     return [
-        f"{count_text(left.size, 'problem')} ended with masks left (median "
+        f"{count_text(left.size, unit)} ended with masks left (median "
         f"{int(np.median(left))} of {count_text(analysis.info['gen_length'], 'position')}), which "
         "are in no text"
     ]
+
+
+def _unit(info: Info) -> str:
+    """What counts by verdict are of."""
+    return "sample" if "n_samples" in info else "problem"
 
 
 def _verdicts(info: Info) -> str:
@@ -68,7 +82,8 @@ def _accuracy(analysis: Analysis) -> str:
     if not accuracy.ok:
         return f"accuracy {accuracy.status}"
     low, high = analysis.info["accuracy_interval"]
-    interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, Wilson, n = {accuracy.n}"
+    rule = "Wilson with the design effect of samples" if "n_samples" in analysis.info else "Wilson"
+    interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, {rule}, n = {accuracy.n}"
     percent = f"{100 * float(accuracy.values):.1f} %"
     return f"accuracy {percent} ({interval}){whole_text(analysis.info)}"
 
@@ -84,11 +99,44 @@ def grading_lines(analysis: Analysis) -> list[str]:
     if lm_eval:
         n = lm_eval["n"]
         filters = [
-            f"{name} {lm_eval[name]} of {n} = {share_of(lm_eval[name], n)}"
+            f"{name} {lm_eval[name]} of {n} = {filter_share(analysis.info, name)}"
             for name in ("strict", "flexible")
         ]
         lines.append(f"lm-eval gsm8k filters on the same texts: {', '.join(filters)}")
     return lines or ["no generated text recorded"]
+
+
+def filter_share(info: Info, name: str) -> str:
+    """What one of lm-eval's filters calls right, with its interval."""
+    shares = info.get("lm_eval_shares")
+    if shares:
+        return percent(*shares[name])
+    counts = info.get("lm_eval") or {}
+    return share_of(counts[name], counts["n"])
+
+
+def sample_lines(analysis: Analysis) -> list[str]:
+    """What several samples of a problem say together: pass@k for k = 1, 2, 4 and so on, the vote,
+    and how far the answers disagree."""
+    lines = []
+    if PASS in analysis:
+        lines += _pass_lines(analysis[PASS])
+    for name in NAMES:
+        if name != PASS and name in analysis:
+            quantity = analysis[name]
+            value = quantity.status
+            if quantity.ok:
+                value = f"{value_text(quantity)} ({n_text(quantity)})"
+            lines.append(f"{quantity.label}: {value}")
+    return lines
+
+
+def _pass_lines(quantity: Quantity) -> list[str]:
+    if not quantity.ok:
+        return [f"pass@k: {quantity.status}"]
+    most = len(quantity.values)
+    shown = sorted({most, *(2**power for power in range(most.bit_length()))})
+    return [f"pass@{k}: {value_text(quantity, k - 1)} ({n_text(quantity, k - 1)})" for k in shown]
 
 
 def plugin_lines(info: Info) -> list[str]:
@@ -107,7 +155,7 @@ def mark_of(analysis: Analysis) -> str:
     missing = len(analysis.info.get("missing", []))
     if not missing:
         return ""
-    asked = count_text(analysis.info["n_asked"], "problem")
+    asked = count_text(analysis.info["n_asked"], _unit(analysis.info))
     return f"  [unfinished: {missing} of {asked} missing]"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engine.store.counts import count_text
+from ...engine.store.counts import count_text, decodings_text
 from ..limits import MIN_CLASS
 from ..results import Analysis
 from ..wording import plus_minus, value_text
@@ -39,9 +39,14 @@ def _accuracy(analysis: Analysis) -> str:
     lost = ""
     if info["n_unextracted"]:
         lost = f"; {info['n_unextracted']} gave no answer that could be read"
+    problems = int(accuracy.n)
+    answered = count_text(problems, "problem")
+    if "n_samples" in info:
+        graded = info["n_samples"] - info["n_no_gold"]
+        answered = decodings_text(graded, "sample", problems)
     return (
-        f"The model answered {info['n_correct']} of {count_text(int(accuracy.n), 'problem')} "
-        f"correctly ({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
+        f"The model answered {info['n_correct']} of {answered} correctly "
+        f"({100 * low:.0f} to {100 * high:.0f} % with 95 % confidence){lost}."
     )
 
 

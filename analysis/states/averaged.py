@@ -17,6 +17,7 @@ import numpy as np
 from ...engine.store.errors import NotStored
 from ...engine.store.format.output_head import HEAD, read_head
 from ..findings.finding import Finding, Material
+from ..groups import Groups
 from ..limits import OK
 from ..quantity import Quantity
 
@@ -34,8 +35,8 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
     `cka_averaged` (biased), dims [step].
 
     Step t compares with the step before it; NaN at the first step and where not every problem
-    performed both steps. Raises NotStored if the run has no mean hidden states or no head,
-    DamagedRun if either is not as it was written.
+    performed both steps. Over all samples of all problems alike. Raises NotStored if the run has no
+    mean hidden states or no head, DamagedRun if either is not as it was written.
     """
     if "hidden_sum" not in run or not (run.path / HEAD).is_file():
         raise NotStored(
@@ -43,9 +44,10 @@ def averaged_trajectory(run: Run) -> dict[str, Quantity]:
             "head.h5; record them with `diffengine run --save-logits hidden`, or analyze without "
             "the averaged form"
         )
-    total, n = run.shard_sum("hidden_sum")
+    total, rows = run.shard_sum("hidden_sum")
+    n = Groups.of(run.groups).count()
     everywhere = _everywhere(run)
-    mean = np.where(everywhere[:, None, None], total / n, np.nan)
+    mean = np.where(everywhere[:, None, None], total / rows, np.nan)
     run_id = str(run.info.get("run_id", ""))
     head = read_head(run.path, run_id=run_id)
     label = "of the averaged logits (the original suite's form)"

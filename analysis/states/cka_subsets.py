@@ -15,6 +15,7 @@ import numpy as np
 
 from ...engine.store.format.output_head import HEAD, read_head
 from ..findings.finding import Finding, Material
+from ..groups import Groups
 from ..limits import OF_RUNNING_AT_BOTH, status_of
 from ..means import MeanOverBlocks
 from ..quantity import Quantity
@@ -32,17 +33,18 @@ LABEL = "debiased CKA of the logits of two steps, positions {} at both"
 
 def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     """`cka/matrix_masked` and `cka/matrix_committed` [step, other_step] over a random choice of
-    problems."""
+    problems; of several samples of a problem the first stands for it."""
     has_head = (run.path / HEAD).is_file()
     if "hidden" not in run or not has_head or not len(run):
         return {f"cka/matrix_{name}": _nothing(name, steps) for name in SUBSETS}
 
+    firsts = Groups.of(run.groups).first_rows()
     positions = int(run["hidden"].shape[2])
     affordable = PAIR_CELLS // (steps * positions) ** 2
-    most = min(MAX_PROBLEMS, len(run))
+    most = min(MAX_PROBLEMS, len(firsts))
     count = int(np.clip(affordable, 1, most))
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(run), count, replace=False))
+    rows = firsts[np.sort(rng.choice(len(firsts), count, replace=False))]
     run_id = str(run.info.get("run_id", ""))
     head = read_head(run.path, run_id=run_id)
     totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}

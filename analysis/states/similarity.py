@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..findings.finding import Finding, Material
+from ..groups import Groups
 from ..limits import MIN_STATES, OK, STEPS_LEFT_OUT, lacking, status_of, undefined
 from ..metrics.block import leave_out_own_steps
 from ..quantity import Quantity
@@ -62,7 +63,11 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
 def _status(n: int, n_usable: int, run: Run) -> str:
     """Of a similarity of `n` problems at so many steps."""
     if n < MIN_STATES:
-        if len(run) and leave_out_own_steps(np.asarray(run["performed"][...]) == 1):
+        if (
+            len(run)
+            and "performed" in run
+            and leave_out_own_steps(np.asarray(run["performed"][...]) == 1)
+        ):
             return undefined(STEPS_LEFT_OUT)
         return status_of(lacking(n, MIN_STATES, "problem(s) with the state at every step"))
     if n_usable < 2:
@@ -89,15 +94,16 @@ def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBL
 
 def choose_states(run: Run, name: str, *, seed: int, max_problems: int) -> np.ndarray:
     """[n, step, feature] float32 of a random choice of problems, NaN where there is no state; [0,
-    0, 0] where the run has none."""
+    0, 0] where the run has none. Of several samples of a problem the first stands for it."""
     if name not in run or not len(run):
         return np.zeros((0, 0, 0), np.float32)
     array = run[name]
     per_problem = 4 * int(np.prod(array.shape[1:]))
     affordable = max(STATE_BYTES // max(per_problem, 1), MIN_STATES)
-    count = min(max_problems, affordable, len(run))
+    firsts = Groups.of(run.groups).first_rows()
+    count = min(max_problems, affordable, len(firsts))
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(run), count, replace=False))
+    rows = firsts[np.sort(rng.choice(len(firsts), count, replace=False))]
     return np.asarray(array[rows.tolist()], np.float32)
 
 

@@ -92,7 +92,7 @@ def branch(
             more,
         )
     if not planned.plan.problems:
-        return RunResult(planned.plan.out, 0, 0, {})
+        return RunResult(planned.plan.out, 0, 0, {}, are_branches=True)
     return carry_out(planned.plan, on_progress)
 
 

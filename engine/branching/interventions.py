@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..options import ConfigError
+from ..store.counts import count_text
 from .actions import Action, Forbid, Force, Nothing, PatchStates, Put
 from .grammar import read_action, split_actions
 from .state import Changed, DoesNotApply, Donor, Draft, State
@@ -143,8 +144,8 @@ def _check_words(
         return
     expected = "1" if length == 1 else f"1 or {length}"
     raise ConfigError(
-        f"--do {action.text!r}: the text is {len(ids)} tokens, {ids}; expected {expected}, for "
-        f"{action.place.text} is {length} positions"
+        f"--do {action.text!r}: the text is {count_text(len(ids), 'token')}, {ids}; expected "
+        f"{expected}, for {action.place.text} is {count_text(length, 'position')}"
     )
 
 

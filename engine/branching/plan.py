@@ -16,9 +16,11 @@ from ..models.loading import MaskedDiffusionModel, load_model
 from ..options import ConfigError
 from ..policies import make_policy
 from ..problems.read import Problem, ProblemSet
+from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..runs.plan import Plan, Prompts, checkpoint_path, device_names, prompts_of
 from ..runs.run_json import BRANCHES, describe_run
+from ..store.counts import count_text
 from ..store.errors import DamagedRun
 from ..store.read.branch_runs import FOLDER
 from ..store.read.run import Run, open_run
@@ -81,7 +83,8 @@ def plan_branches(request: BranchRequest) -> BranchPlan:
         _refuse_equal_branches(request, config)
         planner = Planner(request, parent, model, policy, config, at)
         branches = planner.branches()
-        info = _info(request, parent, model, config, at, planner.texts)
+        problems = [branch.problem for branch in branches]
+        info = _info(request, parent, model, config, at, planner.texts, count_problems(problems))
 
     info["schedule"] = "free" if policy.free_schedule else "fixed"
     by_id = {branch.problem.id: branch for branch in branches}
@@ -90,7 +93,6 @@ def plan_branches(request: BranchRequest) -> BranchPlan:
         return _prompts(todo, by_id, model, config)
 
     out = Path(request.run) / FOLDER / info["fingerprint"][:8]
-    problems = [branch.problem for branch in branches]
     plan = Plan(out, info, problems, model, config, request.execution, prompts)
     cost = _cost(branches, planner.settled, config, as_parent=policy.free_schedule)
     return BranchPlan(plan, cost, at, request.n_samples, request.noise_name, planner.skipped)
@@ -189,8 +191,9 @@ def _check_prompt(prompt: Prompt, parent: Decoding) -> None:
     expected = int(parent.columns["prompt_length"])
     if len(prompt.token_ids) != expected:
         raise DamagedRun(
-            f"problem {parent.problem.id!r}: its prompt has {len(prompt.token_ids)} tokens now, "
-            f"{expected} in the parent run; the tokeniser or its chat template is another one"
+            f"problem {parent.problem.id!r}: its prompt has "
+            f"{count_text(len(prompt.token_ids), 'token')} now, {expected} in the parent "
+            "run; the tokeniser or its chat template is another one"
         )
 
 
@@ -201,8 +204,9 @@ def _info(
     config: RunConfig,
     at: Sequence[int],
     texts: Sequence[str],
+    n_problems: int,
 ) -> dict[str, Any]:
-    """run.json of the branches."""
+    """run.json of the branches, which are of `n_problems` problems of the input."""
     of_parent = {name: parent.info[name] for name in ("run_id", "fingerprint")}
     # Steps and branches of a state may become more in the same directory; all else may not differ.
     fixed = {"parent": of_parent, "noise": request.noise_name, "interventions": list(texts)}
@@ -210,6 +214,7 @@ def _info(
     source = f"branches of {Path(parent.path).name}"
     problems = ProblemSet([], [], digest, source)
     info = describe_run(config, model, problems, devices=device_names(model, request.execution))
+    info["data"]["n_problems"] = n_problems
     info[BRANCHES] = {**fixed, "at": list(at), "samples": request.n_samples}
     return info
 

@@ -150,9 +150,12 @@ def _say_comparison(analyses: list[Analysis], paths: Sequence[Path]) -> None:
 
 
 def _say_summary(path: Path, analysis: Analysis) -> None:
+    from ...analysis.show.sensitivity import NAME, has_map
     from ...analysis.show.summary import summarise
 
     click.echo(summarise(analysis).rstrip())
+    if has_map(analysis):
+        click.echo(f"\nsensitivity map: {path / NAME}")
     click.echo(f"\ndashboard: {path / DASHBOARD}\n".rstrip())
 
 
@@ -163,6 +166,7 @@ def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: An
     from ...analysis.show.dashboard import draw_dashboard
     from ...analysis.show.pages import draw_all
     from ...analysis.show.pivotal import NAME, write_pivotal_steps
+    from ...analysis.show.sensitivity import draw_sensitivity, has_map
     from ...analysis.show.summary import write_summary
     from ..store import open_run
 
@@ -176,6 +180,8 @@ def _analyze_one(path: Path, plots: str, panels: tuple[str, ...], **settings: An
         write_pivotal_steps(analysis, path / NAME)
     write_results(analysis, path / "comprehensive_analysis_results.pt")
     draw_dashboard(analysis, path / DASHBOARD, more=panels)
+    if has_map(analysis):
+        draw_sensitivity(path)
     if plots == "all":
         draw_all(analysis, path / "plots", more=panels)
     return analysis

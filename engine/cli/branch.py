@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..options import ConfigError
+from ..store.counts import count_text
 from .run_options import branch_options
 
 if TYPE_CHECKING:
@@ -163,17 +164,20 @@ def cost_lines(planned: BranchPlan, seconds: float | None) -> list[str]:
     grid = ", ".join(str(step) for step in planned.at)
     temperature = getattr(config.sampler, "temperature", 0)
     lines = [
-        f"branches at {len(planned.at)} steps ({grid}) of {cost.decodings} decodings, "
-        f"{planned.samples} of each state; temperature {temperature:g}, noise {planned.noise}"
+        f"branches at {count_text(len(planned.at), 'step')} ({grid}) of "
+        f"{count_text(cost.decodings, 'decoding')}, {planned.samples} of each state; "
+        f"temperature {temperature:g}, noise {planned.noise}"
     ]
     if cost.settled:
-        lines.append(f"{cost.settled} states are final already: nothing to decode there")
+        settled = count_text(cost.settled, "state")
+        lines.append(f"nothing to decode at {settled}: final already")
     if not cost.branches:
         return [*lines, "nothing to decode"]
+    forwards = count_text(f"{cost.forwards:,}", "forward pass", "forward passes")
     about = "about " if cost.as_parent else ""
     time = "" if seconds is None else f", {duration(seconds)} on this device by timed steps"
     lines.append(
-        f"cost: {cost.branches:,} branches, {about}{cost.forwards:,} forward passes, "
+        f"cost: {count_text(f'{cost.branches:,}', 'branch')}, {about}{forwards}, "
         f"{cost.times_parent:.1f} times the parent's{time}"
     )
     return lines
@@ -185,7 +189,8 @@ def _say_result(result: RunResult, run: Path, *, as_json: bool) -> None:
         click.echo(json.dumps({**fields, "failed": result.failed}, ensure_ascii=False))
         return
     before = f" ({result.resumed} from before)" if result.resumed else ""
-    click.echo(f"{result.done + result.resumed} branches finished{before} in {result.path}")
+    click.echo(f"{result.finished} finished{before} in {result.path}")
     if result.failed:
-        click.echo(f"{len(result.failed)} branches failed; see {result.path / 'failed.jsonl'}")
+        failed = count_text(len(result.failed), result.unit)
+        click.echo(f"{failed} failed; the reasons are in {result.path / 'failed.jsonl'}")
     click.echo(f"next: diffengine analyze {run}")

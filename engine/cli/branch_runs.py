@@ -68,13 +68,3 @@ def asked_text(asked: Mapping[str, Any]) -> str:
     also = f" and {count_text(more, 'other intervention')}" if more > 0 else ""
     of_each = f"{asked['samples']} of each state, noise {asked['noise']}"
     return f"at steps {steps}; {of_each}; after {named}{also}"
-
-
-def done_text(run_dir: Path, stored: int, expected: int) -> str:
-    """ "24 of 24 problems", or branches where the run is one of them."""
-    from ..runs.run_json import BRANCHES
-    from ..store.read.run import read_info
-
-    if BRANCHES in read_info(run_dir):
-        return f"{stored} of {count_text(expected, 'branch', 'branches')}"
-    return f"{stored} of {count_text(expected, 'problem')}"

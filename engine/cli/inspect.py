@@ -49,6 +49,7 @@ def _content(run: Run, held: Coverage) -> dict[str, Any]:
         "run": str(run.path),
         "stored": len(run),
         "asked": len(run.problems),
+        **({"problems": held.problems} if held.has_several else {}),
         "missing": len(held.pending) + len(held.given_up),
         **_verdict_counts(run),
         "problem_seconds": round(seconds, 1),
@@ -153,8 +154,6 @@ def _report_content(verified: Verified) -> dict[str, Any]:
 
 def _say_report(verified: Verified) -> None:
     """What was found of one run, and a line of what it comes to."""
-    from .branch_runs import done_text
-
     report = verified.report
     if report is None:
         click.echo(f"{verified.path}: DAMAGED; {verified.fault}")
@@ -162,5 +161,5 @@ def _say_report(verified: Verified) -> None:
     for finding in report.findings:
         click.echo(f"{finding.severity}: {finding.shard}: {finding.what}")
     state = "whole" if report.ok else "DAMAGED"
-    done = done_text(verified.path, report.n_problems, report.expected)
+    done = f"{report.n_problems} of {count_text(report.expected, report.unit)}"
     click.echo(f"{verified.path}: {state}; {count_text(report.n_shards, 'shard')}, {done}")

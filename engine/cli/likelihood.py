@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -273,7 +274,5 @@ def _mean(values: list[float]) -> tuple[float, float]:
     n = len(values)
     if not n:
         return math.nan, math.nan
-    mean = sum(values) / n
-    return mean, math.sqrt(
-        sum((v - mean) ** 2 for v in values) / (n - 1) / n
-    ) if n > 1 else math.nan
+    error = statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return statistics.fmean(values), error

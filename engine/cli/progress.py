@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..store.counts import count_text
+from ..store.counts import decodings_text, noun_for
 from ..store.sizes import size_text
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _new_bar(progress: Progress) -> Any:
     return tqdm(
         total=progress.total,
         initial=start,
-        unit="problem",
+        unit=progress.unit,
         bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         file=sys.stderr,
         dynamic_ncols=True,
@@ -85,7 +85,7 @@ def _new_bar(progress: Progress) -> Any:
 
 def describe(progress: Progress) -> str:
     """One plain line: counts, rate, ETA."""
-    total = count_text(progress.total, "problem")
+    total = decodings_text(progress.total, progress.unit, progress.problems)
     parts = [f"{progress.done + progress.resumed}/{total}"]
     if progress.resumed:
         parts.append(f"{progress.resumed} from before")
@@ -99,9 +99,9 @@ def describe(progress: Progress) -> str:
 def _pace(progress: Progress) -> Iterator[str]:
     """What is right so far, the rate, and the ETA of a run that is not done."""
     yield _correct(progress)
-    rate = progress.problems_per_second
+    rate = progress.decodings_per_second
     if rate is not None:
-        yield f"{rate * 3600:.0f} problems/h"
+        yield f"{rate * 3600:.0f} {noun_for('many', progress.unit)}/h"
     eta = progress.eta_seconds
     if eta is not None and progress.missing:
         yield f"ETA {duration(eta)}"

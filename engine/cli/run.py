@@ -46,8 +46,7 @@ def run(context: click.Context, /, **options: Any) -> None:
     from ..runs.run import run as run_problems
     from .progress import ProgressPrinter
 
-    n_problems = count_text(len(asked.problems.problems), "problem")
-    what = f"{n_problems} from {asked.problems.source}"
+    what = asked_text(asked.problems, asked.samples)
     policy = asked.settings["policy"]
     click.echo(f"model {model_text(asked.model)}; policy {policy}; {what}", err=as_json)
     warn_and_end_politely()
@@ -58,6 +57,7 @@ def run(context: click.Context, /, **options: Any) -> None:
             execution=asked.execution,
             on_progress=progress,
             preset=asked.preset,
+            samples=asked.samples,
             **asked.settings,
         )
     _say_result(result, as_json=as_json)
@@ -91,6 +91,7 @@ class Asked(NamedTuple):
     execution: Execution
     preset: str | None
     settings: dict[str, Any]
+    samples: int
 
 
 def _asked(options: dict[str, Any]) -> Asked:
@@ -105,7 +106,14 @@ def _asked(options: dict[str, Any]) -> Asked:
     settings["policy"] = policy_of(options)
     execution = execution_of(options, device)
     model = options["model"] or default_model()
-    return Asked(problems, model, execution, options["preset"], settings)
+    preset = options["preset"]
+    return Asked(problems, model, execution, preset, settings, options["samples"])
+
+
+def asked_text(problems: ProblemSet, samples: int) -> str:
+    """How many problems are decoded, from where, how often."""
+    text = f"{count_text(len(problems.problems), 'problem')} from {problems.source}"
+    return f"{text}, {count_text(samples, 'sample')} each" if samples > 1 else text
 
 
 def problems_of(options: Mapping[str, Any]) -> ProblemSet:
@@ -197,6 +205,7 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
         model=asked.model,
         execution=asked.execution,
         preset=asked.preset,
+        samples=asked.samples,
         **asked.settings,
     )
     if as_json:
@@ -260,17 +269,17 @@ def _say_result(result: RunResult, *, as_json: bool) -> None:
             "done": result.done,
             "resumed": result.resumed,
             "failed": result.failed,
+            **({"problems": result.problems} if result.has_several else {}),
         }
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
         return
     before = f" ({result.resumed} from before)" if result.resumed else ""
-    finished = count_text(result.done + result.resumed, "problem")
-    click.echo(f"{finished} finished{before} in {result.path}")
+    click.echo(f"{result.finished} finished{before} in {result.path}")
     for problem_id, reason in list(result.failed.items())[:10]:
         click.echo(f"failed {problem_id}: {reason}", err=True)
     if result.failed:
         click.echo(
-            f"{count_text(len(result.failed), 'problem')} failed; the reasons are in "
+            f"{count_text(len(result.failed), result.unit)} failed; the reasons are in "
             f"{result.path / 'failed.jsonl'}",
             err=True,
         )

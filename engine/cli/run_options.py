@@ -46,6 +46,13 @@ WHAT = [
     click.option("--limit", type=int, help="Only the first N problems."),
     click.option("--ids", help="Only these problem ids, comma separated."),
     click.option(
+        "--samples",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Decode each problem N times, with a temperature above 0; more of them later go on.",
+    ),
+    click.option(
         "--skip-bad",
         is_flag=True,
         help="Report bad lines of the problem files and go on without them.",

@@ -15,6 +15,7 @@ from ..options import options_of
 from ..store.counts import count_text
 from .options import names_of_policies, typed_values
 from .run import (
+    asked_text,
     device_of,
     execution_of,
     model_text,
@@ -57,10 +58,10 @@ def sweep(context: click.Context, /, **options: Any) -> None:
 
     from ..runs.sweep import run_sweep
 
-    n_problems = count_text(len(plan.problems.problems), "problem")
+    what = asked_text(plan.problems, plan.samples)
     click.echo(
-        f"model {model_text(plan.model.path)}; {n_problems} from {plan.problems.source}; "
-        f"{count_text(len(plan.runs), 'run')} in {plan.out}",
+        f"model {model_text(plan.model.path)}; {what}; {count_text(len(plan.runs), 'run')} in "
+        f"{plan.out}",
         err=as_json,
     )
     warn_and_end_politely()
@@ -94,6 +95,7 @@ def _plan(options: Mapping[str, Any]) -> SweepPlan:
         settings=settings,
         preset=preset,
         weights=not execution.distributed,
+        samples=options["samples"],
     )
     return plan_sweep(request, policies, exact=options["exact"])
 

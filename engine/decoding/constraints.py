@@ -56,7 +56,7 @@ def under_constraints(head: Head, canvas: Canvas, rows: Rows, proposal: Proposal
 
 
 def _constrained(canvas: Canvas) -> tuple[Constrained, Constrained]:
-    """Where tokens are forbidden, and where one is forced, which stands above."""
+    """Where tokens are forbidden, and where one is forced, which is made last and so prevails."""
     forbidden = Constrained()
     forced = Constrained()
     for number, row in enumerate(canvas.rows):
@@ -67,6 +67,5 @@ def _constrained(canvas: Canvas) -> tuple[Constrained, Constrained]:
         for position, token in start.constraints.forced.items():
             forced.add(first + position, (token,))
         for position, tokens in start.constraints.forbidden.items():
-            if position not in start.constraints.forced:
-                forbidden.add(first + position, tokens)
+            forbidden.add(first + position, tokens)
     return forbidden, forced

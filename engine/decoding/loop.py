@@ -21,7 +21,7 @@ from ..policies import is_ours
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from ..signals import Stop
-from ..store.drawing import draw_key
+from ..store.drawing import drawing_place
 from ..store.format.schema import missing
 from .canvas import Canvas, Packed
 from .constraints import under_constraints
@@ -73,7 +73,7 @@ class Decoder:
             self.phases.mark("between")
 
             leaving = self.step()
-            leaving.sort(key=lambda row: draw_key(row.prompt.problem.id))
+            leaving.sort(key=lambda row: drawing_place(row.prompt.problem))
             for finished in self._finished(leaving):
                 self.phases.mark("finish")
                 self.phases.settle()

@@ -116,7 +116,8 @@ class Policy(Protocol):
 
     Fixed schedule: the host knows from the options which of the S steps have a forward pass
     (`performed`), or from them and a problem's noise (`performed_for`); every row makes all of
-    these, and no step asks the device for anything. Free schedule (`free_schedule`): a row leaves
+    these, and no step asks the device for anything. `canvas.due` fits the policy's counts to rows
+    whose canvas an intervention changed. Free schedule (`free_schedule`): a row leaves
     after the step that leaves no mask in it or that `Update.stopped` names; S is then the most that
     it can take. How many masks are left only the device knows, so the host waits for that number
     once a step, after the step's last kernel: a free schedule pays one synchronisation a step for

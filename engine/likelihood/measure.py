@@ -88,7 +88,8 @@ def likelihood_bound(
     nats = float(values.mean())
     stderr = float("nan")
     if draws > 1:
-        stderr = float(values.std() / draws**0.5)
+        from_first = values - values[0]  # equal values have no spread, not one of rounding
+        stderr = float(from_first.std() / draws**0.5)
     return Bound(nats, stderr, draws)
 
 

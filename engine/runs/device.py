@@ -20,7 +20,7 @@ from ..models.flops import gemm_rate
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
 from ..signals import Stop
-from ..store.drawing import draw_key
+from ..store.drawing import drawing_place
 from .execution import Execution, token_budget
 from .gather import Gathering
 from .memory import budget_that_fits, footprint
@@ -59,8 +59,8 @@ def free_cached_memory(device: torch.device) -> None:
 def in_drawing_order(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The order in which prompts are decoded: one that knows nothing of their length, so that
     whatever is finished when a run is cut short is a random sample of the whole. Rows of one length
-    meet on a canvas only by chance."""
-    return sorted(prompts, key=lambda p: draw_key(p.problem.id))
+    meet on a canvas only by chance. The samples of a problem follow each other."""
+    return sorted(prompts, key=lambda p: drawing_place(p.problem))
 
 
 def by_length(prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -19,7 +19,9 @@ from ..models.loading import MaskedDiffusionModel, load_model, published_policy
 from ..policies import make_policy
 from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
+from ..problems.samples import check_samples, with_samples
 from ..prompts.prompt import Prompt, PromptError, build_prompt
+from ..store.counts import count_text
 from .execution import Execution
 from .run_json import describe_run
 
@@ -37,7 +39,7 @@ Source = str | Path | Sequence[str | Path] | ProblemSet
 class Request:
     """What somebody asked for: the arguments of `run`. Without `weights` the model has only its
     shapes, where workers load theirs. `settings` are those given by hand; they stand above the
-    preset's once `on_preset` was asked."""
+    preset's once `on_preset` was asked. `samples`: how often each problem is decoded."""
 
     problems: Source = "samples"
     out: str | Path | None = None
@@ -49,6 +51,7 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
     weights: bool = True
+    samples: int = 1
 
     def on_preset(self) -> Request:
         """The same with the settings of the preset below those given by hand. Raises
@@ -99,7 +102,8 @@ class Prompts(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start. `info` is its run.json if it is a new one."""
+    """A run that can start. `info` is its run.json if it is a new one. `problems`: one for each
+    decoding, so that a problem with several samples stands there several times."""
 
     out: Path
     info: dict[str, Any]
@@ -137,12 +141,15 @@ def plan_run(request: Request) -> Plan:
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
+    check_samples(request.samples, float(getattr(config.sampler, "temperature", 0.0) or 0.0))
+    decodings = with_samples(problems.problems, request.samples)
     # Each device makes its own; here the policy refuses what it will not take, before anything
     # is written.
     policy = make_policy(
         config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
     )
     info = describe_run(config, model, problems, devices=device_names(model, execution))
+    info["data"]["samples"] = request.samples
     info["schedule"] = "free" if policy.free_schedule else "fixed"
     if request.preset is not None:
         info["preset"] = _said_of_preset(request.preset, model, config)
@@ -151,7 +158,7 @@ def plan_run(request: Request) -> Plan:
     out = default if request.out is None else Path(request.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; give --out a directory")
-    return Plan(out, info, problems.problems, model, config, execution)
+    return Plan(out, info, decodings, model, config, execution)
 
 
 def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:
@@ -219,7 +226,8 @@ def _warn_of(failed: Mapping[str, str]) -> None:
             logger.warning("problem %s: %s", problem_id, reason)
     for reason, count in reasons.items():
         if count > MOST_ALIKE:
-            logger.warning("and %d more problems: %s", count - MOST_ALIKE, reason)
+            more = count_text(count - MOST_ALIKE, "more problem")
+            logger.warning("and %s: %s", more, reason)
 
 
 def device_names(model: MaskedDiffusionModel, execution: Execution) -> list[str]:

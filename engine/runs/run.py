@@ -23,10 +23,11 @@ from ..answers.gold import gold_warnings
 from ..models.bundled import BUNDLED
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
+from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..signals import stopping
 from ..store import RunLock, completed_ids, resume_run, set_aside_repeats, sweep_temporaries
-from ..store.counts import count_text
+from ..store.counts import decodings_text, unit_of
 from ..store.disk import make_directory, replace_content
 from ..store.format.output_head import write_head
 from ..store.format.verdicts import CORRECT
@@ -39,7 +40,7 @@ from .execution import Execution, token_budget
 from .memory import footprint
 from .plan import Plan, Request, Source, default_model, default_out, plan_run
 from .progress import Progress
-from .run_json import enter_run
+from .run_json import BRANCHES, enter_run
 from .session import Session, write_phases
 from .token_table import settle_tokens
 from .writer import ShardWriter
@@ -59,17 +60,40 @@ logger = logging.getLogger(__name__)
 
 
 class RunResult(NamedTuple):
-    """What a finished command leaves: where, and how many problems were done now, done before, and
-    failed."""
+    """What a finished command leaves: where, and how many decodings were done now, done before, and
+    failed. Each is a `unit`: a problem, a sample, or a branch; `problems`: how many problems of the
+    input they are of (0 where nobody says)."""
 
     path: Path
     done: int
     resumed: int
     failed: dict[str, str]
+    problems: int = 0
+    are_branches: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What one decoding is."""
+        return unit_of(self.asked, self.problems, are_branches=self.are_branches)
+
+    @property
+    def asked(self) -> int:
+        """How many decodings were asked for."""
+        return self.done + self.resumed + len(self.failed)
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a problem has several."""
+        return 0 < self.problems < self.asked
+
+    @property
+    def finished(self) -> str:
+        """What is there now: "40 problems", "160 samples of 40 problems", or "256 branches"."""
+        return decodings_text(self.done + self.resumed, self.unit, self.problems)
 
     def __repr__(self) -> str:
         return (
-            f"<RunResult {self.path}: {count_text(self.done, 'problem')} done now, "
+            f"<RunResult {self.path}: {self.finished}, {self.done} of them now, "
             f"{self.resumed} before, {len(self.failed)} failed>"
         )
 
@@ -85,13 +109,15 @@ def run(
     execution: Execution | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     preset: str | None = None,
+    samples: int = 1,
     **settings: Any,
 ) -> RunResult:
     """Decode `problems` into the run directory `out`; the same call goes on where an earlier one
     stopped.
 
     Without `out` the directory is named after the problems and the settings, so the same call still
-    finds it.
+    finds it. `samples` decodes each problem so many times; more of them later go on, those that are
+    there stay.
 
     `settings` are RunConfig's fields and the options of the policy; those not given come from the
     `preset` (a published evaluation), then from the checkpoint, then from their defaults. Raises
@@ -111,6 +137,7 @@ def run(
         settings=settings,
         preset=preset,
         weights=not execution.distributed,
+        samples=samples,
     )
     return carry_out(plan_run(request), on_progress)
 
@@ -124,7 +151,8 @@ def carry_out(plan: Plan, on_progress: Callable[[Progress], None] | None = None)
         out=plan.out,
         limits=plan.execution.limits,
     )
-    for warning in gold_warnings(problem.answer for problem in plan.problems):
+    firsts = [problem for problem in plan.problems if not problem.sample]
+    for warning in gold_warnings(problem.answer for problem in firsts):
         logger.warning(warning)
     make_directory(plan.out)
     with RunLock(plan.out):
@@ -146,6 +174,7 @@ def estimate_run(
     model: str | Path | MaskedDiffusionModel | None = None,
     execution: Execution | None = None,
     preset: str | None = None,
+    samples: int = 1,
     **settings: Any,
 ) -> Estimate:
     """What `run` with the same arguments still has to do: disk, memory, time. Writes nothing;
@@ -161,6 +190,7 @@ def estimate_run(
         settings=settings,
         preset=preset,
         weights=can_be_timed,
+        samples=samples,
     )
     plan = plan_run(request)
     done: set[str] = set()
@@ -185,6 +215,8 @@ class _RunAtWork:
         self._correct = 0
         self._resumed = 0
         self._total = 0
+        self._problems = count_problems(plan.problems)
+        self._are_branches = BRANCHES in plan.info
         self._failed: dict[str, str] = {}
         self._started = time.perf_counter()
         self._attrs = {
@@ -220,7 +252,9 @@ class _RunAtWork:
             else:
                 self._on_one_device(prompts)
             prompts = self._to_do_again(prompts)
-        return RunResult(out, self._done, self._resumed, self._failed)
+        return RunResult(
+            out, self._done, self._resumed, self._failed, self._problems, self._are_branches
+        )
 
     def _to_do_again(self, prompts: list[Prompt]) -> list[Prompt]:
         """A worker that was given up but lived on may have stored problems a second time; one of
@@ -248,7 +282,7 @@ class _RunAtWork:
     def _report(self, begun: float = 0.0) -> None:
         seconds = time.perf_counter() - self._started
         counts = (self._done, self._resumed, len(self._failed), self._total, self._correct)
-        self._on_progress(Progress(*counts, seconds, begun))
+        self._on_progress(Progress(*counts, seconds, begun, self._problems, self._are_branches))
 
     def _count(self, verdicts: list[int], begun: float) -> None:
         self._done = self._done + len(verdicts)

@@ -21,6 +21,7 @@ from ..models.loading import MaskedDiffusionModel
 from ..policies import POLICIES
 from ..problems.normal_form import write_problems
 from ..problems.read import Problem, ProblemError, ProblemSet
+from ..problems.samples import refuse_other_sample
 from ..registry import OURS, Plugin, Registry
 from ..store.disk import file_sha256, replace_file, write_file
 from ..store.drawing import DRAWING
@@ -89,44 +90,54 @@ def enter_run(
     """Create the run directory, or come back to it: its run.json and its problems, old ones first
     in their old order.
 
-    Raises ConfigError naming every field that differs when the directory holds another run.
+    Raises ConfigError naming every field that differs when the directory holds another run, and
+    where a sample has the id of a problem that is there.
     """
     path = out / "run.json"
     stored: list[Problem] = []
+    more = False
     info = dict(fresh)
     if path.exists():
         info = _read(path)
         _refuse_if_different(path, info, fresh)
         _warn_of_other_plugins(path, info, fresh)
         stored = _stored_problems(out, info, problems)
-        info = _grown(info, fresh)
+        grown = _grown(info, fresh)
+        more = grown != info
+        info = grown
     elif out.exists() and any(_is_foreign(p.name) for p in out.iterdir()):
         raise ConfigError(
             f"{out}: not empty and not a run (no run.json); give --out a new or empty directory"
         )
-    old = {p.id for p in stored}
+    old = {p.id: p for p in stored}
+    for problem in problems:
+        refuse_other_sample(old.get(problem.id, problem), problem)
     merged = stored + [p for p in problems if p.id not in old]
     if len(merged) != len(stored) or not path.exists():
         info = _write_problems(out, info, merged)
-    elif (
-        problems and len(info.get(PROBLEMS_DIGESTS, [])) > 1
-    ):  # an earlier command died while the list grew
+    elif problems and (more or len(info.get(PROBLEMS_DIGESTS, [])) > 1):
+        # More was asked for than run.json says, or an earlier command died while the list grew.
         info = _write_info(path, info, [file_sha256(out / "problems.jsonl")])
     return info, merged
 
 
 def _grown(info: dict[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """A run of branches names all steps, and the most branches of a state, that any command asked
-    for."""
-    if BRANCHES not in info:
-        return info
-    before = info[BRANCHES]
-    now = fresh[BRANCHES]
-    asked = {
-        "at": sorted({*before["at"], *now["at"]}),
-        "samples": max(before["samples"], now["samples"]),
-    }
-    return info | {BRANCHES: before | asked}
+    """run.json with the most that any command asked for: samples of a problem, steps that branches
+    begin at, branches of a state."""
+    grown = dict(info)
+    data = info.get("data", {})
+    samples = fresh["data"].get("samples", 1)
+    if samples > data.get("samples", 1):
+        grown["data"] = {**data, "samples": samples}
+    if BRANCHES in info:
+        before = info[BRANCHES]
+        now = fresh[BRANCHES]
+        grown[BRANCHES] = {
+            **before,
+            "at": sorted({*before["at"], *now["at"]}),
+            "samples": max(before["samples"], now["samples"]),
+        }
+    return grown
 
 
 def _write_problems(out: Path, info: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..store.counts import noun_for
 from ..store.disk import replace_file
 from ..store.format.stamp import stamped
 from ..store.process import parse_process, this_process
@@ -108,11 +109,21 @@ def read_status(out: Path) -> dict[str, Any] | None:
     if status["state"] == "running" and process is not None and process.surely_dead:
         status["state"] = "killed"
     progress = Progress(*(status.get(name, 0) for name in Progress._fields))
-    rate = progress.problems_per_second or 0.0
-    status["problems_per_hour"] = round(rate * 3600, 1)
+    status |= _rates(progress)
     eta = progress.eta_seconds if status["state"] == "running" else None
     status["eta_seconds"] = None if eta is None else round(eta, 1)
     return status
+
+
+def _rates(progress: Progress) -> dict[str, float]:
+    """Problems in an hour, and samples or branches where that is what is counted; a problem takes
+    as long as all of its own."""
+    per_hour = 3600 * (progress.decodings_per_second or 0.0)
+    rates = {f"{noun_for('many', progress.unit)}_per_hour": round(per_hour, 1)}
+    if progress.unit != "problem" and progress.total:
+        problems = per_hour * progress.problems / progress.total
+        rates["problems_per_hour"] = round(problems, 1)
+    return rates
 
 
 def read_sessions(out: Path) -> list[dict[str, Any]]:

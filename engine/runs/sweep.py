@@ -56,6 +56,7 @@ class SweepPlan:
     model: MaskedDiffusionModel
     execution: Execution
     content: dict[str, Any]
+    samples: int = 1
 
 
 class SweepProgress(NamedTuple):
@@ -101,6 +102,7 @@ def sweep(
     execution: Execution | None = None,
     on_progress: Callable[[SweepProgress], None] | None = None,
     preset: str | None = None,
+    samples: int = 1,
     **settings: Any,
 ) -> SweepResult:
     """Make a run of each combination of values; the same call goes on where an earlier one stopped.
@@ -121,6 +123,7 @@ def sweep(
         settings=settings,
         preset=preset,
         weights=execution is None or not execution.distributed,
+        samples=samples,
     )
     policies = [policy] if isinstance(policy, str) else list(policy or ())
     plan = plan_sweep(request, policies, exact=exact)
@@ -150,7 +153,7 @@ def plan_sweep(request: Request, policies: Sequence[str], *, exact: bool) -> Swe
     if request.preset is not None:
         _warn_of_preset(request.preset, model, str(settings.get("prompt_template", "")))
     content = enter_sweep(out, fresh)
-    return SweepPlan(out, runs, problems, model, request.execution, content)
+    return SweepPlan(out, runs, problems, model, request.execution, content, request.samples)
 
 
 def run_sweep(plan: SweepPlan, on_progress: Callable[[SweepProgress], None]) -> SweepResult:
@@ -170,6 +173,7 @@ def run_sweep(plan: SweepPlan, on_progress: Callable[[SweepProgress], None]) -> 
                 model=_model_for(plan),
                 execution=plan.execution,
                 on_progress=report,
+                samples=plan.samples,
                 **planned.settings,
             )
             done.append(SweptRun(planned.name, planned.reference, result))
@@ -185,6 +189,7 @@ def estimate_sweep(plan: SweepPlan) -> dict[str, Estimate]:
             out=planned.plan.out,
             model=_model_for(plan),
             execution=plan.execution,
+            samples=plan.samples,
             **planned.settings,
         )
     return needs

@@ -4,6 +4,10 @@ all of them.
 Problems are decoded in the order of a hash of their ids. It knows nothing of a problem's length, of
 its difficulty, or of its place in the file, so that the problems done when a run is cut short are a
 simple random sample of those asked.
+
+The samples and the branches of a problem follow each other: problems are drawn, not decodings, and
+each problem that was drawn has all of its decodings but for the few that were in flight. Whoever
+adds them up lets each problem count once, so that one with fewer of them tilts nothing.
 """
 
 from __future__ import annotations
@@ -11,29 +15,35 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .counts import count_text
+from .counts import decodings_text, unit_of
 
 if TYPE_CHECKING:
+    from ..problems.read import Problem
     from .read.run import Run
 
 DRAWING = "sha256 of the problem id"
-"""What run.json says of the order. Earlier runs say nothing there and were decoded shortest prompt
-first."""
+"""What run.json says of the order; the id is that of the input, which samples share. Earlier runs
+say nothing there and were decoded shortest prompt first."""
 SHOWN_IDS = 3
 LONGEST_SHOWN = 40
 EARLY = 0.75
-"""How surely a stored problem must come before a pending one in that order. Drawn by it: near 1,
+"""How surely a drawn problem must come before one still to draw in that order. Drawn by it: near 1,
 short of it only by what is in flight on several devices; chosen in any other way: about 0.5."""
 
 
 class Coverage(NamedTuple):
-    """What a run holds of what was asked. `pending`: ids without a result that the same command
-    would still decode; `given_up`: ids with a reason in failed.jsonl. `random`: whether the stored
-    problems are a random sample of stored
-    and pending together; True where none is pending.
+    """What a run holds of what was asked.
+
+    `asked`, `stored`: decodings, each a `unit`: a problem, a sample, or a branch. `pending`: ids
+    without a result that the same command would still decode; `given_up`: ids with a reason in
+    failed.jsonl.
+    `problems` of the input that were asked for; `drawn`: those of them with a decoding that is
+    stored; `whole`: those that a figure of the finished run would be over. `random`: whether
+    the problems drawn are a random sample of that whole; True where none is pending.
     """
 
     asked: int
@@ -41,11 +51,20 @@ class Coverage(NamedTuple):
     pending: tuple[str, ...]
     given_up: tuple[str, ...]
     random: bool
+    problems: int
+    drawn: int
+    whole: int
+    unit: str
 
     @property
-    def whole(self) -> int:
-        """How many problems a figure of the finished run would be over."""
-        return self.stored + len(self.pending)
+    def has_several(self) -> bool:
+        """Whether some problem was asked for several times."""
+        return self.problems < self.asked
+
+    @property
+    def all_asked(self) -> str:
+        """What was asked for: "400 problems", or "400 samples of 100 problems"."""
+        return decodings_text(self.asked, self.unit, self.problems)
 
     @property
     def note(self) -> str:
@@ -54,13 +73,12 @@ class Coverage(NamedTuple):
         parts = []
         if self.pending:
             parts.append(
-                f"unfinished: {len(self.pending)} of {count_text(self.asked, 'problem')} missing "
+                f"unfinished: {len(self.pending)} of {self.all_asked} missing "
                 f"({_some(self.pending)})"
             )
         if self.given_up:
             parts.append(
-                f"{len(self.given_up)} of {count_text(self.asked, 'problem')} given up "
-                f"({_some(self.given_up)})"
+                f"{len(self.given_up)} of {self.all_asked} given up ({_some(self.given_up)})"
             )
         return "; ".join(parts)
 
@@ -70,11 +88,19 @@ class Coverage(NamedTuple):
         if not self.pending:
             return ""
         if self.random:
-            return f"for the whole of {self.whole} from {self.stored} drawn at random"
+            return f"for the whole of {self.whole} from {self.drawn} drawn at random"
         return (
-            f"for problems like the {self.stored} stored, not for all {self.whole}: they are "
+            f"for problems like the {self.drawn} stored, not for all {self.whole}: they are "
             "no random draw"
         )
+
+
+def unit_of_decodings(decodings: Collection[Problem]) -> str:
+    """What one of these is: a `branch`, a `sample` where a problem of the input has several, else a
+    `problem`."""
+    problems = {each.group_id for each in decodings}
+    are_branches = any(each.origin is not None for each in decodings)
+    return unit_of(len(decodings), len(problems), are_branches=are_branches)
 
 
 def draw_key(problem_id: str) -> bytes:
@@ -83,33 +109,52 @@ def draw_key(problem_id: str) -> bytes:
     return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).digest()
 
 
+def drawing_place(problem: Problem) -> tuple[bytes, int, bytes]:
+    """The place of one decoding: that of its problem of the input, then its number among the
+    samples, then that of its own id, for branches."""
+    return draw_key(problem.group_id), problem.sample, draw_key(problem.id)
+
+
 def coverage(run: Run) -> Coverage:
     """What `run` holds of what was asked of it. Raises as `Run.problems` does."""
     stored = set(run.ids)
-    asked = [problem.id for problem in run.problems]
+    group_of = {problem.id: problem.group_id for problem in run.problems}
+    asked = list(group_of)
     missing = [name for name in asked if name not in stored]
     failed = _failed_ids(Path(run.path)) if missing else set()
     pending = tuple(name for name in missing if name not in failed)
     given_up = tuple(name for name in missing if name in failed)
-    is_random = not pending or _is_random(run, pending)
-    return Coverage(len(asked), len(stored), pending, given_up, is_random)
+    drawn = {group_of[name] for name in asked if name in stored}
+    to_draw = {group_of[name] for name in pending} - drawn
+    problems = len(set(group_of.values()))
+    return Coverage(
+        len(asked),
+        len(stored),
+        pending,
+        given_up,
+        random=not pending or _is_random(run, drawn, to_draw, problems),
+        problems=problems,
+        drawn=len(drawn),
+        whole=len(drawn) + len(to_draw),
+        unit=unit_of_decodings(run.problems),
+    )
 
 
-def _is_random(run: Run, pending: tuple[str, ...]) -> bool:
+def _is_random(run: Run, drawn: set[str], to_draw: set[str], problems: int) -> bool:
     """Whether the run was drawn by key throughout, from the problems that its first command asked
     for."""
     first_asked = run.info.get("data", {}).get("n_problems")
-    if run.info.get("drawing") != DRAWING or first_asked != len(run.problems) or not run.ids:
+    if run.info.get("drawing") != DRAWING or first_asked != problems or not drawn:
         return False
-    return _share_before(list(run.ids), list(pending)) >= EARLY
+    return not to_draw or _share_before(drawn, to_draw) >= EARLY
 
 
-def _share_before(stored: list[str], pending: list[str]) -> float:
-    """The share of pairs of a stored and a pending problem in which the stored one is drawn
+def _share_before(drawn: Collection[str], to_draw: Collection[str]) -> float:
+    """The share of pairs of a drawn problem and one still to draw in which the former is drawn
     first."""
-    later = sorted(draw_key(name) for name in pending)
-    behind = sum(len(later) - bisect.bisect(later, draw_key(name)) for name in stored)
-    return behind / (len(stored) * len(pending))
+    later = sorted(draw_key(name) for name in to_draw)
+    behind = sum(len(later) - bisect.bisect(later, draw_key(name)) for name in drawn)
+    return behind / (len(drawn) * len(later))
 
 
 def _failed_ids(run_dir: Path) -> set[str]:

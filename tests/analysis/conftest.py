@@ -1,14 +1,17 @@
 """A run in memory with the surface of `engine.store.Run` that the analysis uses, and columns to
-fill it with."""
+fill it with. Lets the tests here import `sampled_runs` by name."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 WRONG, CORRECT, UNEXTRACTED, NO_GOLD = range(4)
 
@@ -18,6 +21,13 @@ class FakeProblem(NamedTuple):
     answer: str | None
     question: str = ""
     accepted: tuple[str, ...] = ()
+    group: str = ""
+    sample: int = 0
+    origin: None = None
+
+    @property
+    def group_id(self) -> str:
+        return self.group or self.id
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -51,6 +61,16 @@ class FakeRun:
             "model": {"path": "fake-model"},
             "data": {"source": "fake.jsonl", "sha256": "", "n_problems": problems},
         }
+
+    @property
+    def groups(self) -> list[str]:
+        group_of = {each.id: getattr(each, "group_id", each.id) for each in self.problems}
+        return [group_of[name] for name in self.ids]
+
+    @property
+    def samples(self) -> np.ndarray:
+        sample_of = {each.id: getattr(each, "sample", 0) for each in self.problems}
+        return np.array([sample_of[name] for name in self.ids], np.int32)
 
     def __len__(self) -> int:
         return len(self.ids)

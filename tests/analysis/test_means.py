@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffengine.analysis.means import MeanOverBlocks, mean_over_problems
+from diffengine.analysis.compare.paired import paired_means
+from diffengine.analysis.information.significance import max_t
+from diffengine.analysis.means import MeanOverBlocks, centred, deviation, mean_over_problems
 from diffengine.analysis.quantity import Quantity
 
 
@@ -41,6 +43,48 @@ def test_blocks_give_the_same_as_all_at_once(size: int) -> None:
         merged.add(values[first : first + size])
     for got, expected in zip(merged.result(), mean_over_problems(values), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+EQUAL = [0.1, 0.3, 1 / 3, 1 / 48, -0.7, 1e-300, 0.0]
+"""Of the first few, three or twelve or a hundred have a mean that misses them."""
+
+
+@pytest.mark.parametrize("value", EQUAL)
+@pytest.mark.parametrize("n", [2, 3, 7, 12, 100])
+def test_equal_numbers_have_no_spread_at_all(value: float, n: int) -> None:
+    values = np.full((n, 2), value)
+    with_gaps = np.concatenate([[[np.nan, np.inf]], values, [[np.nan, np.nan]]])
+    blocks = MeanOverBlocks((2,))
+    for first in range(0, n + 2, 13):
+        blocks.add(with_gaps[first : first + 13])
+    for mean in (mean_over_problems(values), mean_over_problems(with_gaps), blocks.result()):
+        assert mean.mean.tolist() == [value, value]
+        assert mean.stderr.tolist() == [0.0, 0.0]
+        assert mean.n.tolist() == [n, n]
+    assert not centred(values).any()
+    assert deviation(values, ddof=1).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("n", [3, 7, 12, 100])
+def test_pairs_that_all_change_alike_have_no_interval_of_rounding(n: int) -> None:
+    before = np.zeros(n)
+    change = paired_means(before, before + 0.1)
+    assert (change.difference, change.low, change.high, change.p) == (0.1, 0.1, 0.1, 0.0)
+
+
+@pytest.mark.parametrize("constant", [0.1, -0.1, 0.3])
+def test_a_step_without_variation_has_no_say_in_the_others_p(constant: float) -> None:
+    values = np.random.default_rng(5).normal(0.0, 1.0, (100, 3))
+    values[0] = [0.2, 2.0, 0.5]
+    with_constant = np.insert(values, 1, constant, axis=1)
+    assert max_t(with_constant)[[0, 2, 3]].tolist() == max_t(values).tolist()
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_the_deviation_is_that_of_numpy(ddof: int) -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.0, (17, 3))
+    np.testing.assert_allclose(deviation(values, ddof=ddof), values.std(axis=0, ddof=ddof))
+    np.testing.assert_allclose(centred(values), values - values.mean(axis=0), atol=1e-15)
 
 
 def test_no_problem() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.compare.side_by_side import compare_text
+from diffengine.analysis.results import Quantity
 from diffengine.analysis.show.summary import summarise
-from diffengine.analysis.wording import of_n, plus_minus
+from diffengine.analysis.wording import of_n, plus_minus, value_text
 
 
 def test_the_forms() -> None:
@@ -23,6 +24,19 @@ def test_the_forms() -> None:
         "n = 12",
         "n = 1, no interval",
     )
+
+
+def test_an_interval_has_the_values_unit_and_a_share_is_in_percent() -> None:
+    def text(value: float, low: float, high: float, units: str) -> str:
+        interval = np.array([[low], [high]])
+        quantity = Quantity(np.array([value]), ("step",), units, 30, None, "ok", "", interval)
+        return value_text(quantity, 0)
+
+    assert text(0.31, 0.27, 0.35, "bits") == "0.31 (0.27 to 0.35) bits"
+    assert text(0.88, 0.83, 0.92, "1") == "88 % (83 to 92)"
+    assert text(0.31, np.nan, np.nan, "bits") == "0.31 bits, no interval"
+    assert text(1.0, np.nan, np.nan, "1") == "100 %, no interval"
+    assert text(np.nan, np.nan, np.nan, "bits") == "no value"
 
 
 def test_one_problem_has_no_interval_anywhere(make_run: Callable[..., Any]) -> None:

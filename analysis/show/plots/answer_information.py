@@ -3,7 +3,8 @@ model itself by branches.
 
 The curve is I_t = H(A | x_0) - H(A | x_t); it ends where the answer is known, at H(A | x_0), which
 is drawn as a level. The share of problems in which one answer has 90 % of the draws has the right
-axis.
+axis, on which 1 stands at that level: nothing and everything decided are where they are for the
+curve.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...branching.answers import ENTROPY, INFORMATION, LEVEL, SHOWN, WORDS, cannot_tell
 from ...results import Analysis, Quantity
 from ..values import band_of, count, finite, steps_shown, usable, why_not
 from . import style
 from .frame import explain, heading, steps
-from .lines import from_zero, line
+from .lines import line
 from .panel import Panel
 from .style import Look
 from .text import number
@@ -38,10 +40,12 @@ H = f"{ENTROPY}/{SHOWN}"
 I_T = f"{INFORMATION}/{SHOWN}"
 DECIDED = "decided/nine_tenths"
 
-CURVE = Look("decided so far, I_t (95 % band)", style.INK, "-", 2.8)
-OPEN = Look("still open, H(A | x_t) (95 % band)", style.INK, "-", 2.8)
-AGREED = Look("one answer in 90 % of draws (right axis)", style.CORRECT, "--", 2.0)
-WHOLE = "all there is to decide, H(A | x_0)"
+CURVE = Look("decided, I_t (95 % band)", style.INK, "-", 2.8)
+OPEN = Look("open, H(A | x_t) (95 % band)", style.INK, "-", 2.8)
+AGREED = Look("90 % of draws agree (right)", style.CORRECT, "--", 2.0)
+WHOLE = "all of it, H(A | x_0)"
+END = "the end: known"
+ABOVE = 1.06  # the highest value of an axis, in parts of what stands at the level
 
 
 def draw(ax: Axes, analysis: Analysis) -> None:
@@ -54,18 +58,19 @@ def draw(ax: Axes, analysis: Analysis) -> None:
         explain(ax, TITLE, why_not(analysis, H))
         return
     end = steps_shown(analysis)
+    level = _level(analysis)
     if usable(analysis, I_T):
-        whole = float(analysis[H].values[0])
-        _curve(ax, analysis[I_T], CURVE, end, whole)
-        ax.axhline(whole, color=style.COMMITTED, lw=1.4, ls=(0, (6, 3)), label=WHOLE)
+        _curve(ax, analysis[I_T], CURVE, end, level)
+        ax.axhline(level, color=style.COMMITTED, lw=1.4, ls=(0, (6, 3)), label=WHOLE)
     else:
         _curve(ax, analysis[H], OPEN, end, 0.0)
     steps(ax, analysis)
     low, high = ax.get_xlim()
-    ax.set_xlim(low, max(high, end + 0.02 * end))
+    ax.set_xlim(low, max(high, 1.02 * end))
     ax.set_ylabel("bits")
-    from_zero(ax)
-    right = _agreed(ax, analysis, end)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, -0.02 * level), max(top, ABOVE * level))
+    right = _agreed(ax, analysis, end, level)
     heading(ax, finding(analysis), _detail(analysis), columns=2, legend_of=(ax, *right))
 
 
@@ -78,13 +83,18 @@ def finding(analysis: Analysis) -> str:
     if not whole > 0:
         return f"{TITLE}: nothing to decide, every draw gives one answer"
     half = [int(step) for step in finite(decided) if decided.values[step] >= whole / 2]
-    of_whole = f"{number(whole, 2)} bits of answer"
-    if half:
-        share = 100 * float(decided.values[half[0]]) / whole
-        return f"{of_whole}: {share:.0f} % decided by step {half[0]} of {steps_shown(analysis)}"
-    last = int(finite(decided)[-1])
-    share = 100 * float(decided.values[last]) / whole
-    return f"{of_whole}: only {share:.0f} % decided by step {last} of {steps_shown(analysis)}"
+    step = half[0] if half else int(finite(decided)[-1])
+    share = 100 * float(decided.values[step]) / whole
+    only = "" if half else "only "
+    return f"Answer: {only}{share:.0f} % of {number(whole, 2)} bits decided by step {step}"
+
+
+def _level(analysis: Analysis) -> float:
+    """What stands at the height of 1 on the right axis, in bits: the largest H(A | x_t), which at
+    step 0 is all there is to decide; 1 where that is 0."""
+    entropy = analysis[H].values
+    whole = float(entropy[0]) if usable(analysis, I_T) else float(np.nanmax(entropy))
+    return whole if whole > 0 else 1.0
 
 
 def _curve(ax: Axes, quantity: Quantity, look: Look, end: int, last: float) -> None:
@@ -101,7 +111,7 @@ def _curve(ax: Axes, quantity: Quantity, look: Look, end: int, last: float) -> N
         markersize=5,
         markevery=[1],
         markerfacecolor="white",
-        label="the end: the answer is known",
+        label=END,
     )
     low, high = band_of(quantity)
     shown = finite(quantity)
@@ -110,8 +120,8 @@ def _curve(ax: Axes, quantity: Quantity, look: Look, end: int, last: float) -> N
         ax.errorbar(shown, quantity.values[shown], yerr=errors, color=look.colour, lw=1.2)
 
 
-def _agreed(ax: Axes, analysis: Analysis, end: int) -> tuple[Axes, ...]:
-    """The share of problems that are decided, on an axis of its own."""
+def _agreed(ax: Axes, analysis: Analysis, end: int, level: float) -> tuple[Axes, ...]:
+    """The share of problems that are decided, on an axis of its own with 1 at the `level`."""
     if not usable(analysis, DECIDED):
         return ()
     quantity = analysis[DECIDED]
@@ -122,7 +132,9 @@ def _agreed(ax: Axes, analysis: Analysis, end: int) -> tuple[Axes, ...]:
     right.set_ylabel("share of problems", color=AGREED.colour)
     right.tick_params(axis="y", colors=AGREED.colour)
     right.spines["right"].set(visible=True, color=AGREED.colour)
-    right.set_ylim(0, 1.04)
+    bottom, top = ax.get_ylim()
+    right.set_ylim(bottom / level, top / level)
+    right.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0])
     right.grid(visible=False)
     # the main line stands before those of the right axis
     ax.set_zorder(right.get_zorder() + 1)
@@ -134,8 +146,8 @@ def _detail(analysis: Analysis) -> str:
     """What was measured: estimator, R, n, the law, and what cannot be told."""
     facts = analysis.info["branching"]
     parts = [
-        f"entropy of the answers of {facts['samples']} branches, {WORDS[SHOWN]}",
-        "bits",
+        f"entropy of {count_text(facts['samples'], 'answer')} a state",
+        f"bits, {WORDS[SHOWN]}",
         f"n = {count(analysis[H])}",
         facts["law"],
     ]
@@ -146,7 +158,8 @@ def _detail(analysis: Analysis) -> str:
         where = ", ".join(map(str, facts["saturated"]))
         parts.append(f"insufficient at step {where}: {cannot_tell(facts['samples'])}")
     if facts["missing"]:
-        parts.append(f"unfinished: {facts['missing']} branches missing")
+        missing = count_text(facts["missing"], "branch", "branches")
+        parts.append(f"unfinished: {missing} missing")
     return " · ".join(parts)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....engine.store.counts import count_text
 from ...results import Analysis, Quantity
-from ...shares import share_of
-from ...wording import blocks_text
+from ...samples.finding import MAJORITY, PASS
+from ...wording import blocks_text, value_text
+from ..summary_dataset import filter_share
 from ..values import count, course_of, method_of, spikes_of, usable, why_not
 from . import style
 from .frame import clear, heading
@@ -71,17 +73,29 @@ def _write(ax: Axes, x: float, y: float, text: str, **look: Any) -> None:
 def rows(analysis: Analysis) -> Iterator[tuple[str, str]]:
     """(name, value) of each figure, in reading order."""
     info = analysis.info
-    yield "Problems", str(int(info.get("n_problems", 0)))
+    samples = f", {count_text(info['n_samples'], 'sample')}" if "n_samples" in info else ""
+    yield "Problems", f"{int(info.get('n_problems', 0))}{samples}"
     yield "Graded", _graded(analysis)
     yield "Accuracy", _accuracy(analysis)
     size = f"{int(info.get('steps', 0))} × {int(info.get('gen_length', 0))}"
     blocks = blocks_text(int(info.get("block_length", 0)))
     yield "Steps × positions", f"{size}, {blocks}"
+    yield from _samples(analysis)
     yield from _ends(analysis)
     yield from _first_to_last(analysis)
     yield from _curve(analysis)
     yield from _emergence(analysis)
     yield "Spikes at steps", _spikes(analysis)
+
+
+def _samples(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """What several samples of a problem say together."""
+    if usable(analysis, PASS):
+        quantity = analysis[PASS]
+        most = len(quantity.values)
+        yield f"pass@{most}", value_text(quantity, most - 1)
+    if usable(analysis, MAJORITY):
+        yield "Majority vote", value_text(analysis[MAJORITY])
 
 
 def _ends(analysis: Analysis) -> Iterator[tuple[str, str]]:
@@ -150,9 +164,9 @@ def _emergence(analysis: Analysis) -> Iterator[tuple[str, str]]:
         yield "EverPass", _share(analysis["emergence/ever_pass"])
     lm_eval = analysis.info.get("lm_eval")
     if lm_eval:
-        n = lm_eval["n"]
         for name in ("strict", "flexible"):
-            yield f"lm-eval {name}", f"{share_of(lm_eval[name], n)}, n = {n}"
+            share = filter_share(analysis.info, name)
+            yield f"lm-eval {name}", f"{share}, n = {lm_eval['n']}"
 
 
 def _spikes(analysis: Analysis) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..counts import count_text
+from ..drawing import unit_of_decodings
 from ..format.header import shard_paths
 from ..format.output_head import HEAD
 from ..lock import RunLock
@@ -60,6 +61,7 @@ class VerifyReport(NamedTuple):
     missing: list[str]
     findings: list[Finding]
     repaired: list[str]
+    unit: str = "problem"
 
     @property
     def ok(self) -> bool:
@@ -94,12 +96,13 @@ def verify_run(path: str | Path, *, quick: bool = False, repair: bool = False) -
         [name for name in state.order if name not in stored],
         findings,
         repaired,
+        state.unit,
     )
 
 
 class RunState(NamedTuple):
     """All that was looked at. `checks` of shards that could be opened, none in a quick check;
-    `order` is each problem's place in problems.jsonl."""
+    `order` is each problem's place in problems.jsonl, `unit` what each of them is."""
 
     run_dir: Path
     info: dict[str, Any]
@@ -107,14 +110,17 @@ class RunState(NamedTuple):
     audit: Audit
     checks: list[ShardCheck]
     order: dict[str, int]
+    unit: str
 
 
 def _look_at(run_dir: Path, info: dict[str, Any], *, quick: bool) -> RunState:
     manifests = read_manifests(run_dir)
     audit = audit_files(run_dir, manifests, checksums=not quick)
     checks = [] if quick else _check_shards(run_dir, audit, info)
-    order = {problem.id: place for place, problem in enumerate(stored_problems(run_dir))}
-    return RunState(run_dir, info, manifests, audit, checks, order)
+    problems = stored_problems(run_dir)
+    order = {problem.id: place for place, problem in enumerate(problems)}
+    unit = unit_of_decodings(problems)
+    return RunState(run_dir, info, manifests, audit, checks, order, unit)
 
 
 def _findings(state: RunState, *, quick: bool) -> Iterator[Finding]:
@@ -178,7 +184,7 @@ def _sum_findings(state: RunState) -> Iterator[Finding]:
             continue
         what = (
             "no sum of hidden states is over its "
-            f"{count_text(len(check.problem_ids), 'problem')}, so nothing averaged over "
+            f"{count_text(len(check.problem_ids), state.unit)}, so nothing averaged over "
             "the run can be had"
         )
         yield Finding(check.name, what, "warning")
@@ -201,7 +207,7 @@ def _content_findings(state: RunState) -> Iterator[Finding]:
         if check.block != sound[0].block:
             what = f"its block boundaries differ from those of {sound[0].name}"
             yield Finding(check.name, what, "error")
-    yield from _duplicates(sound)
+    yield from _duplicates(sound, state.unit)
 
 
 def _strange(check: ShardCheck, state: RunState) -> Iterator[str]:
@@ -221,7 +227,7 @@ def _strange(check: ShardCheck, state: RunState) -> Iterator[str]:
         yield f"index disagrees with problems.jsonl for {', '.join(moved[:5])}"
 
 
-def _duplicates(sound: list[ShardCheck]) -> Iterator[Finding]:
+def _duplicates(sound: list[ShardCheck], unit: str) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for check in sound:
         again = [
@@ -229,7 +235,7 @@ def _duplicates(sound: list[ShardCheck]) -> Iterator[Finding]:
         ]
         if again:
             what = (
-                f"{len(again)} of its {count_text(len(check.problem_ids), 'problem')} "
+                f"{len(again)} of its {count_text(len(check.problem_ids), unit)} "
                 f"({', '.join(again[:5])}) stored in earlier shards too; those count"
             )
             yield Finding(check.name, what, "warning")

@@ -80,6 +80,20 @@ class Run:
             )
         return problems
 
+    @cached_property
+    def groups(self) -> list[str]:
+        """The id in the input of each row's problem, which samples and branches of it share; the
+        row's own id in a run of one sample each."""
+        group_of = {problem.id: problem.group_id for problem in self.problems}
+        return [group_of[name] for name in self.ids]
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """[problem] which sample of its problem each row is, from 0; all 0 in a run of one sample
+        each."""
+        sample_of = {problem.id: problem.sample for problem in self.problems}
+        return np.array([sample_of[name] for name in self.ids], np.int32)
+
     @property
     def missing(self) -> list[str]:
         """Ids of problems of the run that no shard holds yet, in problems.jsonl order."""

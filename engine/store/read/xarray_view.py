@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def dataset_of(run: Run) -> xarray.Dataset:
-    """All variables with `problem_id` and the index as coordinates; values are read when asked for.
+    """All variables, with `problem_id`, `group_id`, `sample` and the index as coordinates; values
+    are read when asked for.
 
     Raises ImportError saying what to install where xarray is not there or does not import.
     """
@@ -36,7 +37,14 @@ def dataset_of(run: Run) -> xarray.Dataset:
         name: xarray.Variable(dims_of(name), _lazy(run[name]), run[name].attrs) for name in names
     }
     dataset = xarray.Dataset(variables, coords=_coordinates(run, variables), attrs=_plain(run.info))
-    return dataset.set_coords("problem_id") if "problem_id" in variables else dataset
+    if "problem_id" not in variables:
+        return dataset
+    # Runs made before schema 1.2 have no such variables, and one sample of each problem.
+    named = {
+        "group_id": ("problem", np.array(run.groups, object)),
+        "sample": ("problem", run.samples),
+    }
+    return dataset.set_coords("problem_id").assign_coords(named)
 
 
 def _coordinates(run: Run, variables: dict[str, Any]) -> dict[str, Any]:

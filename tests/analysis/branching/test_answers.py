@@ -188,6 +188,18 @@ def test_ties_of_the_mode_are_shared() -> None:
     assert information.values.mode_is_final[0].tolist() == [0.5, 0, 0.25, 1]
 
 
+def test_the_spread_of_correctness_by_hand() -> None:
+    """One of four is right: 1/4 x 3/4 x 4/3; both of two or none: 0."""
+    from dataclasses import replace
+
+    draws = draws_of(GREEDY[:1], samples=4)
+    correct = draws.correct.copy()
+    correct[0, :3] = [[1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
+    information = made(replace(draws, correct=correct))
+    assert information.values.spread[0, :3].tolist() == [0.25, 0, 0]
+    assert values(information, "branches/accuracy_spread").tolist() == [0.5, 0, 0]
+
+
 def test_without_gold_nothing_is_called_right_or_wrong() -> None:
     parent = toy.parent_run(TOYS[:30], GREEDY[:30], [""] * 30)
     branches = toy.branch_run(TOYS[:30], GREEDY[:30], [""] * 30)
@@ -245,6 +257,7 @@ def test_one_draw_tells_nothing() -> None:
     information = made(draws_of(GREEDY, samples=1))
     status = information.quantities["answer_entropy/miller_madow"].status
     assert status.startswith("insufficient: R = 1 cannot tell more than 0 bits apart")
+    assert information.saturated.tolist() == [True, True, True, False]  # the end is known
 
 
 def test_missing_branches_lower_n_and_nothing_else() -> None:
@@ -261,7 +274,8 @@ def test_missing_branches_lower_n_and_nothing_else() -> None:
         draws_of(GREEDY[:2], samples=2, lost=[f"p{r}@{t}.0#0" for r in range(2) for t in range(3)])
     )
     assert (
-        "6 are missing; run the same `diffengine branch`" in none.quantities["decided/all"].status
+        "6 branches missing; run the same `diffengine branch`"
+        in none.quantities["decided/all"].status
     )
 
 

@@ -91,6 +91,22 @@ def test_a_parent_that_has_ended_has_its_own_answer_for_certain() -> None:
         assert (draws.correct[row, place] == 1).all()
 
 
+def test_the_last_step_with_a_pass_is_not_settled_and_branches_that_are_there_count() -> None:
+    """p2 makes steps 0 and 1: its state at 1 is open, and where it was not branched it is
+    absent. States that were branched are drawn, whatever the parent did there."""
+    performed = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1]], np.uint8)
+    parent = toy.parent_run(TOYS, TEXTS, GOLDS, performed=performed)
+    some = without(toy.branch_run(TOYS, TEXTS, GOLDS, samples=5), {(2, 1), (2, 2)})
+    draws = draws_of(parent, some)
+    assert draws.is_complete[2].tolist() == [True, False, True, True]
+
+    whole = toy.branch_run(TOYS, TEXTS, GOLDS, samples=5)
+    branched = draws_of(parent, whole)
+    assert not branched.is_certain[2, 2]
+    expected = draws_of(toy.parent_run(TOYS, TEXTS, GOLDS), whole)
+    np.testing.assert_array_equal(branched.label, expected.label)
+
+
 def without(branches: Any, states: set[tuple[int, int]]) -> Any:
     """The branch run as if it had not been asked for these states (row, step)."""
     names = {(f"p{row}", step) for row, step in states}
@@ -140,6 +156,7 @@ def test_a_step_that_the_run_has_not_and_interventions_are_left_alone() -> None:
     changed._columns["intervention"] = np.where(changed["branch_step"] == 0, 1, 0)
     draws = draws_of(parent, changed)
     assert (draws.label[:, 0] == ABSENT).all() and draws.is_complete[:, 1:].all()
+    assert not draws.is_planned[:, 0].any() and draws.missing == 0
 
 
 def intervened(problem: Any) -> Any:
@@ -180,6 +197,20 @@ def test_draws_of_one_state_come_from_one_run_and_steps_from_several() -> None:
     assert same_partition(draws.label[1, 1], of_first.label[1, 1])
 
 
+def test_a_step_that_was_never_asked_of_a_problem_is_not_missing() -> None:
+    """Two commands: three steps of two problems, one step of all."""
+    parent = toy.parent_run(TOYS, TEXTS, GOLDS)
+    some = without(
+        toy.branch_run(TOYS, TEXTS, GOLDS, samples=4, name="a"),
+        {(row, step) for row in (2, 3) for step in (0, 1, 2)},
+    )
+    every = toy.branch_run(TOYS, TEXTS, GOLDS, samples=4, at=(1,), name="b", lost=["p3@1.0#0"])
+    draws = read_draws(parent, SameLaw((some, every), 4))
+    assert draws.is_planned.astype(int).tolist() == [[1, 1, 1, 0]] * 2 + [[0, 1, 0, 0]] * 2
+    assert draws.missing == 1
+    assert draws.is_complete[2].tolist() == [False, True, False, True]
+
+
 def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one[:, None] == one) == (other[:, None] == other)).all())
 
@@ -195,6 +226,12 @@ def test_r_is_what_half_of_the_states_were_asked_for() -> None:
     assert samples_of(branches) == 4
     draws = draws_of(parent, branches)
     assert draws.samples == 4 and draws.is_complete.all()
+
+    whole = toy.branch_run(TOYS, TEXTS, GOLDS, samples=5)
+    first = read_draws(parent, SameLaw((whole,), 3))
+    assert first.samples == 3 and first.is_complete.all()
+    of_all = draws_of(parent, whole)
+    assert same_partition(first.label[0, 0], of_all.label[0, 0, :3])
 
     few = toy.branch_run(TOYS, TEXTS, GOLDS, samples=2)
     assert samples_of(few) == 2

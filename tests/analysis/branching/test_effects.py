@@ -153,6 +153,24 @@ def test_three_pairs_of_controls() -> None:
     assert found.apart.answer[0] == pytest.approx(2 / 3)
 
 
+def test_the_distance_between_controls_is_a_mean_over_problems() -> None:
+    found = compare(
+        parents(),
+        ends(
+            one(0, [1, 2, 3, 4], branch=0),
+            one(0, [1, 2, 3, 5], branch=1),
+            one(0, [1, 2, 3, 4], branch=0, row=1, answer=""),
+            one(0, [9, 9, 9, 9], branch=1, row=1, answer=""),
+            one(0, [9, 9, 9, 9], branch=0, row=1, step=3, answer=""),
+            one(1, [1, 2, 3, 4], branch=0, start=[0, 12, 0, 0]),
+        ),
+        TEXTS,
+        is_fresh=True,
+    )
+    assert found.steps.tolist() == [2]
+    assert found.apart_by_problem(found.apart.tokens).tolist() == [[1.0], [4.0]]
+
+
 def test_no_gold_answer_is_no_change_of_correctness() -> None:
     found = compare(
         parents(verdict=np.array([NO_GOLD, NO_GOLD])),

@@ -184,6 +184,16 @@ def test_the_answer_of_another_problem() -> None:
     assert chosen == list(answers()[nearest])
 
 
+def test_the_next_problem_on_the_circle_of_keys_that_has_another_answer() -> None:
+    names = [f"q{number}" for number in range(60)]
+    circle = sorted(names, key=lambda name: (problem_key(name) - problem_key("p")) % 2**32)
+    # the nearest ones have the same answer, or one of another length
+    given = dict.fromkeys(names, (21, 22)) | {circle[0]: (17, 18), circle[1]: (1, 2, 3)}
+    given[circle[2]] = (31, 32)
+    changed = apply("swap answer", state(answers=lambda: given))
+    assert changed.token[6:].tolist() == [31, 32]
+
+
 def test_forced_and_forbidden_tokens_are_of_masked_positions() -> None:
     changed = apply("force 0:4 abcd; forbid 3:6 xyz")
     assert changed.token.tolist() == state().token.tolist()
@@ -194,7 +204,7 @@ def test_forced_and_forbidden_tokens_are_of_masked_positions() -> None:
         5: (120, 121, 122),
     }
     assert changed.positions == [1, 3, 4, 5]
-    assert apply("forbid 1 a; forbid 1 ba").constraints.forbidden == {1: (97, 98)}
+    assert apply("forbid 1 ca; forbid 1 ba").constraints.forbidden == {1: (97, 98, 99)}
     assert apply("remask 6; force 6 a").constraints.forced == {6: 97}
 
 

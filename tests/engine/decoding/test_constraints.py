@@ -17,6 +17,7 @@ from diffengine.engine.policies import POLICIES
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.prompts.start import Start
 from diffengine.engine.prompts.steering import Constraints
+from diffengine.kernels import shaping
 from diffengine.kernels.head import Head, Rows, Sampling
 from diffengine.kernels.noise import token_noise
 from diffengine.kernels.shaping import Shaping
@@ -256,7 +257,10 @@ def test_without_a_token_is_as_if_it_had_never_been(name: str, chunk: int) -> No
 
 @pytest.mark.parametrize("chunk", [2, 1024])
 @pytest.mark.parametrize("name", sorted(SAMPLINGS))
-def test_the_confidence_of_a_forced_token(name: str, chunk: int) -> None:
+def test_the_confidence_of_a_forced_token(
+    name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shaping, "BLOCK", 300)  # three rows at a time
     sampling = SAMPLINGS[name]
     rows = rows_of()
     head = head_of(sampling, chunk=chunk)

@@ -22,6 +22,7 @@ from diffengine.engine.models.reading import LAYERS, forward_of
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.prompts.start import Start
 from diffengine.engine.prompts.steering import Patch
+from diffengine.kernels.matrix_product import safe_rows
 
 G = 8
 LAST = 2
@@ -129,6 +130,33 @@ def test_a_rows_own_states_change_nothing(
                 assert np.allclose(ours, theirs, atol=1e-4, equal_nan=True), variable
             else:
                 assert same_bits(ours, theirs), variable
+
+
+def test_a_row_so_short_that_a_product_would_differ(
+    random_model: MaskedDiffusionModel,
+    packed: Packed,
+    prompts_of: PromptsOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Alone, with fewer tokens than a product needs whose bits do not depend on their number."""
+    passed = []
+    hidden = MaskedDiffusionModel.hidden
+
+    def counted(model: MaskedDiffusionModel, token_ids: torch.Tensor, *more: Any) -> torch.Tensor:
+        passed.append(len(token_ids))
+        return hidden(model, token_ids, *more)
+
+    monkeypatch.setattr(MaskedDiffusionModel, "hidden", counted)
+    for length in (1, 2, 3, 5):
+        prompt = prompts_of(random_model, G)[0]._replace(token_ids=tuple(range(20, 20 + length)))
+        canvas = parents_of(random_model, packed, [prompt])[prompt.problem.id]
+        assert length + G < safe_rows()
+        plain = packed(random_model, CONFIG, [begun(prompt, canvas, 3)])[prompt.problem.id]
+        for layer in (0, 1):
+            own = Patch(layer, tuple(range(G)), tuple(canvas[3].tolist()))
+            columns = packed(random_model, CONFIG, [begun(prompt, canvas, 3, own)])
+            assert same_bits(columns[prompt.problem.id]["hidden"], plain["hidden"])
+    assert passed and min(passed) >= safe_rows()
 
 
 @torch.inference_mode()

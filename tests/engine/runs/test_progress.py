@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from diffengine.engine.config import RunConfig
 from diffengine.engine.decoding.canvas import Canvas, Row
 from diffengine.engine.decoding.loop import Decoder
 from diffengine.engine.decoding.policy import Update
+from diffengine.engine.decoding.setup import Setup
 from diffengine.engine.models.loading import MaskedDiffusionModel
 from diffengine.engine.runs.cluster.crew import Crew
 from diffengine.engine.runs.cluster.seat import Seat
@@ -32,20 +34,20 @@ def test_the_first_of_a_hundred_rows_does_not_stand_for_all() -> None:
     first = Progress(1, 0, 0, 1000, 1, 50.0, begun=99.0)
     last = Progress(100, 0, 0, 1000, 90, 50.0)
     for progress in (first, last):
-        assert progress.problems_per_second == pytest.approx(2.0)
+        assert progress.decodings_per_second == pytest.approx(2.0)
         assert progress.eta_seconds == pytest.approx(450.0)
 
 
 def test_what_is_from_before_or_failed_is_neither_work_nor_missing() -> None:
     progress = Progress(4, 10, 6, 30, 3, 8.0, begun=4.0)
     assert progress.missing == 10
-    assert progress.problems_per_second == pytest.approx(1.0)
+    assert progress.decodings_per_second == pytest.approx(1.0)
     assert progress.eta_seconds == pytest.approx(6.0)
 
 
 def test_before_anything_is_decoded_nothing_is_foretold() -> None:
     for progress in (Progress(0, 3, 0, 10, 0, 5.0), Progress(2, 0, 0, 10, 0, 0.0)):
-        assert progress.problems_per_second is None
+        assert progress.decodings_per_second is None
         assert progress.eta_seconds is None
 
 
@@ -90,6 +92,23 @@ def test_what_is_begun_counts_by_its_steps(
     assert [progress.done for progress in seen] == list(range(11))
     assert max(progress.begun for progress in seen) >= 1
     assert seen[-1].begun == 0
+
+
+def test_rows_that_entered_at_different_steps_count_by_their_own(
+    bundled_model: MaskedDiffusionModel, prompts_of: Any
+) -> None:
+    config = RunConfig.of(model="bundled", dtype="float32", **SHORT)
+    prompts = prompts_of(bundled_model, 12)[:3]
+    decoder = Setup(bundled_model, config).decoder(prompts, budget=100_000)
+    canvas = decoder.canvas
+    assert canvas.fill(iter(prompts[:1]))
+    for _ in range(3):
+        decoder.step()
+    assert canvas.decoded == pytest.approx(3 / 12)
+    assert canvas.fill(iter(prompts[1:]))
+    for _ in range(2):
+        decoder.step()
+    assert canvas.decoded == pytest.approx((5 + 2 + 2) / 12)
 
 
 def test_under_a_free_schedule_it_counts_by_its_tokens(

@@ -42,5 +42,5 @@ class EntropyPolicy(Policy):
         sureness = stats.margin if self.score == "margin" else -stats.entropy
         masked = canvas.masked.view(shape)
         score = torch.where(masked, sureness.view(shape), -torch.inf)
-        counts = [self.counts[step] for step in canvas.steps]
+        counts = canvas.due(self.counts)
         return Update(proposal.token.view(shape), highest(score, counts, canvas), counts)
