@@ -189,7 +189,7 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     _add_interventions(info, run, settings)
     if material.votes is not None and material.votes.uncompared:
         pairs = count_text(material.votes.uncompared, "pair")
-        info["warnings"].append(f"{pairs} of answers to one problem {UNSETTLED}")
+        info["warnings"].append(f"answers to one problem: {pairs} {UNSETTLED}")
     return Analysis(
         quantities=quantities,
         spikes={rule: spikes.spikes for rule, spikes in judged.spikes.items()},

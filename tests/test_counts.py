@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ NEVER_ONE = {
     "analysis/information/sample.py": "n of a sentence about k",
     "analysis/information/step_curve.py": "limits, which are constants",
     "analysis/information/targets.py": "limits, which are constants",
-    "analysis/original/logits_pt.py": "a vocabulary",
+    "analysis/original/logits_pt.py": "a vocabulary, and problems of unlike ends",
     "analysis/show/plots/information_gain.py": "has words of its own for one spike",
     "analysis/show/plots/answer_information.py": "branches of one state, which are many",
     "analysis/show/plots/panel.py": "a message to whoever writes a panel",
@@ -104,6 +105,11 @@ def counts_by_hand(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, str(text.value)
 
 
+def logged_by_hand(source: str) -> list[str]:
+    """The same of a number that logging writes into its message."""
+    return re.findall(rf"%d{BY_HAND.pattern.removeprefix('^')}", source)
+
+
 def _is_rounded(value: ast.FormattedValue) -> bool:
     """`1.0 steps` is right, and so is `0.5 problems`."""
     spec = value.format_spec
@@ -122,14 +128,17 @@ def test_a_plural_written_by_hand_is_seen() -> None:
     ]
     for right in ('f"{n:.1f} steps"', 'f"{n} problems/h"', 'f"{n} steeps"', '"3 problems"'):
         assert list(counts_by_hand(f"x = {right}")) == []
+    assert logged_by_hand('log("%s: %d damaged lines")') == ["%d damaged lines"]
+    assert logged_by_hand('log("%s: %s damaged lines, %d line")') == []
 
 
 @pytest.mark.parametrize("part", ["engine", "analysis"])
 def test_no_text_counts_by_hand(part: str) -> None:
-    seen = {}
+    seen: dict[str, list[Any]] = {}
     for path in sorted((ROOT / part).rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
-        lines = list(counts_by_hand(path.read_text(encoding="utf-8")))
+        source = path.read_text(encoding="utf-8")
+        lines: list[Any] = [*counts_by_hand(source), *logged_by_hand(source)]
         if lines and name not in NEVER_ONE:
             seen[name] = lines
     assert not seen, "use count_text of engine/store/counts.py"

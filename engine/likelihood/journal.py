@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError
+from ..store.counts import count_text
 from ..store.disk import replace_file, storage_error, write_all, write_file
 from ..store.errors import DamagedRun
 from ..store.format.stamp import is_intact, stamped
@@ -114,7 +115,8 @@ def _whole_lines(path: Path) -> list[Line]:
         else:
             lines[line.problem_id] = line
     if dropped:
-        logger.warning("%s: %d damaged lines are measured again", path, dropped)
+        lines_text = count_text(dropped, "damaged line")
+        logger.warning("%s: %s measured again", path, lines_text)
     return list(lines.values())
 
 

@@ -20,6 +20,7 @@ class Sampled(NamedTuple):
     group_id: str
     sample: int
     accepted: tuple[str, ...] = ()
+    origin: None = None
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection
 
 from ...prompts.prompt import Prompt
+from ...store.counts import count_text
 from .batches import Batch, Fits, everything_fits
 from .worker import Report
 
@@ -70,7 +71,9 @@ class Backlog:
             parts = [prompts[:half], prompts[half:]]
             failures = FAILURES_BEFORE_SPLIT - 1
             logger.warning(
-                "a batch of %d problems failed twice and is split: %s", len(prompts), reason
+                "a batch of %s failed twice and is split: %s",
+                count_text(len(prompts), "problem"),
+                reason,
             )
         for part in parts:
             # A lone problem is given up only for what it does alone.

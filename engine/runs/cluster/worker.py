@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...store.counts import count_text
 from ...store.lock import is_held_by
 from ..session import log_to_file, write_phases
 
@@ -121,7 +122,7 @@ class Worker:
                     decoded.append(finished.problem.id)
         except Exception as error:
             return self._failed(error)
-        logging.getLogger(__name__).info("decoded %d problems", len(decoded))
+        logging.getLogger(__name__).info("decoded %s", count_text(len(decoded), "problem"))
         self._note_phases()
         return self._with_room(Report(self._taken(), decoded))
 

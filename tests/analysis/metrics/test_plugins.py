@@ -182,8 +182,8 @@ def test_an_installed_package_adds_its_metrics(
     install({"somebody/margin": f"{module}:GOOD", "confidence/mine": f"{module}:GOOD"})
     analysis = analyze_run(make_run(12), confidence_method="mine")
     assert analysis["somebody/margin"].ok
-    np.testing.assert_array_equal(
-        analysis.problems["confidence"].mean(axis=0), analysis["somebody/margin"].values
+    np.testing.assert_allclose(
+        analysis.problems["confidence"].mean(axis=0), analysis["somebody/margin"].values, rtol=1e-14
     )
     names = [plugin["name"] for plugin in analysis.info["plugins"]]
     assert names == ["somebody/margin", "confidence/mine"]

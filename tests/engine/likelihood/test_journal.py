@@ -297,4 +297,4 @@ def test_a_damaged_line_is_measured_again(tmp_path: Path, caplog: pytest.LogCapt
     journal.path.write_text("\n".join(rows) + "\n")
     lines = Journal(tmp_path, "z", {}).lines
     assert [line.problem_id for line in lines] == ["p0", "p2"]
-    assert "1 damaged lines are measured again" in caplog.text
+    assert "1 damaged line measured again" in caplog.text

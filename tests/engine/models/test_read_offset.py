@@ -178,7 +178,7 @@ def test_without_a_token_before_it_nothing_can_be_read(
     with pytest.raises(ValueError, match="read 1 before its position; expected positions from 1"):
         sequential_logprob(shifted_model, Place(canvas, [0, 1]), [21, 30])
     problem = Problem(id="p", question="?", answer="1")
-    with pytest.raises(ValueError, match="expected a prompt of at least 1 tokens"):
+    with pytest.raises(ValueError, match="expected a prompt of at least 1 token"):
         packed(shifted_model, CONFIG, [Prompt(problem, 0, 0, (), (21,))])
     mute = replace(shifted_model, family=replace(shifted_model.family, chat_template="{{ '' }}"))
     with pytest.raises(PromptError, match="the prompt has no tokens"):

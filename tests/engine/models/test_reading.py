@@ -154,7 +154,7 @@ def test_what_is_read_one_position_before_it_is_written() -> None:
     assert reads.written.tolist() == [*range(28, 40), *range(93, 105), *range(293, 305)]
     assert reads.read.tolist() == [*range(27, 39), *range(92, 104), *range(292, 304)]
     assert torch.equal(reads.asked[reads.among], reads.read)
-    with pytest.raises(ValueError, match="expected a prompt of at least 1 tokens"):
+    with pytest.raises(ValueError, match="expected a prompt of at least 1 token"):
         reads_of([40, 12], packing_of([40, 12], CPU), rows=2, each=12, offset=-1)
 
 

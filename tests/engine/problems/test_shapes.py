@@ -98,11 +98,11 @@ def test_the_right_choice_in_each_way_of_saying_it(answer: object, letter: str |
     ({**CHOICES, "answer": True}, "`answer` is a JSON boolean"),
     ({**CHOICES, "answer": ["A", "B"]}, "`answer` is a JSON list"),
     (CHOICES, "choices, but no answer among"),
-    ({"question": "Q", "choices": ["x"], "answer": 0}, "holds 1 choices, expected 2 to 26"),
+    ({"question": "Q", "choices": ["x"], "answer": 0}, "holds 1 choice, expected 2 to 26"),
     ({"question": "Q", "choices": ["x"] * 27, "answer": 0}, "holds 27 choices"),
     ({"question": "Q", "choices": ["x", None], "answer": 0}, "`choices[1]` is a JSON null"),
-    ({"question": "Q", "choices": {"text": ["x", "y"], "label": ["A", "A"]}, "answer": "A"}, "1 different labels"),
-    ({"question": "Q", "choices": {"text": ["x", "y"], "label": ["A"]}, "answer": "A"}, "1 different labels"),
+    ({"question": "Q", "choices": {"text": ["x", "y"], "label": ["A", "A"]}, "answer": "A"}, "1 different label"),
+    ({"question": "Q", "choices": {"text": ["x", "y"], "label": ["A"]}, "answer": "A"}, "1 different label"),
 ])  # fmt: skip
 def test_choices_that_cannot_be_told_apart_are_refused(record: dict[str, Any], says: str) -> None:
     with pytest.raises(RecordError) as caught:

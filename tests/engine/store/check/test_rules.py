@@ -150,7 +150,7 @@ def test_nothing_commits_in_a_step_without_a_forward_pass(samples: SimpleNamespa
     step = int(np.flatnonzero(arrays["committed"][1].any(-1))[0])
     arrays["performed"][1, step] = 0
     assert any(
-        fault.startswith("committed in a step without a forward pass at 1 places")
+        fault.startswith("committed in a step without a forward pass at 1 place")
         for fault in value_faults(arrays, run)
     )
 

@@ -226,7 +226,7 @@ def test_values_that_cannot_be_true(run_dir: Path, samples: SimpleNamespace) -> 
     columns["entropy"][1, 2, 3] = -0.5
     write_shard(run_dir, columns, attrs=samples.attrs)
     assert [what for _, what in errors(run_dir)] == [
-        "entropy is below 0 at 1 places, first at [1, 2, 3]"
+        "entropy is below 0 at 1 place, first at [1, 2, 3]"
     ]
     assert errors(run_dir, quick=True) == []
 

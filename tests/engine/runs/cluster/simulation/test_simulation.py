@@ -64,7 +64,7 @@ BREAKS = {
         "crew", 'self.backlog.put_back(batch, accounted, "passed over", alone=batch.is_one_problem)', "pass"
     ),
     "a drain that stores nothing is repeated for ever": Break(
-        "crew", 'self._replace(seat, f"it did not store {count} problems that it had decoded")', "pass"
+        "crew", 'self._replace(seat, f"it did not store {lost} that it had decoded")', "pass"
     ),
     "a worker gets more than it has room for": Break("backlog", "if n >= len(batch.prompts):", "if True:"),
     "an error without a word ends the driver": Break("crew", " or [type(error).__name__]", ""),
