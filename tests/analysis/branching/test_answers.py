@@ -210,6 +210,19 @@ def test_without_gold_nothing_is_called_right_or_wrong() -> None:
     assert information.quantities["decided/mode_is_final"].ok
 
 
+def test_every_pivotal_step_begins_somewhere() -> None:
+    few = made(draws_of(GREEDY, samples=8))
+    beyond = few.pivotal.p <= 0.05
+    assert 0.1 < beyond.mean() < 0.9
+    share = few.quantities["pivotal/problems"]
+    assert float(share.values) == pytest.approx(beyond.mean()) and share.n == N
+    here = values(few, "pivotal/here")
+    for t in range(3):
+        assert here[t] == pytest.approx((beyond & (few.pivotal.step == t)).mean())
+    drop = float(few.quantities["pivotal/drop"].values)
+    assert drop == pytest.approx(few.pivotal.drop[beyond].mean())
+
+
 def test_names_and_steps(of_greedy: AnswerInformation) -> None:
     assert tuple(of_greedy.quantities) == NAMES
     sparse = made(draws_of(GREEDY, samples=8, at=(0, 2)))
