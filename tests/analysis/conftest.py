@@ -23,6 +23,7 @@ class FakeProblem(NamedTuple):
     accepted: tuple[str, ...] = ()
     group: str = ""
     sample: int = 0
+    origin: None = None
 
     @property
     def group_id(self) -> str:
