@@ -50,7 +50,7 @@ def first_words(question: str) -> str:
         return line
     cut = line[: MOST_LETTERS - 1]
     words, _, _ = cut.rpartition(" ")
-    return f"{words or cut}…"
+    return f"{(words or cut).rstrip(' .,;:')}…"
 
 
 def joined(texts: list[str], is_there: np.ndarray) -> str:

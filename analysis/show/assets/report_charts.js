@@ -44,7 +44,8 @@ function stepTicks(steps, starts) {
 
 function valueRange(spec) {
   if (spec.span === "unit") return [0, 1];
-  const values = spec.lines.flatMap((line) => line.values).filter((value) => value !== null);
+  const ends = spec.grid ? spec.lines.flatMap((line) => [...(line.low || []), ...(line.high || [])]) : [];
+  const values = [...spec.lines.flatMap((line) => line.values), ...ends].filter((value) => value !== null);
   const low = Math.min(0, ...values), high = Math.max(...values);
   return high > low ? [low, high + 0.04 * (high - low)] : [low, low + 1];
 }

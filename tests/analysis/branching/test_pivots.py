@@ -88,6 +88,7 @@ def test_questions_are_one_line_cut_between_words(tmp_path: Path) -> None:
     assert question.startswith("How many rocks rocks") and question.endswith("rocks…")
     assert len(question) <= MOST_LETTERS
     assert first_words("short\tone") == "short one"
+    assert first_words("one. " * 30).endswith("one. one…")
     assert first_words("x" * 200) == "x" * (MOST_LETTERS - 1) + "…"
 
 
