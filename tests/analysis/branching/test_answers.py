@@ -120,7 +120,7 @@ def test_shuffled_branches_hold_no_information(how: str) -> None:
         label[:, :3] = rng.permuted(flat, axis=1).reshape(N, 3, 16)
     else:  # each draw of a step goes to another problem
         label = np.where(np.arange(4)[None, :, None] < 3, pooled(draws, rng), label)
-    information = made(replace(draws, label=label))
+    information = made(replace(draws, label=label, answers=()))
     quantity = information.quantities["answer_information/miller_madow"]
     assert (quantity.interval[0, 1:] < 0).all() and (quantity.interval[1, 1:] > 0).all()
     assert (np.abs(quantity.values) < 0.1).all()
@@ -184,7 +184,7 @@ def test_ties_of_the_mode_are_shared() -> None:
     label[0, 0] = [own, own, other, other]
     label[0, 1] = [own, own + 2, other, other]
     label[0, 2] = [own, own + 2, own + 3, other]
-    information = made(replace(draws, label=label))
+    information = made(replace(draws, label=label, answers=()))
     assert information.values.mode_is_final[0].tolist() == [0.5, 0, 0.25, 1]
 
 
