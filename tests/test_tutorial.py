@@ -3,6 +3,8 @@ it tells of them is so."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shlex
 import signal
@@ -37,17 +39,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Iterator[list[Done]]:
     """The whole page, carried out in a folder of its own."""
+    import torch
+
     handler = signal.getsignal(signal.SIGTERM)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # rows this small gain nothing from more, which wait for each other
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield list(_carried_out(PAGE.read_text(encoding="utf-8"), patch))
+    torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, handler)
 
 
 def _carried_out(page: str, patch: pytest.MonkeyPatch) -> Iterator[Done]:
-    import contextlib
-    import io
-
     for piece in PIECE.finditer(page):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
