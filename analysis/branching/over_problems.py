@@ -77,8 +77,8 @@ class States(NamedTuple):
             return "no problem with a value"
         missing = count_text(self.draws.missing, "branch", "branches")
         return (
-            f"no problem has all {count_text(self.draws.samples, 'branch')} of a state, "
-            f"{missing} missing; run the same `diffengine branch` again"
+            f"no problem has all branches of a state (R = {self.draws.samples}), {missing} "
+            "missing; run the same `diffengine branch` again"
         )
 
     def _single(self, found: Resampled, label: str, units: str, missing: str) -> Quantity:

@@ -120,7 +120,7 @@ def test_shuffled_branches_hold_no_information(how: str) -> None:
         label[:, :3] = rng.permuted(flat, axis=1).reshape(N, 3, 16)
     else:  # each draw of a step goes to another problem
         label = np.where(np.arange(4)[None, :, None] < 3, pooled(draws, rng), label)
-    information = made(replace(draws, label=label))
+    information = made(replace(draws, label=label, answers=()))
     quantity = information.quantities["answer_information/miller_madow"]
     assert (quantity.interval[0, 1:] < 0).all() and (quantity.interval[1, 1:] > 0).all()
     assert (np.abs(quantity.values) < 0.1).all()
@@ -184,7 +184,7 @@ def test_ties_of_the_mode_are_shared() -> None:
     label[0, 0] = [own, own, other, other]
     label[0, 1] = [own, own + 2, other, other]
     label[0, 2] = [own, own + 2, own + 3, other]
-    information = made(replace(draws, label=label))
+    information = made(replace(draws, label=label, answers=()))
     assert information.values.mode_is_final[0].tolist() == [0.5, 0, 0.25, 1]
 
 
@@ -208,6 +208,19 @@ def test_without_gold_nothing_is_called_right_or_wrong() -> None:
         quantity = information.quantities[name]
         assert quantity.status == "insufficient: no problem with a value", name
     assert information.quantities["decided/mode_is_final"].ok
+
+
+def test_every_pivotal_step_begins_somewhere() -> None:
+    few = made(draws_of(GREEDY, samples=8))
+    beyond = few.pivotal.p <= 0.05
+    assert 0.1 < beyond.mean() < 0.9
+    share = few.quantities["pivotal/problems"]
+    assert float(share.values) == pytest.approx(beyond.mean()) and share.n == N
+    here = values(few, "pivotal/here")
+    for t in range(3):
+        assert here[t] == pytest.approx((beyond & (few.pivotal.step == t)).mean())
+    drop = float(few.quantities["pivotal/drop"].values)
+    assert drop == pytest.approx(few.pivotal.drop[beyond].mean())
 
 
 def test_names_and_steps(of_greedy: AnswerInformation) -> None:

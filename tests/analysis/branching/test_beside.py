@@ -73,6 +73,7 @@ def test_what_is_said_of_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     [
         (0.0, 1.0, "states of the greedy run, continued at temperature 1", False),
         (0.7, 0.7, "states drawn at temperature 0.7, continued at temperature 0.7", True),
+        (0.0, 0.0, "states of the greedy run, continued at temperature 0", False),
         (0.7, 1.0, "states drawn at temperature 0.7, continued at temperature 1", False),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from sampled_runs import run_of, telling_columns
 
 from diffengine.analysis.analyze import analyze_run
-from diffengine.analysis.findings.auroc import auroc
+from diffengine.analysis.findings.auroc import SIGNALS, auroc, auroc_trajectories
 from diffengine.analysis.groups import Groups
 from diffengine.analysis.results import load_analysis, save_analysis
 from diffengine.analysis.samples.finding import AUROC, ENTROPY, MAJORITY, MILLER_MADOW, PASS
@@ -184,3 +184,15 @@ def test_too_few_problems_are_insufficient_however_many_samples(
     for name in (AUROC, "auroc/answer_confidence"):
         assert found[name].status.startswith("insufficient: 30 graded problems")
     assert all(sign.verdict.startswith("no verdict: 30 graded") for sign in found.patterns)
+
+
+@pytest.mark.parametrize("each_step", [False, True])
+def test_a_class_is_as_large_as_its_problems(each_step: bool) -> None:
+    """110 problems of 5 samples, of which 10 have all the wrong ones: 50 rows, 10 problems."""
+    wrong = (np.arange(550) % 55) < 5
+    metrics = {signal.metric: np.random.default_rng(0).normal(size=(550, 3)) for signal in SIGNALS}
+    groups = Groups.of((np.arange(550) // 5).tolist())
+    found = auroc_trajectories(metrics, (~wrong).astype(int), groups, each_step=each_step)
+    for quantity in found.values():
+        assert "10 in the smaller class" in quantity.status
+        assert np.isnan(quantity.values).all() == each_step

@@ -161,7 +161,9 @@ def test_where_no_state_is_whole_the_summary_says_so_once() -> None:
     label[:, : len(GRID), 0] = -1
     cut = MADE.with_branches(PLAIN, replace(draws, label=label))
     lines = branch_lines(cut)
-    assert len(lines) == 3 and lines[2].startswith("insufficient: no problem has all 16 branches")
+    assert len(lines) == 3 and lines[2].startswith(
+        "insufficient: no problem has all branches of a state (R = 16)"
+    )
     assert "320 branches missing" in lines[2]
     assert any("320 branches missing" in text for text in drawn(cut)[1])
 

@@ -133,6 +133,6 @@ def test_the_command_line_counts_branches(monkeypatch: pytest.MonkeyPatch, tmp_p
     (path,) = Path("run/branches").iterdir()
     alone = CliRunner().invoke(group, ["analyze", str(path)])
     assert alone.exit_code != 0 and isinstance(alone.exception, SettingError)
-    assert str(alone.exception).endswith("analyse run, which reads them")
+    assert str(alone.exception).endswith("run, which reads them")
     checked = CliRunner().invoke(group, ["verify", str(path)])
     assert "whole; 1 shard, 3 of 3 branches" in checked.output

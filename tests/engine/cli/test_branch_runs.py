@@ -196,6 +196,6 @@ def test_what_is_read_with_its_parent_is_refused_alone(
     before = sorted(path.name for path in folders["fresh"].iterdir())
     code, _, err = call(*command, folders["fresh"])
     assert code == 2
-    assert "is a branch run: its problems are continuations" in err
+    assert "is a branch run: its branches are continuations" in err
     assert str(copy.resolve()) in err and "Traceback" not in err
     assert sorted(path.name for path in folders["fresh"].iterdir()) == before
