@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_of_equally_frequent_answers_the_parents_own_comes_first(draws: Draws) -
             ties += 1
             assert most.text[row, place, 0] == GOLD[row]
     assert ties
+
+
+def test_that_rule_does_not_lean_on_the_order_of_classes(draws: Draws) -> None:
+    """Whichever of the equally frequent classes is the parent's comes first."""
+    for row, place in np.argwhere(draws.is_complete[:, :-1]).tolist():
+        counts = draws.counts[row, place]
+        for best in np.flatnonzero(counts == counts.max()).tolist():
+            final = draws.final.copy()
+            final[row] = best
+            most = state_answers(replace(draws, final=final))
+            assert most.text[row, place, 0] == draws.answers[row][best]
 
 
 def test_the_end_is_the_parents_own_answer(draws: Draws) -> None:
