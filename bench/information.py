@@ -253,10 +253,11 @@ class MadeUpRun(dict[str, np.ndarray]):
     def __init__(self, columns: dict[str, np.ndarray], answers: np.ndarray, steps: int) -> None:
         super().__init__(columns)
         self.ids = [str(row) for row in range(len(answers))]
+        self.groups = self.ids
         self.info = {"config": {"steps": steps, "record": "all"}}
         self.problems = []
         for name, answer in zip(self.ids, answers, strict=True):
-            problem = SimpleNamespace(id=name, question=name, answer=f"{answer:.2f}")
+            problem = SimpleNamespace(id=name, group_id=name, question=name, answer=f"{answer:.2f}")
             self.problems.append(problem)
 
     def blocks(

@@ -21,6 +21,11 @@ class Asked(NamedTuple):
     question: str
     answer: str | None
     accepted: tuple[str, ...] = ()
+    origin: None = None
+
+    @property
+    def group_id(self) -> str:
+        return self.id
 
 
 @pytest.fixture

@@ -75,9 +75,10 @@ def test_no_information_is_found_where_there_is_none(
     make_columns: Callable[..., Any], fake_run: type
 ) -> None:
     """Taken for problems of their own, the same rows have .6 bits and more, significant at every
-    step: neighbours are of one problem, and folds hold what they were to predict."""
+    step: neighbours are of one problem, and folds hold what they were to predict. In groups none of
+    six estimators finds any, at 5 % for the six together."""
     columns = alike_columns(make_columns, seed=0)
-    found = mutual_information(in_groups(columns, fake_run), permutations=79).quantities
+    found = mutual_information(in_groups(columns, fake_run), permutations=199).quantities
     rows = PROBLEMS * SAMPLES
     apart = run_of(fake_run, columns, [f"p{row}" for row in range(rows)], [0] * rows)
     leaking = mutual_information(apart, permutations=79).quantities
@@ -88,7 +89,7 @@ def test_no_information_is_found_where_there_is_none(
         quantity = found[f"mi/{name}"]
         assert (quantity.n == PROBLEMS).all() and quantity.ok
         assert (np.abs(quantity.values) < 4 * quantity.stderr + 0.02).all()
-        assert (found[f"mi_p/{name}"].values > 0.03).all()
+        assert (found[f"mi_p/{name}"].values > 0.05 / 6).all()
 
 
 def test_a_decoder_that_sees_other_samples_of_a_problem_leaks() -> None:

@@ -23,6 +23,11 @@ class Asked(NamedTuple):
     id: str
     question: str
     answer: str | None
+    origin: None = None
+
+    @property
+    def group_id(self) -> str:
+        return self.id
 
 
 @pytest.fixture

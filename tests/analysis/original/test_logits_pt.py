@@ -23,6 +23,7 @@ from diffengine.analysis.original.torch_stream import LazyTensor, save_stream
 from diffengine.engine.store import DamagedRun, NotStored, StorageError, open_run, write_shard
 from diffengine.engine.store.format.output_head import write_head
 from diffengine.engine.store.format.schema import VARIABLES
+from diffengine.engine.store.format.variable import BASE_VERSION
 
 SIZES = {
     "step": 4,
@@ -49,7 +50,7 @@ def columns_for(indices: list[int], logits_or_hidden: dict[str, np.ndarray]) -> 
         shape = tuple(SIZES[dim] for dim in row.dims)
         if row.dtype == "str":
             columns[name] = [f"{name} {index}" for index in indices]
-        elif not row.optional:
+        elif row.stored_if is None and row.since == BASE_VERSION:
             columns[name] = np.zeros(
                 shape if row.per_shard else (len(indices), *shape), DTYPES[row.dtype]
             )
