@@ -22,6 +22,9 @@ from .request import PARENT, BranchRequest
 from .state import Changed, DoesNotApply
 from .states import Decoding, decodings
 
+NAMED = 3
+"""Ids named in one message."""
+
 
 class Branch(NamedTuple):
     """One branch to decode: of which decoding, where it begins, with which word in the noise, and
@@ -154,8 +157,8 @@ def _chosen(parent: Run, ids: Collection[str] | None, limit: int | None) -> list
         strange = sorted(wanted - set(parent.ids))
         if strange:
             raise ConfigError(
-                f"ids: {strange[0]!r} is not stored in {parent.path}, nor are "
-                f"{len(strange) - 1} more; see `diffengine inspect`"
+                f"ids: {', '.join(strange[:NAMED])} not stored in {parent.path}, "
+                f"{len(strange)} of {len(wanted)} asked for; its ids are in problems.jsonl"
             )
         rows = [row for row in rows if parent.ids[row] in wanted]
     return rows[:limit]

@@ -53,6 +53,11 @@ class BranchRequest:
                 f"samples is {self.n_samples} with the parent's noise: all branches of a state "
                 "would be equal; use samples 1, or noise fresh"
             )
+        if self.noise_name == PARENT and "seed" in self.settings:
+            raise ConfigError(
+                f"seed is {self.settings['seed']} with the parent's noise, which is that of the "
+                "parent's seed; leave seed out, or use noise fresh"
+            )
         if self.at is not None and not self.at:
             raise ConfigError("at is empty; name at least one step")
         strange = [name for name in self.settings if name not in CHANGEABLE]
