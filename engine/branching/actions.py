@@ -7,6 +7,7 @@ written; reading that gives the same action.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -24,7 +25,7 @@ def quoted(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Action:
+class Action(ABC):
     """One action. `where` is None for those that find their positions themselves."""
 
     @property
@@ -33,17 +34,17 @@ class Action:
         return None
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """As it is written."""
-        raise NotImplementedError
 
     def at(self, position: int) -> Self:
         """The same at one of the positions that `each` stands for."""
         return self
 
+    @abstractmethod
     def do(self, draft: Draft) -> None:
         """Change the draft. Raises DoesNotApply."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -97,13 +97,13 @@ def branch(
 
 
 def seconds_of(planned: BranchPlan) -> float | None:
-    """How long all branches will decode, by timed steps on the device at hand; None where the
-    devices are elsewhere or there is nothing to decode."""
+    """How long the branches that are not there yet will decode, by timed steps on the device at
+    hand; None where the devices are elsewhere or there is nothing to decode."""
     plan = planned.plan
     execution = plan.execution
-    if execution.distributed or not plan.problems:
+    if execution.distributed or not planned.todo:
         return None
-    first = list(enumerate(plan.problems))[:TIMED_PROMPTS]
+    first = list(enumerate(planned.todo))[:TIMED_PROMPTS]
     prompts = plan.prompts_of(first).prompts
     if not prompts:
         return None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..config import RunConfig
+from ..decoding.patches import layers_of
 from ..decoding.policy import Policy
 from ..models.loading import MaskedDiffusionModel
 from ..options import ConfigError
@@ -27,11 +28,14 @@ NAMED = 3
 
 
 class Branch(NamedTuple):
-    """One branch to decode: of which decoding, where it begins, with which word in the noise, and
-    how many passes it will make."""
+    """One branch to decode: of which problem of the parent run, whose prompt has so many tokens and
+    which made so many forward passes; where it begins, with which word in the noise, and how many
+    steps with a pass it will make."""
 
     problem: Problem
-    parent: Decoding
+    parent: Problem
+    prompt_length: int
+    parent_forwards: int
     start: Start
     key: int
     passes: int
@@ -94,15 +98,18 @@ class Planner:
         """The branches of one state after one intervention."""
         for branch in range(self._request.n_samples):
             key = self._key(decoding, step, branch)
-            start = decoding.start(
-                step,
-                looks_back=self._looks_back,
-                changed=changed,
-                refits=self._is_drawn(decoding, key),
-            )
+            refits = self._is_drawn(decoding, key)
+            start = decoding.start(step, changed, looks_back=self._looks_back, refits=refits)
             origin = Origin(decoding.problem.id, step, number, branch)
-            passes = self._passes(decoding, start, key)
-            yield Branch(_problem(decoding.problem, origin), decoding, start, key, passes)
+            yield Branch(
+                problem=_problem(decoding.problem, origin),
+                parent=decoding.problem,
+                prompt_length=int(decoding.columns["prompt_length"]),
+                parent_forwards=decoding.n_forwards,
+                start=start,
+                key=key,
+                passes=self._passes(decoding, start, key),
+            )
 
     @property
     def _parent_is_control(self) -> bool:
@@ -127,7 +134,8 @@ class Planner:
         parent made from here and one for each mask more."""
         again = int(decoding.performed[start.first : start.step].sum())
         if self._policy.free_schedule:
-            return again + decoding.passes_from(start.step) + start.owed
+            more = decoding.masks(start.token) - decoding.masks(decoding.canvas[start.step])
+            return again + decoding.passes_from(start.step) + max(0, more)
         if start.is_changed:
             return again + decoding.steps - start.step
         return again + sum(self._policy.performed_for(key)[start.step :])
@@ -138,7 +146,7 @@ def _interventions(
 ) -> list[Intervention]:
     """What is done to each state, first of all nothing. Raises ConfigError."""
     interventions = parse_interventions(request.do, gen_length=config.gen_length)
-    layers = getattr(getattr(model.network, "model", None), "layers", None)
+    layers = layers_of(model.network)
     check_interventions(
         interventions,
         encode=occasion.encode,

@@ -20,25 +20,28 @@ from ..problems.samples import count_problems
 from ..prompts.prompt import Prompt
 from ..runs.plan import Plan, Prompts, checkpoint_path, device_names, prompts_of
 from ..runs.run_json import BRANCHES, describe_run
+from ..store import completed_ids
 from ..store.counts import count_text
 from ..store.errors import DamagedRun
 from ..store.read.branch_runs import FOLDER
 from ..store.read.run import Run, open_run
 from .branches import Branch, Planner
 from .request import FRESH, BranchRequest, default_grid
-from .states import Decoding, check_parent, check_steps
+from .states import check_parent, check_steps
 
 
 class Cost(NamedTuple):
     """What branches take, before they start, in forward passes of one row.
 
-    `branches` to decode, on `decodings` of the parent; states that are `settled`, where nothing is
-    left to decode; `forwards` of all of them, and `parent_forwards` of the decodings that they
-    leave; `tokens` that go through the network for that. `as_parent`: the schedule is free, so that
-    each branch was taken to make as many passes as its parent made from there.
+    `branches` to decode, beside those that are `there` from before, of so many `decodings` of the
+    parent; states that are `settled`, where nothing is left to decode; `forwards` of all that is to
+    decode, and `parent_forwards` of the decodings; `tokens` that go through the network for that.
+    `as_parent`: the schedule is free, so that each branch was taken to make as many passes as its
+    parent made from there.
     """
 
     branches: int
+    there: int
     decodings: int
     settled: int
     forwards: int
@@ -48,7 +51,7 @@ class Cost(NamedTuple):
 
     @property
     def times_parent(self) -> float:
-        """How many times the parent's forward passes."""
+        """How many times the forward passes of the decodings that they leave."""
         return self.forwards / self.parent_forwards
 
 
@@ -63,6 +66,8 @@ class BranchPlan:
     noise: str
     skipped: Mapping[str, list[str]]
     """Interventions that could not be made, by their reasons; one entry for each state."""
+    todo: Sequence[Problem]
+    """The branches that are not there yet."""
 
 
 def plan_branches(request: BranchRequest) -> BranchPlan:
@@ -94,8 +99,34 @@ def plan_branches(request: BranchRequest) -> BranchPlan:
 
     out = Path(request.run) / FOLDER / info["fingerprint"][:8]
     plan = Plan(out, info, problems, model, config, request.execution, prompts)
-    cost = _cost(branches, planner.settled, config, as_parent=policy.free_schedule)
-    return BranchPlan(plan, cost, at, request.n_samples, request.noise_name, planner.skipped)
+    there = _there(plan)
+    todo = [branch for branch in branches if branch.problem.id not in there]
+    cost = Cost(
+        branches=len(todo),
+        there=len(branches) - len(todo),
+        decodings=len({branch.parent.id for branch in branches}),
+        settled=planner.settled,
+        forwards=_forwards(todo, config),
+        parent_forwards=sum({b.parent.id: b.parent_forwards for b in branches}.values()),
+        tokens=_tokens(todo, config),
+        as_parent=policy.free_schedule,
+    )
+    return BranchPlan(
+        plan,
+        cost,
+        at,
+        request.n_samples,
+        request.noise_name,
+        planner.skipped,
+        [branch.problem for branch in todo],
+    )
+
+
+def _there(plan: Plan) -> set[str]:
+    """Ids of the branches that an earlier command has made."""
+    if not (plan.out / "run.json").exists():
+        return set()
+    return completed_ids(plan.out, fingerprint=plan.info["fingerprint"])
 
 
 def _model(request: BranchRequest, parent: Run) -> MaskedDiffusionModel:
@@ -171,12 +202,12 @@ def _prompts(
     failed: dict[str, str] = {}
     for place, problem in todo:
         branch = branches[problem.id]
-        name = branch.parent.problem.id
+        name = branch.parent.id
         if name not in made and name not in failed:
-            of_parent = prompts_of([(0, branch.parent.problem)], model, config)
+            of_parent = prompts_of([(0, branch.parent)], model, config)
             failed |= of_parent.failed
             for prompt in of_parent.prompts:
-                _check_prompt(prompt, branch.parent)
+                _check_prompt(prompt, branch)
                 made[name] = prompt
         if name in failed:
             failed[problem.id] = failed[name]
@@ -187,13 +218,12 @@ def _prompts(
     return Prompts(prompts, {p.id: failed[p.id] for _, p in todo if p.id in failed})
 
 
-def _check_prompt(prompt: Prompt, parent: Decoding) -> None:
-    expected = int(parent.columns["prompt_length"])
-    if len(prompt.token_ids) != expected:
+def _check_prompt(prompt: Prompt, branch: Branch) -> None:
+    if len(prompt.token_ids) != branch.prompt_length:
         raise DamagedRun(
-            f"problem {parent.problem.id!r}: its prompt has "
-            f"{count_text(len(prompt.token_ids), 'token')} now, {expected} in the parent "
-            "run; the tokeniser or its chat template is another one"
+            f"problem {branch.parent.id!r}: its prompt has "
+            f"{count_text(len(prompt.token_ids), 'token')} now, {branch.prompt_length} in the "
+            "parent run; the tokeniser or its chat template is another one"
         )
 
 
@@ -219,21 +249,13 @@ def _info(
     return info
 
 
-def _cost(branches: Sequence[Branch], settled: int, config: RunConfig, *, as_parent: bool) -> Cost:
-    times = 2 if config.guided else 1
-    parents = {branch.parent.problem.id: branch.parent for branch in branches}
-    forwards = 0
-    tokens = 0
-    for branch in branches:
-        length = int(branch.parent.columns["prompt_length"]) + config.gen_length
-        forwards += times * branch.passes
-        tokens += times * branch.passes * length
-    return Cost(
-        branches=len(branches),
-        decodings=len(parents),
-        settled=settled,
-        forwards=forwards,
-        parent_forwards=sum(parent.n_forwards for parent in parents.values()),
-        tokens=tokens,
-        as_parent=as_parent,
-    )
+def _forwards(branches: Sequence[Branch], config: RunConfig) -> int:
+    """Forward passes of rows; guidance sends each through the network twice."""
+    return sum(branch.passes for branch in branches) * (2 if config.guided else 1)
+
+
+def _tokens(branches: Sequence[Branch], config: RunConfig) -> int:
+    """Tokens that go through the network in them."""
+    lengths = [branch.prompt_length + config.gen_length for branch in branches]
+    rows = zip(branches, lengths, strict=True)
+    return sum(branch.passes * length for branch, length in rows) * (2 if config.guided else 1)

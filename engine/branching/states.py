@@ -60,27 +60,20 @@ class Decoding:
         """Forward passes that the parent made from `step` on, one a step."""
         return int(self.performed[step:].sum())
 
-    def start(
-        self, step: int, *, looks_back: int, changed: Changed | None = None, refits: bool = False
-    ) -> Start:
+    def start(self, step: int, changed: Changed, *, looks_back: int, refits: bool) -> Start:
         """A row that begins at `step`, after walking the last `looks_back` steps with a pass again.
 
-        `changed`: what an intervention made of the state, if there was one. `refits`: the schedule
-        need not fit, though the canvas is the parent's.
+        `changed`: what an intervention made of the state. `refits`: the schedule need not fit,
+        though the canvas is the parent's.
         """
-        parents = self.canvas[step]
         again = slice(self._back(step, looks_back), step)
-        before, walked = self.canvas[again], self.performed[again]
-        if changed is None:
-            return Start(step, parents, before, walked, is_changed=refits)
-        more = self._masks(changed.token) - self._masks(parents)
+        # Copies: a view would keep the canvas of every step as long as the branch waits.
         return Start(
             step,
-            changed.token,
-            before,
-            walked,
-            owed=max(0, more),
-            is_changed=refits or not np.array_equal(changed.token, parents),
+            changed.token.copy(),
+            self.canvas[again].copy(),
+            self.performed[again].copy(),
+            is_changed=refits or not np.array_equal(changed.token, self.canvas[step]),
             constraints=changed.constraints,
             patches=changed.patches,
         )
@@ -89,9 +82,10 @@ class Decoding:
         """Whether there is something to decode from `step` on, on the canvas `token` [G]."""
         if np.array_equal(token, self.canvas[step]):
             return not self.is_settled(step)
-        return step < self.steps and self._masks(token) > 0
+        return step < self.steps and self.masks(token) > 0
 
-    def _masks(self, token: np.ndarray) -> int:
+    def masks(self, token: np.ndarray) -> int:
+        """How many masks a canvas [G] has."""
         return int((token == self.mask_id).sum())
 
     def _back(self, step: int, looks_back: int) -> int:

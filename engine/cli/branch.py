@@ -171,6 +171,8 @@ def cost_lines(planned: BranchPlan, seconds: float | None) -> list[str]:
     if cost.settled:
         settled = count_text(cost.settled, "state")
         lines.append(f"nothing to decode at {settled}: final already")
+    if cost.there:
+        lines.append(f"{count_text(f'{cost.there:,}', 'branch')} from before")
     if not cost.branches:
         return [*lines, "nothing to decode"]
     forwards = count_text(f"{cost.forwards:,}", "forward pass", "forward passes")

@@ -17,17 +17,15 @@ class Start:
 
     `before` [N, G] are the canvases that the N steps before saw. Those that the parent `walked` [N]
     with a pass are walked again, and what the policy says there does not count: KL to the step
-    before, and policies that remember more than the canvas, need them. `owed` is how many masks the
-    canvas has beyond those of the parent. `is_changed`: the schedule may not fit, since an
-    intervention was made, or since it is drawn and the noise is another. `constraints` hold from
-    `step` on; `patches` are put in at `step` alone.
+    before, and policies that remember more than the canvas, need them. `is_changed`: the schedule
+    may not fit, since an intervention was made, or since it is drawn and the noise is another.
+    `constraints` hold from `step` on; `patches` are put in at `step` alone.
     """
 
     step: int
     token: np.ndarray
     before: np.ndarray
     walked: np.ndarray
-    owed: int = 0
     is_changed: bool = False
     constraints: Constraints = UNCONSTRAINED
     patches: tuple[Patch, ...] = ()

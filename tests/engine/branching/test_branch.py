@@ -115,6 +115,20 @@ def test_the_cost_is_what_is_made(
     assert cost.times_parent == pytest.approx(made / (2 * 3 * 12))
 
 
+def test_the_cost_is_of_what_is_not_there_yet(
+    random_model: MaskedDiffusionModel, parent_of: Callable[..., Run]
+) -> None:
+    said: list[BranchPlan] = []
+    with parent_of() as parent:
+        branch(parent, at=4, samples=2, model=random_model)
+        branch(parent, at=[4, 8], samples=3, model=random_model, on_plan=said.append)
+        again = plan_branches(BranchRequest(parent.path, at=[4, 8], samples=3, model=random_model))
+    cost = said[0].cost
+    assert (cost.branches, cost.there, cost.decodings) == (12, 6, 3)
+    assert cost.forwards == 3 * (1 * 8 + 3 * 4)
+    assert (again.cost.branches, again.cost.there, again.cost.forwards) == (0, 18, 0)
+
+
 def test_the_default_grid_costs_four_and_a_half_parents_a_sample() -> None:
     assert default_grid(48) == [0, 6, 12, 18, 24, 30, 36, 42]
     assert sum(48 - step for step in default_grid(48)) == 4.5 * 48
