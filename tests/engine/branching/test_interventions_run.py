@@ -3,6 +3,7 @@ what it says, and what is recounted from the tokens by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,8 @@ from diffengine.analysis.show.sensitivity import draw_sensitivity
 from diffengine.analysis.show.summary import summarise
 from diffengine.engine.branching.branch import branch
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.problems.read import Problem, ProblemSet
-from diffengine.engine.runs.run import run
-from diffengine.engine.store import open_run, verify_run
+from diffengine.engine.store import Run, open_run, verify_run
 
-QUESTIONS = {
-    "a": "Ann has 5 rocks. Ann finds 3 rocks. How many rocks does Ann have now?",
-    "b": "2 + 2?",
-    "c": "A book costs 7 dollars. Ben buys 4 of them. How many dollars does Ben pay?",
-}
-PROBLEMS = ProblemSet(
-    [Problem(name, question, "8") for name, question in QUESTIONS.items()], [], "0", "three"
-)
 G = 8
 SETTINGS: dict[str, Any] = {"gen_length": G, "steps": G, "block_length": 4, "topk": 4}
 DO = (
@@ -44,10 +35,9 @@ DO = (
 
 
 @pytest.fixture
-def parent(random_model: MaskedDiffusionModel, tmp_path: Path) -> Path:
+def parent(parent_of: Callable[..., Run]) -> Path:
     """A run of three problems."""
-    run(PROBLEMS, out=tmp_path / "run", model=random_model, **SETTINGS)
-    return tmp_path / "run"
+    return parent_of(**SETTINGS).path
 
 
 @pytest.mark.parametrize(("samples", "record"), [(1, "answers"), (3, "answers"), (2, "all")])
