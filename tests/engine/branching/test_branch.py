@@ -115,6 +115,21 @@ def test_the_cost_is_what_is_made(
     assert cost.times_parent == pytest.approx(made / (2 * 3 * 12))
 
 
+def test_under_a_free_schedule_the_cost_is_the_parents_and_one_pass_for_each_mask_more(
+    random_model: MaskedDiffusionModel, parent_of: Callable[..., Run]
+) -> None:
+    said: list[BranchPlan] = []
+    with parent_of("threshold", threshold=0.2) as parent:
+        ran = [int(np.flatnonzero(p)[-1]) + 1 for p in parent["performed"][...]]
+        last = max(ran)
+        result = branch(parent, at=last, do="remask 2:5", model=random_model, on_plan=said.append)
+        with open_run(result.path) as branches:
+            made = int(branches["n_forwards"][...].sum())
+        whole = plan_branches(BranchRequest(parent.path, at=[0], samples=1, model=random_model))
+    assert said[0].cost.as_parent and said[0].cost.forwards == 3 * 3 and 3 <= made <= 9
+    assert whole.cost.forwards == sum(ran)
+
+
 def test_the_cost_is_of_what_is_not_there_yet(
     random_model: MaskedDiffusionModel, parent_of: Callable[..., Run]
 ) -> None:
