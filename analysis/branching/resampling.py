@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..groups import Groups
 from ..limits import MIN_RESAMPLED
 from ..shares import wilson_bounds
 
@@ -34,16 +35,12 @@ def problem_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     `values` [decoding, ...], `groups` [decoding] names the problem of each; problems in the order
     of their first decoding.
     """
-    order: dict[object, int] = {}
-    place = np.array([order.setdefault(name, len(order)) for name in groups], np.int64)
+    of_problems = Groups.of(groups.tolist())
     finite = np.isfinite(values)
-    shape = (len(order), *values.shape[1:])
-    total = np.zeros(shape)
-    n = np.zeros(shape)
-    np.add.at(total, place, np.where(finite, values, 0.0))
-    np.add.at(n, place, finite.astype(np.float64))
+    weight = of_problems.sums(finite.astype(np.float64))
+    total = of_problems.sums(np.where(finite, values, 0.0))
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
+        return np.asarray(np.where(weight > 0, total / weight, np.nan))
 
 
 def mean_interval(values: np.ndarray, *, seed: int) -> Resampled:
