@@ -94,6 +94,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_options(RunConfig, vars(self))
         check_template(self.prompt_template, style=self.prompt_style)
+        if self.of_blocks and self.mean_hidden:
+            raise ConfigError(
+                "mean_hidden is on, but this model is decoded block by block: at one step every "
+                "problem has other positions open, so there is no mean; leave it out"
+            )
         if self.sampler.published_numerics and self.logits_dtype != "model":
             raise ConfigError(
                 f"logits_dtype is {self.logits_dtype!r}, but numerics 'reference' is the "
@@ -117,6 +122,21 @@ class RunConfig:
     @property
     def gen_length(self) -> int:
         return self.sampler.gen_length
+
+    @property
+    def of_blocks(self) -> bool:
+        """Whether rows are decoded block by block, by a model that attends so."""
+        return self.sampler.of_blocks
+
+    @property
+    def revises(self) -> bool:
+        """Whether a token may change after its commit."""
+        return self.sampler.revises
+
+    @property
+    def positions_at_once(self) -> int:
+        """Generated positions of a row that a pass is read at."""
+        return self.sampler.positions_at_once
 
     @property
     def guided(self) -> bool:
@@ -161,6 +181,8 @@ def resolve(
     of_policy = set(options_of(kind))
     sampler = kind.resolved({k: v for k, v in settings.items() if k in of_policy}, checkpoint)
     of_run = {k: v for k, v in settings.items() if k not in of_policy}
+    if sampler.of_blocks:
+        of_run.setdefault("mean_hidden", False)
     return RunConfig(model=model, sampler=sampler, dtype=dtype, **of_run)
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import HostCopies, on_device
 from ..models.attention import Packing, packing_of
+from ..models.block_attention import BlockPacking
+from ..models.block_forward import BlockReads
 from ..models.reads import Reads, reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
@@ -35,8 +37,8 @@ class Packed(NamedTuple):
 
     token_ids: Tensor
     positions: Tensor
-    packing: Packing
-    reads: Reads
+    packing: Packing | BlockPacking
+    reads: Reads | BlockReads
     guided: bool
 
     @property
@@ -94,12 +96,14 @@ class Room:
 
 
 class Canvas:
-    """Rows in flight, all of one format."""
+    """Rows in flight, all of one format. A pass is read at `width` generated positions of each row,
+    here all of them."""
 
     def __init__(
         self, row_format: RowFormat, schedule: Schedule, room: Room, *, device: torch.device
     ) -> None:
         self.gen_length = row_format.gen_length
+        self.width = row_format.gen_length
         self.mask_id = row_format.mask_id
         self.read_offset = row_format.read_offset
         self.guided = row_format.guided
@@ -154,6 +158,10 @@ class Canvas:
         """Which generated positions [B * G] are masked."""
         return self.generated.flatten() == self.mask_id
 
+    def unread(self) -> list[int]:
+        """Which of the positions [B * width] have no prediction in this pass; here none."""
+        return []
+
     def masked_at(self) -> Tensor | None:
         """Where among the generated positions [B * G] the masked ones are, ascending; None where
         the host does not know how many they are, and finding out would mean to wait for the device.
@@ -172,24 +180,31 @@ class Canvas:
             return True
         entering = self._entering(prompts)
         if entering:
-            shape = (len(entering), self.gen_length)
-            fresh = torch.full(shape, self.mask_id, dtype=torch.int64, device=self.device)
-            for index, row in enumerate(entering):
-                if row.prompt.start is not None:
-                    fresh[index] = self.on_device(row.parents_canvas)
-            generated = torch.cat([self.generated, fresh])
-            self._arrange([*self.rows, *entering], generated)
+            self._enter(entering)
         return bool(self.rows)
+
+    def _enter(self, entering: Sequence[Row]) -> None:
+        """Put rows beside those that are there."""
+        shape = (len(entering), self.gen_length)
+        fresh = torch.full(shape, self.mask_id, dtype=torch.int64, device=self.device)
+        for index, row in enumerate(entering):
+            if row.prompt.start is not None:
+                fresh[index] = self.on_device(row.parents_canvas)
+        self._arrange([*self.rows, *entering], torch.cat([self.generated, fresh]))
+
+    def row_tokens(self, prompt_length: int) -> int:
+        """How many tokens a row has at most."""
+        return prompt_length + self.gen_length
 
     def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
         """The rows that there is room for; a row longer than the budget still runs, alone."""
-        used = sum(row.prompt_length + self.gen_length for row in self.rows)
+        used = sum(self.row_tokens(row.prompt_length) for row in self.rows)
         entering: list[Row] = []
         while self._free:
             self._waiting = self._waiting or next(prompts, None)
             if self._waiting is None:
                 break
-            used += len(self._waiting.token_ids) + self.gen_length
+            used += self.row_tokens(len(self._waiting.token_ids))
             if used > self.room.tokens and (self.rows or entering):
                 break
             entering.append(self._new_row(self._waiting))
@@ -214,7 +229,7 @@ class Canvas:
             return None
         return row.parents_canvas.count(self.mask_id)
 
-    def _arrange(self, rows: list[Row], generated: Tensor) -> None:
+    def _arrange(self, rows: Sequence[Row], generated: Tensor) -> None:
         # Neighbours of one length share an attention call, so rows are kept in order of length.
         def by_length(index: int) -> tuple[int, int]:
             row = rows[index]

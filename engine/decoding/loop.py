@@ -94,13 +94,14 @@ class Decoder:
 
             rows = self._rows(conditional, unconditional)
             stats, proposal, n_rows = self._read(rows)
+            stats = _without(stats, canvas)
             proposal = under_constraints(self.head, canvas, rows, proposal)
             phases.mark("head_and_statistics")
 
             update = self._update(proposal, stats)
             phases.mark("policy")
 
-            hidden = self.head.guide(conditional, unconditional)
+            hidden = _unread_missing(self.head.guide(conditional, unconditional), canvas)
             self.recorder.step(canvas, hidden, self._recorded(stats), update)
             phases.mark("record")
 
@@ -226,6 +227,20 @@ def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:
     full = column.new_full((n, *column.shape[1:]), missing(column.dtype))
     full[read] = column
     return full
+
+
+def _without(stats: LogitStats, canvas: Canvas) -> LogitStats:
+    """The statistics, missing where a pass has no prediction."""
+    if not canvas.unread():
+        return stats
+    return LogitStats(*(_unread_missing(column, canvas) for column in stats))
+
+
+def _unread_missing(column: Tensor, canvas: Canvas) -> Tensor:
+    unread = canvas.unread()
+    if not unread or not len(column):
+        return column
+    return column.index_fill(0, canvas.on_device(unread), missing(column.dtype))
 
 
 def _only(column: Tensor, rows: Tensor) -> Tensor:

@@ -20,14 +20,21 @@ from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..problems.read import Problem
 from ..prompts.prompt import PromptError, build_prompt
-from .canvas import Canvas, Room, RowFormat, Schedule
+from .block_canvas import BlockRow
+from .canvas import Canvas, Room
+from .make_canvas import make_canvas
 from .policy import Policy
 
 logger = logging.getLogger(__name__)
 
 
 class NullBeliefs:
-    """The logits [G, V] of the null input, computed when first asked for and kept on the device."""
+    """The logits [G, V] of the null input, computed when first asked for and kept on the device.
+
+    Of a model that attends block by block only the first block is open there: no pass has all
+    positions masked. Its positions alone, of which `first` is the first (negative in the prompt's
+    tail), have a value then.
+    """
 
     def __init__(
         self, model: MaskedDiffusionModel, config: RunConfig, policy: Policy, head: Head
@@ -37,6 +44,7 @@ class NullBeliefs:
         self._policy = policy
         self._head = head
         self._computed: tuple[Tensor, Tensor] | None = None
+        self._first: int | None = None
 
     @torch.inference_mode()
     def of(self, answer: Tensor) -> Tensor:
@@ -50,7 +58,19 @@ class NullBeliefs:
             self._computed = self._compute()
         logits, lse = self._computed
         logprob = widen(logits[:, answer.clamp_min(0)]) - lse[:, None]
-        return torch.where(answer >= 0, logprob, torch.nan).float()
+        return self._of_all(torch.where(answer >= 0, logprob, torch.nan).float())
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        """Values [K, A] of the positions that were open in the null pass, as [G, A]; NaN at
+        others."""
+        if self._first is None:
+            return values
+        start = max(0, self._first)
+        gen_length = self._config.gen_length
+        whole = values.new_full((gen_length, *values.shape[1:]), torch.nan)
+        open_here = values[start - self._first :][: gen_length - start]
+        whole[start : start + len(open_here)] = open_here
+        return whole
 
     def _compute(self) -> tuple[Tensor, Tensor]:
         """(logits [G, V] in the head's dtype, their logsumexp [G])."""
@@ -102,16 +122,10 @@ class NullBeliefs:
                 "no prompt without a question (%s): null_answer_logprob stays empty", what
             )
             return None
-        canvas = Canvas(
-            RowFormat(
-                gen_length=config.gen_length,
-                mask_id=self._model.token_ids.mask,
-                read_offset=self._model.read_offset,
-                guided=config.guided,
-            ),
-            Schedule(self._policy.performed),
-            Room(rows=1, tokens=1),
-            device=self._model.device,
-        )
+        room = Room(rows=1, tokens=1)
+        canvas = make_canvas(self._model, config, self._policy, room, keeps=False)
         canvas.fill(iter([prompt]))
+        row = canvas.rows[0]
+        if isinstance(row, BlockRow):
+            self._first = -row.tail
         return canvas

@@ -63,6 +63,22 @@ class PolicyOptions:
         return 0.0
 
     @property
+    def of_blocks(self) -> bool:
+        """Whether the policy is for models that attend block by block; see
+        `engine/policies/block_diffusion.py`. Others are for models that attend fully."""
+        return False
+
+    @property
+    def positions_at_once(self) -> int:
+        """Generated positions of a row that a pass is read at: all, or those of its open block."""
+        return self.gen_length
+
+    @property
+    def revises(self) -> bool:
+        """Whether a token may change after its commit."""
+        return False
+
+    @property
     def published_numerics(self) -> bool:
         """Whether the dtypes and tie rules of a published code are reproduced, to its faults."""
         return False
@@ -100,12 +116,18 @@ class Update(NamedTuple):
     `Canvas.allowed`. `counts` says how many positions each row commits, where the host can know
     it; None where it cannot. `stopped` [B] ends rows before their masks are used up; of a free
     schedule alone.
+
+    Of a policy of block diffusion alone: `revised` [B, G] are positions that hold a token and get the
+    proposed one instead; `closed` [B] says which rows are done with their open block, None that
+    those without a mask in it are.
     """
 
     token: Tensor
     commit: Tensor
     counts: list[int] | None = None
     stopped: Tensor | None = None
+    revised: Tensor | None = None
+    closed: Tensor | None = None
 
 
 class Policy(Protocol):

@@ -26,6 +26,8 @@ from ..problems.read import Origin, Problem
 from ..prompts.prompt import Prompt
 from ..store.format.schema import VARIABLES, missing, variables_in_flight
 from ..store.format.verdicts import VERDICTS
+from .block_canvas import BlockRow
+from .block_record import Opened, cka_of_blocks
 from .canvas import Canvas
 from .null_beliefs import NullBeliefs
 from .policy import Update
@@ -52,13 +54,15 @@ class Finished(NamedTuple):
 
 class Leaving(NamedTuple):
     """A row on its way out: hidden [S, G, D] in its slot, token [S, G] there once `token_ready()`
-    has returned, the steps that it `walked`, and the columns that need no grade."""
+    has returned, the steps that it `walked`, and the columns that need no grade. With `opened` G
+    are the positions of the open block."""
 
     row: Row
     hidden: Tensor
     token: np.ndarray
     token_ready: Callable[[], None]
     walked: list[int]
+    opened: Opened | None
     columns: dict[str, Any]
 
 
@@ -100,7 +104,7 @@ class Recorder:
     def _empty_slots(self, capacity: int, n_answer: int) -> Slots:
         sizes = {
             "step": self.config.steps,
-            "position": self.config.gen_length,
+            "position": self.config.positions_at_once,
             "answer_token": n_answer,
             "k": self.topk,
             "feature": self.model.head_weight.shape[1],
@@ -134,7 +138,7 @@ class Recorder:
         if self.answers_only:
             return None
         per_row = self._targets[self._slot_index(canvas)]
-        return per_row.repeat_interleave(canvas.gen_length, 0)
+        return per_row.repeat_interleave(canvas.width, 0)
 
     def previous_hidden(self, canvas: Canvas) -> Tensor | None:
         """Hidden states [B * G, D] of each row's step before; NaN for a row at its first. None
@@ -156,13 +160,15 @@ class Recorder:
 
     def step(self, canvas: Canvas, hidden: Tensor, stats: LogitStats, update: Update) -> None:
         """Write one step of every row: hidden [B * G, D], statistics [B * G, ...] and the policy's
-        update [B, G]."""
+        update [B, G]; of rows that are decoded block by block G are the open positions."""
         slots = self._slot_index(canvas)
         steps = canvas.on_device(canvas.steps)
+        revised = torch.zeros_like(update.commit) if update.revised is None else update.revised
         values = _of_statistics(stats)
         values |= {
-            "token": torch.where(update.commit, update.token, canvas.generated),
+            "token": torch.where(update.commit | revised, update.token, canvas.generated),
             "committed": update.commit,
+            "revised": revised,
             "logprob": stats.top1_logit - stats.lse,
             "hidden": hidden,
             SEEN_MASKED: canvas.generated == canvas.mask_id,
@@ -184,14 +190,16 @@ class Recorder:
         token_ready = self._copies.ready()  # grading waits for the tokens alone
 
         first = row.first_step
+        walked = self._walked[row.slot]
+        opened = self._opened(row, walked)
         columns: dict[str, Any] = {}
         for name, values in slot.items():
             if self._is_column(name):
-                columns[name] = to_host(_from_step(values, first))
+                whole = values if opened is None else opened.unfolded(values)
+                columns[name] = to_host(_from_step(whole, first))
 
-        walked = self._walked[row.slot]
         if not self.answers_only:
-            reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked)
+            reduced = self._reduced(slot[HIDDEN], slot[SEEN_MASKED], walked, opened)
             for name, values in reduced.items():
                 columns[name] = to_host(_from_step(values, first, square=name == CKA))
 
@@ -205,20 +213,39 @@ class Recorder:
         }
         columns |= _of_prompt(row.prompt, self._start_of(row))
         if VARIABLES["logits"].is_stored(self.config):
-            hidden = _from_step(slot[HIDDEN], first)
-            columns["logits"] = all_logits(hidden, self.model.head_weight)
-        return Leaving(row, slot[HIDDEN], token, token_ready, walked, columns)
+            hidden = slot[HIDDEN] if opened is None else opened.unfolded(slot[HIDDEN])
+            columns["logits"] = all_logits(_from_step(hidden, first), self.model.head_weight)
+        if VARIABLES["open_start"].is_stored(self.config) and opened is not None:
+            columns["open_start"], columns["open_end"] = opened.bounds(len(token))
+        return Leaving(row, slot[HIDDEN], token, token_ready, walked, opened, columns)
+
+    def _opened(self, row: Row, walked: list[int]) -> Opened | None:
+        """Which positions were open at each step, of a row that was decoded block by block."""
+        if not isinstance(row, BlockRow):
+            return None
+        return Opened(
+            walked,
+            row.opened,
+            length=self.config.positions_at_once,
+            gen_length=self.config.gen_length,
+        )
 
     def _is_column(self, name: str) -> bool:
         """Whether what a slot holds under this name is stored as it is. The canvas is not: steps
         without a forward pass have to be filled in."""
         return name not in (SEEN_MASKED, "token") and VARIABLES[name].is_stored(self.config)
 
-    def _reduced(self, hidden: Tensor, seen: Tensor, walked: list[int]) -> dict[str, Tensor]:
+    def _reduced(
+        self, hidden: Tensor, seen: Tensor, walked: list[int], opened: Opened | None
+    ) -> dict[str, Tensor]:
         """What is made of a whole trajectory: hidden [S, G, D], positions `seen` masked [S, G]."""
-        performed = ~hidden[:, 0, 0].isnan()
         steps = on_device(walked, hidden.device)
-        similarity = cka_of(self.geometry, hidden, seen, steps)
+        performed = torch.zeros_like(seen[:, 0]).index_fill_(0, steps, True)
+        if opened is None:
+            similarity = cka_of(self.geometry, hidden, seen, steps)
+        else:
+            seen = seen & (opened.positions(len(seen), seen.device) >= 0)
+            similarity = cka_of_blocks(self.geometry, hidden, seen, opened)
         return similarity | {
             "state_masked": masked_states(hidden, seen).to(hidden.dtype),
             "performed": performed.to(torch.uint8),
@@ -234,25 +261,54 @@ class Recorder:
         hidden = leaving.hidden
         columns = leaving.columns
         leaving.token_ready()
-        final = leaving.token[leaving.walked[-1]]
-        text, verdict = self._grade(row, final.tolist())
+        token = self._canvases(leaving)
+        final = token[leaving.walked[-1]]
+        text, verdict = self._grade(row, self._of_text(final.tolist()))
         answer = (int(verdict["answer_start"]), int(verdict["answer_end"]))
-        states = answer_states(hidden, answer).to(hidden.dtype)
         columns |= verdict | {"generated_text": text}
         if self.answers_only:
             columns["final_token"] = final.astype(np.int32)
             return Finished(row.prompt.problem, columns, self._copies.ready())
 
-        states = answer_states(hidden, answer).to(hidden.dtype)
-        steps = np.arange(len(leaving.token))
-        is_walked = np.isin(steps, leaving.walked) & (steps >= row.first_step)
+        states = self._answer_states(leaving, answer).to(hidden.dtype)
         columns |= {
             "state_answer": self._copies.array(_from_step(states, row.first_step)),
-            "token": _carry_forward(leaving.token, is_walked, self._start_of(row)),
+            "token": token,
         }
         if self.config.mean_hidden:
             self._add_to_sum(hidden)
         return Finished(row.prompt.problem, columns, self._copies.ready())
+
+    def _canvases(self, leaving: Leaving) -> np.ndarray:
+        """The whole canvas [S, G] after each step; before a branch begins, the one it begins
+        with."""
+        start = self._start_of(leaving.row)
+        if leaving.opened is not None:
+            return leaving.opened.canvases(leaving.token, start)
+        steps = np.arange(len(leaving.token))
+        is_walked = np.isin(steps, leaving.walked) & (steps >= leaving.row.first_step)
+        return _carry_forward(leaving.token, is_walked, start)
+
+    def _answer_states(self, leaving: Leaving, answer: tuple[int, int]) -> Tensor:
+        """Hidden states [S, D] averaged over the answer's positions; of open blocks, over those of
+        them that are open."""
+        hidden = leaving.hidden
+        if leaving.opened is None:
+            return answer_states(hidden, answer)
+        positions = leaving.opened.positions(len(hidden), hidden.device)
+        of_answer = (positions >= answer[0]) & (positions < answer[1])
+        return masked_states(hidden, of_answer & ~hidden[..., 0].isnan())
+
+    def _of_text(self, ids: list[int]) -> list[int]:
+        """The tokens of the text among those of the canvas: of a model that attends block by block
+        those before the first that ends the text, for nobody has asked what stands behind it."""
+        if not self.config.of_blocks:
+            return ids
+        ends = {self.model.token_ids.eos, self.model.token_ids.eot}
+        for place, token in enumerate(ids):
+            if token in ends:
+                return ids[:place]
+        return ids
 
     def _start_of(self, row: Row) -> np.ndarray:
         """The canvas [G] that the first step which is decoded sees."""

@@ -12,8 +12,9 @@ from ..config import RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..policies import make_policy
 from ..prompts.prompt import Prompt
-from .canvas import Canvas, Room, RowFormat, Schedule, capacity_for
+from .canvas import Room, capacity_for
 from .loop import Decoder
+from .make_canvas import make_canvas
 from .null_beliefs import NullBeliefs
 from .phases import Phases
 from .recorder import Recorder
@@ -23,8 +24,13 @@ class Setup:
     """What model and settings decide alone, worked out once for all batches: the policy, the null
     pass, and the Gram matrix of the head."""
 
-    def __init__(self, model: MaskedDiffusionModel, config: RunConfig) -> None:
+    def __init__(
+        self, model: MaskedDiffusionModel, config: RunConfig, *, keeps: bool = True
+    ) -> None:
+        """`keeps`: of a model that attends block by block, the keys and values of what does not
+        change any more."""
         self.model = model
+        self.keeps = keeps
         self.config = config
         self.policy = make_policy(
             config.policy, config.sampler, model.token_ids, n_candidates=model.n_candidates
@@ -52,23 +58,9 @@ class Setup:
         match."""
         model = self.model
         config = self.config
-        gen_length = config.gen_length
-        capacity = capacity_for(prompts, gen_length=gen_length, token_budget=budget)
-        canvas = Canvas(
-            RowFormat(
-                gen_length=gen_length,
-                mask_id=model.token_ids.mask,
-                read_offset=model.read_offset,
-                guided=config.guided,
-            ),
-            Schedule(
-                self.policy.performed,
-                free=self.policy.free_schedule,
-                performed_for=self.policy.performed_for,
-            ),
-            Room(rows=capacity, tokens=budget, refill=refill),
-            device=model.device,
-        )
+        capacity = capacity_for(prompts, gen_length=config.gen_length, token_budget=budget)
+        room = Room(rows=capacity, tokens=budget, refill=refill)
+        canvas = make_canvas(model, config, self.policy, room, keeps=self.keeps)
         recorder = Recorder(
             model,
             config,
@@ -81,7 +73,7 @@ class Setup:
         dtype = model.logits_dtype(config.logits_dtype)
         ring = None
         if recorder.compares_steps:
-            ring = LogitRing.if_it_fits(capacity * gen_length, model.head_weight, dtype=dtype)
+            ring = LogitRing.if_it_fits(capacity * canvas.width, model.head_weight, dtype=dtype)
         return Decoder(
             model, canvas, self._head(ring), self.policy, recorder, phases or Phases(model.device)
         )

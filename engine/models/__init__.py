@@ -20,6 +20,7 @@ FAMILIES = Registry(
         "LLaDAMoEModelLM": "diffengine.engine.models.llada_moe:LLADA_MOE",
         "ModernBertForMaskedLM": "diffengine.engine.models.modern_bert:MODERN_BERT",
         "RND1LM": "diffengine.engine.models.rnd1:RND1",
+        "SDARForCausalLM": "diffengine.engine.models.sdar:SDAR",
     },
     group="diffengine.families",
 )

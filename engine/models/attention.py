@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...kernels.transfer import on_device
+from .block_attention import BlockPacking
 
 NAME = "diffengine_packed"
 
@@ -100,13 +101,13 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    packing: Packing | PartPacking | None = None,
+    packing: Packing | PartPacking | BlockPacking | None = None,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of each row to itself; query, key, value are [1, H, T, d]. Returns [1, T, H, d].
 
-    Under a `PartPacking` the queries, and so what is returned, are fewer. A layer with a
+    Under a `BlockPacking` a row's tokens of passes before count as its own. Under a `PartPacking` the queries, and so what is returned, are fewer. A layer with a
     `sliding_window` sees the tokens that are fewer positions away, on both sides (transformers says
     so of a layer that is not causal).
     """
@@ -118,6 +119,8 @@ def packed_attention(
     # float32 RoPE promotes them
     query = query.to(value.dtype)
     key = key.to(value.dtype)
+    if isinstance(packing, BlockPacking):
+        return packing.attend(int(module.layer_idx), query, key, value, scaling), None
     reach = None if sliding_window is None else sliding_window - 1
     if query.is_cuda and query.dtype in VARLEN_DTYPES:
         return _varlen(query, key, value, packing, scaling=scaling, reach=reach), None

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from ..registry import PluginError, Row
 
-ATTENTIONS = ("full",)
-"""Kinds of attention that the engine runs: "full" lets every token of a row see the whole row."""
+ATTENTIONS = ("full", "blocks")
+"""Kinds of attention that the engine runs: "full" lets every token of a row see the whole row;
+"blocks" lets it see its own block and those before, as the family's `Blocks` say."""
 
 READ_OFFSETS = (0, -1)
 """Where a prediction may stand: at its own position, or at the one before."""
@@ -77,6 +78,34 @@ class Stacked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """How a family that attends block by block counts its blocks, and what their tokens see.
+
+    Generation goes from block to block. The block at work is open: its tokens see each other and
+    all before them, and nothing sees what comes behind it. Blocks that are full do not change any
+    more, so their keys and values can be kept.
+    """
+
+    length: int
+    """Tokens of a block where the checkpoint does not say."""
+
+    keys: tuple[str, ...] = ()
+    """Where config.json may say it."""
+
+    from_prompt_end: bool = False
+    """Whether the prompt's end is a border between blocks. Else they are counted from the prompt's
+    first token, and the first block that is generated may begin with the prompt's last tokens."""
+
+    whole_last: bool = True
+    """Whether the last block is as long as the others; what it has beyond `gen_length` is decoded
+    and not kept. Else it ends with `gen_length`."""
+
+    causal_context: bool = False
+    """Whether a token of the prompt or of a full block sees only those before it, not the rest of
+    its own block."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One model family."""
 
@@ -104,6 +133,9 @@ class Family:
 
     attention: str = "full"
     """Which tokens see each other, one of `ATTENTIONS`."""
+
+    blocks: Blocks | None = None
+    """Of a family whose attention is "blocks"."""
 
     tied: tuple[str, ...] = ("lm_head.weight",)
     """Stock names of the tensors that repeat the embedding where the stock config says
@@ -163,6 +195,11 @@ def checked_family(thing: object, row: Row) -> Family:
         raise PluginError(
             f"{what} has attention {thing.attention!r}, expected {_either(ATTENTIONS)}; other "
             "kinds are not run yet"
+        )
+    if (thing.attention == "blocks") != isinstance(thing.blocks, Blocks):
+        raise PluginError(
+            f"{what} has attention {thing.attention!r} and blocks {thing.blocks!r}; expected "
+            "Blocks(...) where, and only where, attention is 'blocks'"
         )
     if thing.read_offset not in READ_OFFSETS:
         raise PluginError(

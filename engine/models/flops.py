@@ -67,6 +67,19 @@ def network_flops(
     return 2 * multiply_adds
 
 
+def flops_of_tokens(config: Any, *, tokens: int, pairs: int) -> int:
+    """FLOPs of the layers over `tokens` tokens that all go through everything, with `pairs` of query
+    and key in each layer; `config` as of `network_flops`."""
+    layers: int = config.num_hidden_layers
+    width: int = config.hidden_size
+    heads: int = config.num_attention_heads
+    size: int = getattr(config, "head_dim", None) or width // heads
+    projections: int = 2 * width * size * (heads + config.num_key_value_heads)
+    mlps = sum(mlp_multiply_adds(config, layer) for layer in range(layers))
+    attention = 2 * layers * pairs * heads * size
+    return 2 * (tokens * (layers * projections + mlps) + attention)
+
+
 def mlp_multiply_adds(config: Any, layer: int) -> int:
     """Multiply-adds of a token in the gated MLP of a layer, or in its router and the experts that
     it chooses."""

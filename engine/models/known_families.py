@@ -30,9 +30,6 @@ KNOWN = {
         f"{_BLOCKS} through a mixture of experts, and LLaDA2.2 chooses experts for a whole "
         "block and inserts and deletes tokens",
     ),
-    "SDARForCausalLM": KnownFamily(
-        "SDAR (also TraDo, I-DLM)", f"{_BLOCKS}, and I-DLM attends causally"
-    ),
     "DreamForCausalLM": KnownFamily("Dream-Reasoner", _BLOCKS),
     "_A2DQwen3LMHeadModel": KnownFamily(
         "OPDLM", f"{_BLOCKS}, of 4 tokens, with the tensors of A2D's masked diffusion models"

@@ -21,6 +21,8 @@ from torch import Tensor
 from ..registry import OURS, PluginError, Row
 from . import FAMILIES
 from .attention import Packing
+from .block_forward import BlockForward
+from .block_lengths import block_length_of
 from .checkpoint import fingerprint, read_json, weight_files
 from .config_keys import AskedConfig, refuse_quantised
 from .family import CheckpointError, Family, TokenIds, checked_family
@@ -144,8 +146,10 @@ def load_model(
         network = network.to(kind)
     if family.adapted is not None:
         network = family.adapted(network)
-    forward = family.forward or forward_of
+    forward = family.forward or (BlockForward if family.blocks is not None else forward_of)
 
+    with _translating(row, directory):
+        lengths = block_length_of(family.blocks, config, _sampler_defaults(directory))
     tokenizer = load_tokenizer(directory, family)
     token_ids = special_tokens(family.tokens, config, tokenizer, directory)
     check_within(token_ids, n_candidates, directory)
@@ -159,7 +163,7 @@ def load_model(
         path=directory,
         architecture=row.name,
         fingerprint=fingerprint(directory, files),
-        sampler_defaults=_sampler_defaults(directory),
+        sampler_defaults=_sampler_defaults(directory) | lengths,
         family=family,
         forward=forward(network),
     )

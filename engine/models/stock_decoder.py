@@ -43,13 +43,17 @@ HARMLESS = frozenset({"max_window_layers", "pretraining_tp"})
 """Settings that change nothing where no window is used."""
 
 
-def decoder_arguments(config: Mapping[str, Any], *, tied: bool = False) -> dict[str, Any]:
+def decoder_arguments(
+    config: Mapping[str, Any], *, tied: bool = False, block_keys: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Arguments that the configs of all stock decoders take; `tied` is what an absent
-    tie_word_embeddings means.
+    tie_word_embeddings means, and `block_keys` are settings of a family's blocks, which it reads
+    itself.
 
     Raises CheckpointError on a value that a bidirectional stock decoder does not cover.
     """
-    refuse_unless(config, FULL_ATTENTION)
+    covered = {key: values for key, values in FULL_ATTENTION.items() if key not in block_keys}
+    refuse_unless(config, covered)
     _refuse_windows(config)
     sizes = {name: positive(config, name) for name in SIZES}
     heads = sizes["num_attention_heads"]

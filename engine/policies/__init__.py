@@ -32,6 +32,7 @@ POLICIES = Registry(
         "klass": "diffengine.engine.policies.klass:KlassPolicy",
         "margin": "diffengine.engine.policies.margin:MarginPolicy",
         "prophet": "diffengine.engine.policies.prophet:ProphetPolicy",
+        "sdar": "diffengine.engine.policies.sdar:SDARPolicy",
     },
     group="diffengine.policies",
 )
@@ -49,6 +50,7 @@ OPTIONS = Registry(
         "klass": "diffengine.engine.policies.parallel_options:KlassOptions",
         "margin": "diffengine.engine.policies.parallel_options:MarginOptions",
         "prophet": "diffengine.engine.policies.parallel_options:ProphetOptions",
+        "sdar": "diffengine.engine.policies.sdar_options:SDAROptions",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that

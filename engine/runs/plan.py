@@ -141,6 +141,7 @@ def plan_run(request: Request) -> Plan:
         model="bundled" if model.path == BUNDLED else str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
+    check_attention(config, model)
     check_samples(request.samples, float(getattr(config.sampler, "temperature", 0.0) or 0.0))
     decodings = with_samples(problems.problems, request.samples)
     # Each device makes its own; here the policy refuses what it will not take, before anything
@@ -159,6 +160,18 @@ def plan_run(request: Request) -> Plan:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; give --out a directory")
     return Plan(out, info, decodings, model, config, execution)
+
+
+def check_attention(config: RunConfig, model: MaskedDiffusionModel) -> None:
+    """Raise ConfigError where the policy is for models that attend otherwise."""
+    by_blocks = model.family.blocks is not None
+    if config.of_blocks != by_blocks:
+        what = "attends block by block" if by_blocks else "attends fully"
+        other = "fully" if by_blocks else "block by block"
+        raise ConfigError(
+            f"policy {config.policy} is for models that attend {other}, and {model.architecture} "
+            f"{what}; use --policy {model.family.policy}, or leave it out"
+        )
 
 
 def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -> dict[str, Any]:

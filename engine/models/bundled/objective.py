@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -50,17 +51,26 @@ class Batch(NamedTuple):
     weight: torch.Tensor
 
 
-class _Row(NamedTuple):
+class TrainingRow(NamedTuple):
+    """One row before it is masked. `results`: positions of the response that hold the result of a
+    sum, in a row of bare equations."""
+
     kind: str
     prompt: list[int]
     response: list[int]
-    results: list[int]  # response positions that hold the result of a sum
+    results: list[int]
 
 
-def _rows(
-    problems: list[WordProblem], tokenizer: Tokenizer, rng: np.random.Generator
-) -> list[_Row]:
-    kinds = rng.choice(list(SHARES), size=len(problems), p=list(SHARES.values()))
+def training_rows(
+    problems: list[WordProblem],
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+    *,
+    shares: Mapping[str, float] = SHARES,
+) -> list[TrainingRow]:
+    """A row for each problem, its kind drawn by `shares`; those of kind "sums" are equations of all
+    problems instead."""
+    kinds = rng.choice(list(shares), size=len(problems), p=list(shares.values()))
     equations = [line.split(" ")[0] for p in problems for line in p.solution.split("\n")[:-1]]
     questions = []
     answers = []
@@ -76,7 +86,7 @@ def _rows(
         if kind == "sums":
             inside = {i for i, after in _result_characters(text) if after}
             results = [t for t, (start, _) in enumerate(response.offsets) if start in inside]
-        rows.append(_Row(str(kind), prompt.ids, [*response.ids, EOT], results))
+        rows.append(TrainingRow(str(kind), prompt.ids, [*response.ids, EOT], results))
     return rows
 
 
@@ -90,7 +100,7 @@ def _result_characters(text: str) -> list[tuple[int, bool]]:
 
 
 def _mask_row(
-    row: _Row, length: int, quantile: float, rng: np.random.Generator
+    row: TrainingRow, length: int, quantile: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Masked positions and positions with a loss, both [length] booleans over the padded
     response."""
@@ -114,7 +124,7 @@ def _mask_row(
     return masked, masked
 
 
-def _collate(rows: list[_Row], rng: np.random.Generator) -> Batch:
+def _collate(rows: list[TrainingRow], rng: np.random.Generator) -> Batch:
     room = LONG_RESPONSE_ROOM if rng.random() < LONG_SHARE else RESPONSE_ROOM
     width = max(len(row.prompt) for row in rows) + room
     target = np.full((len(rows), width), EOS, np.int64)
@@ -142,7 +152,8 @@ def batch_pool(tokenizer: Tokenizer, *, seed: int, pool: int, batch_size: int) -
     in random order."""
     rng = np.random.default_rng([seed, pool])
     stream = word_problems(f"train {seed} {pool}", held_out=False)
-    rows = _rows(list(itertools.islice(stream, POOL_BATCHES * batch_size)), tokenizer, rng)
+    problems = list(itertools.islice(stream, POOL_BATCHES * batch_size))
+    rows = training_rows(problems, tokenizer, rng)
     rows.sort(key=lambda row: len(row.prompt))
     batches = [_collate(rows[i : i + batch_size], rng) for i in range(0, len(rows), batch_size)]
     random.Random(f"order {seed} {pool}").shuffle(batches)
@@ -153,11 +164,17 @@ def validation_batches(tokenizer: Tokenizer, *, n: int, batch_size: int) -> list
     """`n` fixed held-out problems under the plain objective: the validation loss, comparable
     between runs."""
     rng = np.random.default_rng(0)
+    rows = validation_rows(tokenizer, n=n)
+    rows.sort(key=lambda row: len(row.prompt))
+    return [_collate(rows[i : i + batch_size], rng) for i in range(0, n, batch_size)]
+
+
+def validation_rows(tokenizer: Tokenizer, *, n: int) -> list[TrainingRow]:
+    """Rows of `n` fixed held-out problems."""
     problems = list(itertools.islice(word_problems("validation", held_out=True), n))
     prompts = tokenizer.encode_batch_fast([prompt_text(p.question) for p in problems])
     responses = tokenizer.encode_batch_fast([p.solution for p in problems])
-    rows = [
-        _Row("plain", p.ids, [*r.ids, EOT], []) for p, r in zip(prompts, responses, strict=True)
+    return [
+        TrainingRow("plain", p.ids, [*r.ids, EOT], [])
+        for p, r in zip(prompts, responses, strict=True)
     ]
-    rows.sort(key=lambda row: len(row.prompt))
-    return [_collate(rows[i : i + batch_size], rng) for i in range(0, n, batch_size)]

@@ -12,7 +12,7 @@ import math
 from .variable import Bounds, Settings, Variable
 from .verdicts import VERDICTS
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 CELL = ("step", "position")
 
@@ -31,6 +31,14 @@ def _keeps_logits(settings: Settings) -> bool:
 
 def _keeps_sums(settings: Settings) -> bool:
     return settings.mean_hidden
+
+
+def _is_of_blocks(settings: Settings) -> bool:
+    return settings.of_blocks
+
+
+def _revises(settings: Settings) -> bool:
+    return settings.revises
 
 
 def _keeps_answers_alone(settings: Settings) -> bool:
@@ -156,6 +164,26 @@ _ROWS = (
         stored_share=0.33,
     ),
     Variable(
+        "open_start",
+        ("step",),
+        "int32",
+        "position",
+        "first generated position of the block that was open at this step, -1 without a pass",
+        stored_if=_is_of_blocks,
+        since="1.3",
+        stored_share=0.05,
+    ),
+    Variable(
+        "open_end",
+        ("step",),
+        "int32",
+        "position",
+        "position after the last that was open at this step, -1 without a pass",
+        stored_if=_is_of_blocks,
+        since="1.3",
+        stored_share=0.05,
+    ),
+    Variable(
         "cka_masked",
         ("step",),
         "float32",
@@ -220,6 +248,17 @@ _ROWS = (
         "1 where this step committed the position",
         made="step",
         stored_share=0.05,
+    ),
+    Variable(
+        "revised",
+        CELL,
+        "uint8",
+        "1",
+        "1 where this step replaced a token that was committed before",
+        made="step",
+        stored_if=_revises,
+        since="1.3",
+        stored_share=0.03,
     ),
     Variable(
         "logprob",

@@ -40,6 +40,14 @@ class Settings(Protocol):
     def record(self) -> str:
         """all, masked or answers."""
 
+    @property
+    def of_blocks(self) -> bool:
+        """Whether rows are decoded block by block."""
+
+    @property
+    def revises(self) -> bool:
+        """Whether a token may change after its commit."""
+
 
 class Bounds(NamedTuple):
     """What every value lies between, but for `slack`; a missing one lies anywhere."""
