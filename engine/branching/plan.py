@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import RunConfig
-from ..models.bundled import BUNDLED
+from ..models.bundled import bundled_name
 from ..models.loading import MaskedDiffusionModel, load_model
 from ..options import ConfigError
 from ..policies import make_policy
@@ -166,7 +166,7 @@ def _config(request: BranchRequest, parent: Run, model: MaskedDiffusionModel) ->
     _refuse_what_the_policy_has_not(request, settings)
     settings |= request.settings
     return RunConfig.of(
-        model="bundled" if model.path == BUNDLED else str(model.path),
+        model=bundled_name(model.path) or str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
         **settings,
     )

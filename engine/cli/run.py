@@ -142,6 +142,7 @@ def execution_of(options: Mapping[str, Any], device: str | None) -> Execution:
         cluster=options["cluster"],
         token_budget=options["token_budget"],
         refill=options["refill"],
+        cache=options["cache"],
         compile=options["compile_"],
         fused=options["fused"],
     )
@@ -228,13 +229,13 @@ def _say_estimate(asked: Asked, *, as_json: bool) -> None:
 
 
 def model_text(model: Path) -> str:
-    from ..models.bundled import BUNDLED
+    from ..models.bundled import BUNDLED, bundled_name
 
-    return (
-        "bundled (the small model that comes with diffengine: there is no ./llada-8b here)"
-        if model == BUNDLED
-        else str(model)
-    )
+    if model == BUNDLED:
+        return "bundled (the small model that comes with diffengine: there is no ./llada-8b here)"
+    if bundled_name(model):
+        return f"{bundled_name(model)} (a small model that comes with diffengine)"
+    return str(model)
 
 
 def _device(device: str | None, gpus: int | None, *, elsewhere: bool) -> str | None:

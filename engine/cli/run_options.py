@@ -40,7 +40,8 @@ WHAT = [
     click.option(
         "--model",
         type=click.Path(path_type=Path),
-        help="Checkpoint directory.  [default: ./llada-8b, else the bundled model]",
+        help="Checkpoint directory, or one of the small models that come along: bundled, "
+        "bundled-block.  [default: ./llada-8b, else bundled]",
     ),
     OUT,
     click.option("--limit", type=int, help="Only the first N problems."),
@@ -85,6 +86,13 @@ PORTIONS = [
         "--refill/--no-refill",
         default=True,
         help="Let waiting problems enter as soon as others finish.",
+        show_default=True,
+    ),
+    click.option(
+        "--cache/--no-cache",
+        default=True,
+        help="Keep keys and values of prompt and full blocks, which no longer change, of a model "
+        "that attends block by block.",
         show_default=True,
     ),
     click.option(

@@ -1,10 +1,10 @@
 """The canvas of models that attend block by block: of each row one block is open, and a pass brings
 only the tokens whose keys and values are not kept.
 
-A row enters with its prompt and first block; when a block is over, the next pass brings it once more
-together with the next one, and from then on its keys and values stay as they are. Rows are at blocks
-of their own, and share passes all the same. Shapes: B rows, K positions of a block, C places of a
-row's sheet (see `block_layout.py`), T packed tokens.
+A row enters with its prompt and first block; when a block is over, the next pass brings it once
+more together with the next one, and from then on its keys and values stay as they are. Rows are at
+blocks of their own, and share passes all the same. Shapes: B rows, K positions of a block, C places
+of a row's sheet (see `block_layout.py`), T packed tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import HostCopies
 from ..models.block_attention import BlockPacking, Span, seen_by_blocks
-from ..models.block_forward import BlockReads
+from ..models.block_reads import BlockReads
 from ..models.cache import KeyValueCache
 from ..prompts.prompt import Prompt
 from .block_layout import BlockLayout
@@ -277,8 +277,8 @@ class BlockCanvas(Canvas):
         return update._replace(revised=update.revised & holds & changes)
 
     def apply(self, update: Update) -> list[Row]:
-        """Write commits and revisions, move every row on, open the next block where one is over, and
-        let finished rows leave; returns those."""
+        """Write commits and revisions, move every row on, open the next block where one is over,
+        and let finished rows leave; returns those."""
         changed = update.commit if update.revised is None else update.commit | update.revised
         after = torch.where(changed, update.token, self.generated)
         self.sheets = self.sheets.scatter(1, self._places_open(), after)

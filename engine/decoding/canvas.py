@@ -17,10 +17,9 @@ from torch import Tensor
 
 from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import HostCopies, on_device
-from ..models.attention import Packing, packing_of
-from ..models.block_attention import BlockPacking
-from ..models.block_forward import BlockReads
-from ..models.reads import Reads, reads_of
+from ..models.attention import packing_of
+from ..models.forward import AnyPacking, AnyReads
+from ..models.reads import reads_of
 from ..prompts.prompt import Prompt
 from ..registry import PluginError
 from .policy import Update
@@ -37,8 +36,8 @@ class Packed(NamedTuple):
 
     token_ids: Tensor
     positions: Tensor
-    packing: Packing | BlockPacking
-    reads: Reads | BlockReads
+    packing: AnyPacking
+    reads: AnyReads
     guided: bool
 
     @property

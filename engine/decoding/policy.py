@@ -117,8 +117,8 @@ class Update(NamedTuple):
     it; None where it cannot. `stopped` [B] ends rows before their masks are used up; of a free
     schedule alone.
 
-    Of a policy of block diffusion alone: `revised` [B, G] are positions that hold a token and get the
-    proposed one instead; `closed` [B] says which rows are done with their open block, None that
+    Of a policy of block diffusion alone: `revised` [B, G] are positions that hold a token and get
+    the proposed one instead; `closed` [B] says which rows are done with their open block, None that
     those without a mask in it are.
     """
 

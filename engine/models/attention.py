@@ -107,9 +107,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention of each row to itself; query, key, value are [1, H, T, d]. Returns [1, T, H, d].
 
-    Under a `BlockPacking` a row's tokens of passes before count as its own. Under a `PartPacking` the queries, and so what is returned, are fewer. A layer with a
-    `sliding_window` sees the tokens that are fewer positions away, on both sides (transformers says
-    so of a layer that is not causal).
+    Under a `BlockPacking` a row's tokens of passes before count as its own. Under a `PartPacking`
+    the queries, and so what is returned, are fewer. A layer with a `sliding_window` sees the tokens
+    that are fewer positions away, on both sides (transformers says so of a layer that is not
+    causal).
     """
     if packing is None or attention_mask is not None:
         raise ValueError(
@@ -120,11 +121,15 @@ def packed_attention(
     query = query.to(value.dtype)
     key = key.to(value.dtype)
     if isinstance(packing, BlockPacking):
-        return packing.attend(int(module.layer_idx), query, key, value, scaling), None
+        return packing.attend(_layer_of(module), query, key, value, scaling), None
     reach = None if sliding_window is None else sliding_window - 1
     if query.is_cuda and query.dtype in VARLEN_DTYPES:
         return _varlen(query, key, value, packing, scaling=scaling, reach=reach), None
     return packing.attend(query, key, value, scaling, reach), None
+
+
+def _layer_of(module: Any) -> int:
+    return int(module.layer_idx)
 
 
 def _varlen(

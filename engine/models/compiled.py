@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ...kernels.transfer import on_device
 from .attention import Packing, by_group, groups_of, same
 from .family import CheckpointError
-from .forward import Forward
+from .forward import AnyPacking, AnyReads, Forward
 from .loading import MaskedDiffusionModel
 from .reads import Reads
 
@@ -93,9 +93,10 @@ class CompiledForward(Forward):
 
     @torch.inference_mode()
     def hidden_read(
-        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+        self, token_ids: Tensor, positions: Tensor, packing: AnyPacking, reads: AnyReads
     ) -> Tensor:
         """The states [R, D] of the tokens that are read, within rounding."""
+        assert isinstance(packing, Packing) and isinstance(reads, Reads)
         size = self.sizes.of(len(token_ids))
         padding = _padding(size - len(token_ids), each=reads.each)
         most_rows = size // reads.each + 2

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import Packing
-from .forward import Forward
+from .forward import AnyPacking, AnyReads, Forward
 from .reads import Reads
 
 WIDTH_STEP = 8
@@ -85,7 +84,7 @@ class EncoderForward(Forward):
 
     @torch.inference_mode()
     def hidden_read(
-        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+        self, token_ids: Tensor, positions: Tensor, packing: AnyPacking, reads: AnyReads
     ) -> Tensor:
         """The states [R, D] of the tokens that are read."""
         states = self.network.model
@@ -93,8 +92,9 @@ class EncoderForward(Forward):
         mapped: Tensor = states.mapped(out.last_hidden_state[0][reads.read])
         return mapped
 
-    def flops(self, reads: Reads) -> int:
+    def flops(self, reads: AnyReads) -> int:
         """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
+        assert isinstance(reads, Reads)
         return encoder_flops(self.network.config, reads.lengths, read=len(reads.read))
 
 

@@ -68,8 +68,8 @@ def network_flops(
 
 
 def flops_of_tokens(config: Any, *, tokens: int, pairs: int) -> int:
-    """FLOPs of the layers over `tokens` tokens that all go through everything, with `pairs` of query
-    and key in each layer; `config` as of `network_flops`."""
+    """FLOPs of the layers over `tokens` tokens that all go through everything, with `pairs` of
+    query and key in each layer; `config` as of `network_flops`."""
     layers: int = config.num_hidden_layers
     width: int = config.hidden_size
     heads: int = config.num_attention_heads

@@ -14,8 +14,13 @@ import torch
 from torch import Tensor
 
 from .attention import Packing
-from .flops import network_flops
+from .block_attention import BlockPacking
+from .block_reads import BlockReads
 from .reads import Reads
+
+AnyPacking = Packing | BlockPacking
+
+AnyReads = Reads | BlockReads
 
 
 class Forward:
@@ -25,7 +30,7 @@ class Forward:
         self.network = network
 
     @torch.inference_mode()
-    def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, token_ids: Tensor, positions: Tensor, packing: AnyPacking) -> Tensor:
         """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE
         positions [T]."""
         out = self.network.model(
@@ -35,7 +40,7 @@ class Forward:
         return states
 
     def hidden_read(
-        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+        self, token_ids: Tensor, positions: Tensor, packing: AnyPacking, reads: AnyReads
     ) -> Tensor:
         """The states [R, D] of the tokens that are read.
 
@@ -43,9 +48,9 @@ class Forward:
         """
         return self.hidden(token_ids, positions, packing)[reads.read]
 
-    def flops(self, reads: Reads) -> int:
+    def flops(self, reads: AnyReads) -> int:
         """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
-        return network_flops(self.network.config, reads.lengths)
+        return reads.flops(self.network.config)
 
     def padded(self, tokens: int) -> int:
         """How many tokens go through the network where a batch has `tokens`."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...kernels.dispatch import add_rms_norm, gated, rotated
 from .attention import Packing, packed_attention
 from .family import CheckpointError
-from .forward import Forward
+from .forward import AnyPacking, Forward
 from .loading import MaskedDiffusionModel
 
 FITTING = "LlamaForCausalLM"
@@ -27,8 +27,9 @@ class FusedForward(Forward):
     """The layers as written here, over all tokens."""
 
     @torch.inference_mode()
-    def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, token_ids: Tensor, positions: Tensor, packing: AnyPacking) -> Tensor:
         """Final hidden states [T, D] as the stock class gives them; on a GPU within rounding."""
+        assert isinstance(packing, Packing)
         decoder = self.network.model
         states = decoder.embed_tokens(token_ids)
         cos, sin = decoder.rotary_emb(states[None], position_ids=positions[None])

@@ -20,18 +20,15 @@ from torch import Tensor
 
 from ..registry import OURS, PluginError, Row
 from . import FAMILIES
-from .attention import Packing
-from .block_forward import BlockForward
 from .block_lengths import block_length_of
 from .checkpoint import fingerprint, read_json, weight_files
 from .config_keys import AskedConfig, refuse_quantised
 from .family import CheckpointError, Family, TokenIds, checked_family
-from .forward import Forward
+from .forward import AnyPacking, AnyReads, Forward
 from .host_memory import keep_freed_memory
 from .known_families import hub_hint, looks_like_hub_name, unsupported
 from .network import check_fit, empty, filled, stock_of
 from .reading import forward_of
-from .reads import Reads
 from .tokens import check_within, load_tokenizer, special_tokens
 
 logger = logging.getLogger(__name__)
@@ -87,13 +84,13 @@ class MaskedDiffusionModel:
         """What the run's setting `logits_dtype` means for this model: "model" is its own dtype."""
         return DTYPES.get(name, self.dtype)
 
-    def hidden(self, token_ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, token_ids: Tensor, positions: Tensor, packing: AnyPacking) -> Tensor:
         """Final hidden states [T, D] (after the last norm) of packed token ids [T] at RoPE
         positions [T], by the stock class whatever `forward` is."""
         return Forward(self.network).hidden(token_ids, positions, packing)
 
     def hidden_read(
-        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+        self, token_ids: Tensor, positions: Tensor, packing: AnyPacking, reads: AnyReads
     ) -> Tensor:
         """Of the states that `hidden` gives, those [R, D] that are read.
 
@@ -101,7 +98,7 @@ class MaskedDiffusionModel:
         """
         return self.forward.hidden_read(token_ids, positions, packing, reads)
 
-    def flops_read(self, reads: Reads) -> int:
+    def flops_read(self, reads: AnyReads) -> int:
         """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
         return self.forward.flops(reads)
 
@@ -146,7 +143,7 @@ def load_model(
         network = network.to(kind)
     if family.adapted is not None:
         network = family.adapted(network)
-    forward = family.forward or (BlockForward if family.blocks is not None else forward_of)
+    forward = family.forward or (Forward if family.blocks is not None else forward_of)
 
     with _translating(row, directory):
         lengths = block_length_of(family.blocks, config, _sampler_defaults(directory))

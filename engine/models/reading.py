@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ...kernels.matrix_product import safe_rows
 from .attention import Packing, PartPacking, packed_attention
 from .flops import network_flops
-from .forward import Forward
+from .forward import AnyPacking, AnyReads, Forward
 from .reads import Reads
 
 LAYERS = {"LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer", "Qwen3MoeDecoderLayer"}
@@ -63,12 +63,13 @@ class ReadingForward(Forward):
 
     @torch.inference_mode()
     def hidden_read(
-        self, token_ids: Tensor, positions: Tensor, packing: Packing, reads: Reads
+        self, token_ids: Tensor, positions: Tensor, packing: AnyPacking, reads: AnyReads
     ) -> Tensor:
         """The states [R, D] of the tokens that are read.
 
         Tokens outside of `reads.written` must be those of the call before with the same `reads`.
         """
+        assert isinstance(packing, Packing) and isinstance(reads, Reads)
         decoder = self.network.model
         kept = reads.kept
         if kept.network is not self.network:
@@ -89,8 +90,9 @@ class ReadingForward(Forward):
         normed_states: Tensor = decoder.norm(states[reads.among])
         return normed_states
 
-    def flops(self, reads: Reads) -> int:
+    def flops(self, reads: AnyReads) -> int:
         """FLOPs of the last call of `hidden_read` with these `reads`, padding not counted."""
+        assert isinstance(reads, Reads)
         renewed = min(reads.kept.renewed, sum(reads.lengths))
         return network_flops(
             self.network.config, reads.lengths, asked=reads.counts, renewed=renewed

@@ -20,6 +20,7 @@ from ...kernels.matrix_product import safe_rows
 from ...kernels.transfer import on_device
 from ..store.counts import count_text
 from .attention import Packing, PartPacking
+from .flops import network_flops
 
 TILE = 32
 """Torch's attention on a CPU takes this many queries at a time, or a multiple."""
@@ -67,6 +68,10 @@ class Reads:
     lengths: list[int]
     counts: list[int]
     kept: Kept = field(default_factory=Kept)
+
+    def flops(self, config: Any) -> int:
+        """FLOPs of all layers over all tokens, padding not counted; `config` is transformers'."""
+        return network_flops(config, self.lengths)
 
 
 def reads_of(

@@ -88,7 +88,7 @@ class Device:
         self._config = config
         self._execution = execution
         self._stop = stop
-        self._setup = Setup(self._model, config)
+        self._setup = Setup(self._model, config, keeps=execution.cache)
         self._phases = Phases(model.device)
         self._gemm_rate = gemm_rate(model.device, model.dtype)
         blocks = [self._setup.policy.block_of(step) for step in range(config.steps)]

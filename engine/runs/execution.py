@@ -34,7 +34,8 @@ class Execution:
     """Devices, workers and portions.
 
     More than one of `workers`, or the address of a `cluster`, means Ray; each worker has a device
-    of its own.
+    of its own. `cache`: of a model that attends block by block keep the keys and values that do not
+    change any more, which changes nothing beyond rounding.
     """
 
     device: str | None = None
@@ -42,6 +43,7 @@ class Execution:
     cluster: str | None = None
     token_budget: int | None = None
     refill: bool = True
+    cache: bool = True
     compile: bool = False
     fused: bool = False
     shard_problems: int | None = None

@@ -44,6 +44,8 @@ class Footprint:
     mean_hidden: bool = True
     save_logits: str = "topk"
     record: str = "all"
+    of_blocks: bool = False
+    revises: bool = False
     answer_tokens: int = ANSWER_TOKENS
 
     @property
@@ -150,6 +152,8 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         mean_hidden=config.mean_hidden,
         save_logits=config.save_logits,
         record=config.record,
+        of_blocks=config.of_blocks,
+        revises=config.revises,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config import ConfigError, RunConfig, check_settings, resolve
-from ..models.bundled import BUNDLED
+from ..models.bundled import BUNDLED, NAMES, bundled_name
 from ..models.loading import MaskedDiffusionModel, load_model, published_policy
 from ..policies import make_policy
 from ..presets import remarks, what_was_changed, with_preset
@@ -138,7 +138,7 @@ def plan_run(request: Request) -> Plan:
     config = resolve(
         settings,
         checkpoint=model.sampler_defaults,
-        model="bundled" if model.path == BUNDLED else str(model.path),
+        model=bundled_name(model.path) or str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
     check_attention(config, model)
@@ -180,7 +180,7 @@ def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -
     for remark in remarks(
         name,
         architecture=model.architecture,
-        is_bundled=model.path == BUNDLED,
+        is_bundled=bundled_name(model.path) is not None,
         prompt_template=config.prompt_template,
     ):
         logger.warning("%s", remark)
@@ -188,16 +188,16 @@ def _said_of_preset(name: str, model: MaskedDiffusionModel, config: RunConfig) -
 
 
 def default_model() -> Path:
-    """The original suite's `./llada-8b` if it is there, else the bundled model, which is also
-    called `bundled`."""
+    """The original suite's `./llada-8b` if it is there, else the bundled model that attends
+    fully."""
     return ORIGINAL_CHECKPOINT if ORIGINAL_CHECKPOINT.is_dir() else BUNDLED
 
 
 def checkpoint_path(model: str | Path | None) -> Path:
-    """Where the checkpoint lies that somebody called `model`: a directory, `bundled`, or the
-    default."""
+    """Where the checkpoint lies that somebody called `model`: a directory, one of the bundled
+    models' names, or the default."""
     path = default_model() if model is None else Path(model)
-    return BUNDLED if path == Path("bundled") and not path.exists() else path
+    return path if path.exists() else NAMES.get(str(path), path)
 
 
 def default_out(problems: ProblemSet, fingerprint: str) -> Path:

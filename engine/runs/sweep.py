@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import ConfigError
-from ..models.bundled import BUNDLED
+from ..models.bundled import bundled_name
 from ..models.loading import MaskedDiffusionModel
 from ..presets import remarks
 from ..problems.read import ProblemSet
@@ -282,7 +282,7 @@ def _warn_of_preset(name: str, model: MaskedDiffusionModel, prompt_template: str
     for remark in remarks(
         name,
         architecture=model.architecture,
-        is_bundled=model.path == BUNDLED,
+        is_bundled=bundled_name(model.path) is not None,
         prompt_template=prompt_template,
     ):
         logger.warning("%s", remark)

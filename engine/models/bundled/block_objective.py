@@ -1,12 +1,12 @@
 """Training batches for the bundled block model: what block diffusion learns from.
 
-The objective is block diffusion's (Arriola et al. 2025, eq. 8) as SDAR trains it: a row goes through
-the network once clean and once noisy, end to end; a noisy block sees itself and the clean blocks
-before it, a clean block itself and those before it, so that all blocks of a row are learnt in one
-pass. Blocks are counted from the first token of the prompt, so the first noisy one may begin with
-the prompt's tail, which is never masked. Of each block k ~ U{1..n} of its n response positions are
-masked and the mean cross-entropy over the k is taken, as in `objective.py`; one departure is shared
-with it: a quarter of the rows are bare equations with their results masked.
+The objective is block diffusion's (Arriola et al. 2025, eq. 8) as SDAR trains it: a row goes
+through the network once clean and once noisy, end to end; a noisy block sees itself and the clean
+blocks before it, a clean block itself and those before it, so that all blocks of a row are learnt
+in one pass. Blocks are counted from the first token of the prompt, so the first noisy one may begin
+with the prompt's tail, which is never masked. Of each block k ~ U{1..n} of its n response positions
+are masked and the mean cross-entropy over the k is taken, as in `objective.py`; one departure is
+shared with it: a quarter of the rows are bare equations with their results masked.
 
 Shapes: B rows, T clean tokens, N noisy ones, which repeat the last N of the T.
 """
@@ -55,7 +55,8 @@ def seen_by(n_clean: int, first_noisy: int, block_length: int) -> np.ndarray:
     query = block[:, None]
     key = block[None, :]
     from_clean = ~noisy[None, :] & np.where(noisy[:, None], key < query, key <= query)
-    return from_clean | (noisy[:, None] & noisy[None, :] & (key == query))
+    seen: np.ndarray = from_clean | (noisy[:, None] & noisy[None, :] & (key == query))
+    return seen
 
 
 def _mask_blocks(

@@ -1,4 +1,5 @@
-"""Train a bundled model from nothing: `python -m diffengine.engine.models.bundled.train --work DIR`.
+"""Train a bundled model from nothing: `python -m diffengine.engine.models.bundled.train
+--work DIR`.
 
 With `--block-length K` it is the block model: a Qwen3 in SDAR's format, trained by
 `block_objective.py`.
