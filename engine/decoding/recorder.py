@@ -229,6 +229,7 @@ class Recorder:
             row.opened,
             length=self.config.positions_at_once,
             gen_length=self.config.gen_length,
+            read_offset=self.model.read_offset,
         )
 
     def _is_column(self, name: str) -> bool:
