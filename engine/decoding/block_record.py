@@ -90,7 +90,8 @@ class Opened:
             _, number, counts = np.unique(self.first, return_inverse=True, return_counts=True)
             read[:, 0] &= counts[number] == 1
         block = on_device(self.first, device)
-        return Shared(block, on_device(read.ravel().tolist(), device).view(read.shape).bool())
+        counted = on_device(read.astype(np.int64).ravel().tolist(), device)
+        return Shared(block, counted.view(read.shape).bool())
 
     def _pairs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Steps, places and positions [M] of all that is kept."""
