@@ -13,7 +13,9 @@ FAMILIES = Registry(
         "A2DLlamaLMHeadModel": "diffengine.engine.models.a2d:A2D_LLAMA",
         "A2DQwen2LMHeadModel": "diffengine.engine.models.a2d:A2D_QWEN2",
         "A2DQwen3LMHeadModel": "diffengine.engine.models.a2d:A2D_QWEN3",
+        "_A2DQwen3LMHeadModel": "diffengine.engine.models.a2d:OPDLM",
         "DreamModel": "diffengine.engine.models.dream:DREAM",
+        "Fast_dLLM_QwenForCausalLM": "diffengine.engine.models.fast_dllm_v2:FAST_DLLM_V2",
         "ILLaDAForCausalLM": "diffengine.engine.models.illada:ILLADA",
         "LLaDA2MoeModelLM": "diffengine.engine.models.llada2:LLADA2",
         "LLaDAModelLM": "diffengine.engine.models.llada:LLADA",
@@ -23,6 +25,7 @@ FAMILIES = Registry(
         "NemotronLabsDiffusionModel": "diffengine.engine.models.nemotron:NEMOTRON",
         "RND1LM": "diffengine.engine.models.rnd1:RND1",
         "SDARForCausalLM": "diffengine.engine.models.sdar:SDAR",
+        "SDARMoeForCausalLM": "diffengine.engine.models.sdar:SDAR_MOE",
     },
     group="diffengine.families",
 )

@@ -190,6 +190,11 @@ class Family:
     """Keys of config.json that `stock_config` passes over because they change nothing in inference;
     of others that it passes over the user is told."""
 
+    kind: Callable[[Path, Mapping[str, Any]], Family] | None = None
+    """Where checkpoints of one architecture are of several kinds: the family of the kind that the
+    checkpoint in a directory is, with this config.json. Raises CheckpointError where what is there
+    contradicts itself."""
+
     refuse: Callable[[Path, Mapping[str, Any]], None] | None = None
     """Raises CheckpointError where the directory's name or its other files say that the checkpoint
     of this config.json is none of this family's."""

@@ -20,16 +20,11 @@ class KnownFamily(NamedTuple):
 
 
 _BLOCKS = "it attends block by block"
-_SHIFT = "its predictions stand one position before their tokens"
 _UNIFORM = "its noise is uniform over the vocabulary, without a mask token"
 _DIT = "its network is a DiT, which no stock class has"
 
 KNOWN = {
     "DreamForCausalLM": KnownFamily("Dream-Reasoner", _BLOCKS),
-    "_A2DQwen3LMHeadModel": KnownFamily(
-        "OPDLM", f"{_BLOCKS}, of 4 tokens, with the tensors of A2D's masked diffusion models"
-    ),
-    "Fast_dLLM_QwenForCausalLM": KnownFamily("Fast-dLLM v2", f"{_BLOCKS} and {_SHIFT}"),
     "WeDLMForCausalLM": KnownFamily(
         "WeDLM",
         "it attends causally over tokens reordered so that masks come last, so that what a token "
