@@ -31,7 +31,12 @@ setup(
     package_data={
         "diffengine": ["py.typed"],
         "diffengine.engine": ["data/*"],
-        "diffengine.engine.models.bundled": ["*.md", "*.jsonl", "checkpoint/*"],
+        "diffengine.engine.models.bundled": [
+            "*.md",
+            "*.jsonl",
+            "checkpoint/*",
+            "block_checkpoint/*",
+        ],
         "diffengine.analysis.show": ["assets/*"],
     },
     # Lower bounds, because GPU machines bring their own torch; the exact versions tried are in

@@ -35,6 +35,10 @@ class PolicyOptions:
     """The options that every policy has. A policy's own are a frozen dataclass that inherits from
     this one; make their fields with `diffengine.engine.options.option`."""
 
+    of_blocks: ClassVar[bool] = False
+    """Whether the policy is for models that attend block by block; see
+    `engine/policies/block_diffusion.py`. Others are for models that attend fully."""
+
     steps: int = option(
         128,
         "Denoising steps.",
@@ -61,12 +65,6 @@ class PolicyOptions:
     def guidance(self) -> float:
         """Scale of classifier-free guidance; 0: none, each row goes through the network once."""
         return 0.0
-
-    @property
-    def of_blocks(self) -> bool:
-        """Whether the policy is for models that attend block by block; see
-        `engine/policies/block_diffusion.py`. Others are for models that attend fully."""
-        return False
 
     @property
     def positions_at_once(self) -> int:

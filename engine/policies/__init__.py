@@ -70,6 +70,12 @@ def options_class(name: str) -> type[PolicyOptions]:
     return policy_class(name).Options
 
 
+def policies_for(*, blocks: bool) -> list[str]:
+    """The names of our policies for models that attend block by block, or for those that attend
+    fully."""
+    return sorted(name for name in OPTIONS if options_class(name).of_blocks == blocks)
+
+
 def policy_class(name: str) -> type[Policy]:
     """The policy of this name or `module:Class`. Raises UnknownNameError, and PluginError where
     that is no policy, saying what it lacks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..options import AT_LEAST_ONE, option
 from .shaped_options import ShapedOptions
@@ -17,6 +17,8 @@ UNSAID = 1
 class BlockDiffusionOptions(ShapedOptions):
     """`steps` is the most that a problem may take, which is as many as its blocks can use where
     nobody says otherwise; a problem that needs more leaves with masks."""
+
+    of_blocks: ClassVar[bool] = True
 
     steps: int = option(
         128,
@@ -36,11 +38,6 @@ class BlockDiffusionOptions(ShapedOptions):
         "End a problem with the block that holds the end-of-sequence token.",
         from_checkpoint=True,
     )
-
-    @property
-    def of_blocks(self) -> bool:
-        """They are."""
-        return True
 
     @property
     def positions_at_once(self) -> int:

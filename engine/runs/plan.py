@@ -16,7 +16,7 @@ import torch
 from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..models.bundled import BUNDLED, NAMES, bundled_name
 from ..models.loading import MaskedDiffusionModel, load_model, published_policy
-from ..policies import make_policy
+from ..policies import make_policy, policies_for
 from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
 from ..problems.samples import check_samples, with_samples
@@ -170,7 +170,8 @@ def check_attention(config: RunConfig, model: MaskedDiffusionModel) -> None:
         other = "fully" if by_blocks else "block by block"
         raise ConfigError(
             f"policy {config.policy} is for models that attend {other}, and {model.architecture} "
-            f"{what}; use --policy {model.family.policy}, or leave it out"
+            f"{what}; use --policy {model.family.policy}, which is its own, or one of "
+            f"{', '.join(policies_for(blocks=by_blocks))}"
         )
 
 

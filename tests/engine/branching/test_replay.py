@@ -11,7 +11,7 @@ import pytest
 
 from diffengine.engine.branching.branch import branch
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.policies import POLICIES
+from diffengine.engine.policies import policies_for
 from diffengine.engine.store import Run, open_run, verify_run
 from diffengine.engine.store.format.schema import VARIABLES
 
@@ -46,7 +46,7 @@ BY_POLICY: dict[str, list[dict[str, Any]]] = {
 }
 CASES = [
     (policy, more)
-    for policy in sorted(POLICIES)
+    for policy in policies_for(blocks=False)
     for more in BY_POLICY.get(policy, [{}, {"temperature": 0.7}])
 ]
 
@@ -102,4 +102,4 @@ def test_nothing_done_is_the_stored_suffix(
 
 
 def test_every_policy_of_the_table_is_tried() -> None:
-    assert {policy for policy, _ in CASES} == set(POLICIES)
+    assert {policy for policy, _ in CASES} == set(policies_for(blocks=False))

@@ -13,7 +13,7 @@ import torch
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.attention import packing_of
 from diffengine.engine.models.loading import MaskedDiffusionModel
-from diffengine.engine.policies import POLICIES
+from diffengine.engine.policies import policies_for
 from diffengine.engine.prompts.prompt import Prompt
 from diffengine.engine.prompts.start import Start
 from diffengine.engine.prompts.steering import Constraints
@@ -128,7 +128,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 }
 CASES = [
     (policy, options)
-    for policy in sorted(POLICIES)
+    for policy in policies_for(blocks=False)
     for options in OPTIONS.get(policy, [{}, {"temperature": 0.7}])
 ]
 
