@@ -74,7 +74,10 @@ class BlockCanvas(Canvas):
         self.generated = torch.empty(0, self.width, dtype=torch.int64, device=device)
         self.position = torch.arange(self.width, device=device)
         self.filler = 0 if self.mask_id != 0 else 1
+        self._open_at = self.generated
         self._written: Tensor | None = None
+        self._unread: Tensor | None = None
+        self._places: tuple[Tensor, Tensor] | None = None
         self._counts = HostCopies(device)
 
     @property
@@ -149,15 +152,14 @@ class BlockCanvas(Canvas):
         self._open()
 
     def _open(self) -> None:
-        """Look at each row's open block anew."""
-        self.generated = self.sheets.gather(1, self._places_open())
+        """Look at each row's open block anew, and forget what followed from those before."""
+        first = self.on_device([row.block * self.width for row in self.rows])
+        self._open_at = first[:, None] + self.position
+        self.generated = self.sheets.gather(1, self._open_at)
         self._packed = None
         self._written = None
-
-    def _places_open(self) -> Tensor:
-        """The places [B, K] of the open blocks."""
-        first = self.on_device([row.block * self.width for row in self.rows])
-        return first[:, None] + self.position
+        self._unread = self._unread_now()
+        self._places = None
 
     def pack(self) -> Packed:
         """The tokens of all rows that are not kept, each row's open block last."""
@@ -234,17 +236,20 @@ class BlockCanvas(Canvas):
             )
         return Span(start, len(new), new.start, row.slot, allowed)
 
-    def unread(self) -> list[int]:
+    def unread(self) -> Tensor | None:
         """Which of the open positions [B * K] have no prediction in this pass: those behind a row's
         end, and, where predictions stand one position before their token, a block's first one once
         its pass with the block before is over."""
+        return self._unread
+
+    def _unread_now(self) -> Tensor | None:
         without: list[int] = []
         for number, row in enumerate(self.rows):
             first = number * self.width
             if self.read_offset < 0 and row.steps_in_block > 0:
                 without.append(first)
             without += range(first + self._bounds(row).stop, first + self.width)
-        return without
+        return self.on_device(without) if without else None
 
     def noise_counter(self) -> Tensor:
         """Counters [B * K, 3] of the noise at each open position: problem key, generated position,
@@ -253,18 +258,20 @@ class BlockCanvas(Canvas):
         keys = self.on_device([row.prompt.key for row in self.rows])
         steps = self.on_device(self.steps)
         tails = self.on_device([row.tail for row in self.rows])
-        position = (self._places_open() - tails[:, None]).clamp_min(0)
+        position = (self._open_at - tails[:, None]).clamp_min(0)
         counters = (keys[:, None].expand(shape), position, steps[:, None].expand(shape))
         return torch.stack(counters, dim=-1).flatten(0, 1)
 
     def places(self) -> tuple[Tensor, Tensor]:
         """For each open position [B * K]: its place by slot, and whether its block has no step
         before."""
-        slots = self.on_device([row.slot for row in self.rows])
-        is_new = [int(row.steps_in_block == 0) for row in self.rows]
-        first = self.on_device(is_new).bool()
-        places = slots[:, None] * self.width + self.position
-        return places.flatten(), first.repeat_interleave(self.width)
+        if self._places is None:
+            slots = self.on_device([row.slot for row in self.rows])
+            is_new = [int(row.steps_in_block == 0) for row in self.rows]
+            first = self.on_device(is_new).bool()
+            places = slots[:, None] * self.width + self.position
+            self._places = (places.flatten(), first.repeat_interleave(self.width))
+        return self._places
 
     def allowed(self, update: Update) -> Update:
         """The update less what cannot be: commits of positions that are not masked, revisions of
@@ -281,7 +288,7 @@ class BlockCanvas(Canvas):
         and let finished rows leave; returns those."""
         changed = update.commit if update.revised is None else update.commit | update.revised
         after = torch.where(changed, update.token, self.generated)
-        self.sheets = self.sheets.scatter(1, self._places_open(), after)
+        self.sheets.scatter_(1, self._open_at, after)
         self.generated = after
         ended = self._move_on(update)
 

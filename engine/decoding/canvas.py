@@ -157,9 +157,10 @@ class Canvas:
         """Which generated positions [B * G] are masked."""
         return self.generated.flatten() == self.mask_id
 
-    def unread(self) -> list[int]:
-        """Which of the positions [B * width] have no prediction in this pass; here none."""
-        return []
+    def unread(self) -> Tensor | None:
+        """Which of the positions [B * width] have no prediction in this pass, by their places among
+        them; None, as here, where all have."""
+        return None
 
     def masked_at(self) -> Tensor | None:
         """Where among the generated positions [B * G] the masked ones are, ascending; None where

@@ -77,6 +77,18 @@ class Stacked:
     parts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Split:
+    """Tensors of the checkpoint, one a layer, that are several stock tensors under each other.
+
+    `whole` ends the checkpoint's name after the renames, `parts` those of the stock tensors, in the
+    order of their rows.
+    """
+
+    whole: str
+    parts: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
     """How a family that attends block by block counts its blocks, and what their tokens see.
@@ -144,6 +156,9 @@ class Family:
     stacked: tuple[Stacked, ...] = ()
     """Which stock tensors stack matrices of the checkpoint, in a mixture of experts; the names of
     the matrices are compared after `renames`."""
+
+    split: tuple[Split, ...] = ()
+    """Which tensors of the checkpoint are several stock tensors."""
 
     adapted: Callable[[Any], Any] | None = None
     """Of the stock class's network, one whose `model` gives the states that its `lm_head.weight`

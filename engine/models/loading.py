@@ -174,6 +174,16 @@ def published_policy(path: str | Path) -> str:
     return _family_of(_row_of(config, directory), config, directory).policy
 
 
+def refuse_blocks(model: MaskedDiffusionModel, option: str) -> None:
+    """Raise CheckpointError where `option` asks for layers that see whole rows, and the model
+    attends block by block."""
+    if model.family.blocks is not None:
+        raise CheckpointError(
+            f"{option}: {model.architecture} attends block by block, and the layers that {option} "
+            f"puts in see whole rows; run without {option}"
+        )
+
+
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     if not name:
         return torch.bfloat16 if device.type == "cuda" else torch.float32

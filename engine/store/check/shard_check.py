@@ -21,7 +21,8 @@ from ..format.elements import read_block
 from ..format.header import Header, read_header, structure_faults
 from ..format.output_head import HEAD, head_fault
 from ..format.schema import VARIABLES
-from .rules import Conditions, conditions_of, value_faults
+from .conditions import Conditions, conditions_of
+from .rules import value_faults
 from .sums import sum_faults, sum_file_faults
 
 _BLOCK_BYTES = 256 << 20

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffengine.engine.store.check.rules import Conditions, conditions_of, value_faults
+from diffengine.engine.store.check.conditions import Conditions, conditions_of
+from diffengine.engine.store.check.rules import value_faults
 from diffengine.engine.store.format.elements import widen
 
 Arrays = dict[str, np.ndarray]
