@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoint import read_json
-from .checkpoint_names import names_of
+from .names import names_of
 from .family import Blocks, CheckpointError, Family, TokenName, TokenNames, required
 from .stock_decoder import (
     HARMLESS,

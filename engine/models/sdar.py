@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_names import names_of
+from .names import names_of
 from .experts import QWEN3_MOE
 from .family import Blocks, CheckpointError, Family, Stacked, TokenName, TokenNames, required
 from .stock_decoder import (

@@ -1,4 +1,5 @@
-"""What a checkpoint calls itself, where its files do not say otherwise what it is."""
+"""What a checkpoint is called, where its config.json does not say which kind of its architecture it
+is."""
 
 from __future__ import annotations
 
@@ -6,17 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LONGEST_HEADING = 200
+MOST_OF_A_HEADING = 200
+"""Characters."""
 
 
 def names_of(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The names of the checkpoint in `directory`, each by the words that say where it stands: its
-    directory's, the one that config.json kept, and the heading of its README.md."""
-    called = directory.resolve().name
-    kept = str(config.get("_name_or_path", ""))
+    """A checkpoint's names by the words that say where each stands, the nearest first: that of its
+    directory, that which its config.json kept, that in the heading of its README.md."""
+    folder = directory.resolve().name
+    kept = str(config.get("_name_or_path") or "")
     heading = _heading(directory)
     return {
-        f"the directory is called {called}": called,
+        f"the directory is called {folder}": folder,
         f"config.json: _name_or_path is {kept!r}": kept,
         f"README.md is headed {heading!r}": heading,
     }
@@ -28,7 +30,7 @@ def _heading(directory: Path) -> str:
         with (directory / "README.md").open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if line.startswith("# "):
-                    return line.removeprefix("# ").strip()[:LONGEST_HEADING]
+                    return line.removeprefix("# ").strip()[:MOST_OF_A_HEADING]
     except OSError:
         pass
     return ""
