@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoint import read_json
-from .names import names_of
 from .family import Blocks, CheckpointError, Family, TokenName, TokenNames, required
+from .names import names_of
 from .stock_decoder import (
     HARMLESS,
     decoder_arguments,

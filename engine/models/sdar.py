@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .names import names_of
 from .experts import QWEN3_MOE
 from .family import Blocks, CheckpointError, Family, Stacked, TokenName, TokenNames, required
+from .names import names_of
 from .stock_decoder import (
     HARMLESS,
     decoder_arguments,

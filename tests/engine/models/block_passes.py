@@ -106,7 +106,8 @@ def passes(
         states = model.hidden_read(
             packed.token_ids, packed.positions, packed.packing, packed.reads
         ).unflatten(0, (-1, BLOCK))
-        unread = set(canvas.unread())
+        without = canvas.unread()
+        unread = set() if without is None else set(without.tolist())
         update = commits(canvas, generator)
         for number, line in enumerate(canvas.rows):
             row = rows[line.prompt.problem.id]
