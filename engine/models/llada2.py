@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_names import names_of
 from .experts import QWEN3_MOE
 from .family import (
     Blocks,
@@ -25,6 +24,7 @@ from .family import (
     refuse_unless,
     required,
 )
+from .names import names_of
 from .stock_decoder import decoder_arguments, positive, rotatable
 
 COVERED: dict[str, tuple[Any, ...]] = {

@@ -38,7 +38,8 @@ class BlockPolicy(Policy):
         self, options: BlockDiffusionOptions, token_ids: TokenIds, *, n_candidates: int
     ) -> None:
         self.options = options
-        self.eos_id = token_ids.eos
+        # Chat models end a turn, and their authors stop at either.
+        self.ends = {token_ids.eos, token_ids.eot} - {None}
         self.performed = [True] * options.steps
         self.sampling = sampling_of(options, token_ids, n_candidates)
 
@@ -71,7 +72,10 @@ class BlockPolicy(Policy):
         closed = update.closed
         if closed is None:
             closed = (after != canvas.mask_id).all(-1)
-        return closed & ((after == self.eos_id) & canvas.written).any(-1)
+        ended = torch.zeros_like(canvas.written)
+        for token_id in self.ends:
+            ended |= after == token_id
+        return closed & (ended & canvas.written).any(-1)
 
 
 def sampling_of(options: BlockDiffusionOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:

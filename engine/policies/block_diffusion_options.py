@@ -35,7 +35,7 @@ class BlockDiffusionOptions(ShapedOptions):
     )
     eos_early_stop: bool = option(
         True,
-        "End a problem with the block that holds the end-of-sequence token.",
+        "End a problem with the block that holds the end of the sequence or of the turn.",
         from_checkpoint=True,
     )
 

@@ -44,6 +44,21 @@ def test_every_family_of_ours_names_a_policy_of_ours(architecture: str) -> None:
     assert FAMILIES.load(architecture).policy in POLICIES
 
 
+def test_of_several_kinds_the_checkpoints_own_policy_is_taken(
+    plugin: Any, shifted_checkpoint: Callable[..., Path]
+) -> None:
+    kinds = "\nfrom dataclasses import replace\nOTHER = replace(SHIFTED, policy='rnd1')\n"
+    choice = "kind=lambda path, config: OTHER if path.name + str(config['steps']) == 'shifted7'"
+    source = plugin.SOURCE.replace("read_offset=-1,", f"{POLICY} {choice} else SHIFTED,")
+    plugin.offer(source + kinds, ShiftedModel="SHIFTED")
+    path = shifted_checkpoint(steps=7)
+    assert published_policy(path) == "rnd1"
+    assert load_model(path, device="cpu", weights=False).family.policy == "rnd1"
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"steps": 8}))
+    assert published_policy(path) == "dream"
+
+
 def test_a_run_says_and_keeps_what_it_decodes_with(dreams: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ["run", "--model", dreams, *SHORT, "--out", out, "--alg", "entropy"]
