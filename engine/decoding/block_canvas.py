@@ -221,7 +221,7 @@ class BlockCanvas(Canvas):
             tokens=tokens,
             pairs=sum(span.pairs for span in spans if span.slot != NOBODYS),
         )
-        packing = BlockPacking(tuple(spans), self.cache)
+        packing = BlockPacking(tuple(spans), self.cache, self.device)
         return Packed(token_ids, self.on_device(positions), packing, reads, False)
 
     def _span(self, row: BlockRow, start: int, new: range, opens: int) -> Span:
