@@ -20,6 +20,8 @@ class BlockDiffusionOptions(ShapedOptions):
 
     of_blocks: ClassVar[bool] = True
 
+    of_network: ClassVar[frozenset[str]] = frozenset({"block_length"})
+
     steps: int = option(
         128,
         "Denoising steps.",
