@@ -113,6 +113,13 @@ class BlockCanvas(Canvas):
         """How many tokens a row has at most."""
         return self.layout.tokens(prompt_length)
 
+    @property
+    def passed_tokens(self) -> int:
+        """Tokens of rows that the next pass brings: those that are not kept."""
+        reads = self.pack().reads
+        assert isinstance(reads, BlockReads)
+        return reads.tokens
+
     def _new_row(self, prompt: Prompt) -> Row:
         length = len(prompt.token_ids)
         tail = self.layout.tail(length)

@@ -76,6 +76,12 @@ class PolicyOptions:
         return self.gen_length
 
     @property
+    def most_steps_in_block(self) -> int:
+        """The most steps that one block can use; of policies of block diffusion, for which others
+        have one block."""
+        return self.steps
+
+    @property
     def revises(self) -> bool:
         """Whether a token may change after its commit."""
         return False

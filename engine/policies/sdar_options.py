@@ -57,6 +57,14 @@ class SDAROptions(BlockDiffusionOptions):
             )
 
     @property
+    def most_steps_in_block(self) -> int:
+        """As many as its schedule has, for a step commits no fewer than that says; of the entropy
+        bound, which may accept one token a step, one for each token."""
+        if self.remasking_strategy == "entropy_bounded":
+            return self.block_length
+        return self.steps_of_block
+
+    @property
     def steps_of_block(self) -> int:
         """`denoising_steps`, or one for each token."""
         return self.denoising_steps or self.block_length
