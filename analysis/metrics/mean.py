@@ -42,7 +42,7 @@ def _of_blocks(
     """The quantity of a run that is decoded block by block, with what it is over."""
     if metric.every_position:
         quantity = quantity._replace(label=quantity.label + OF_OPEN)
-    elif trajectories.grows(name):
+    elif "answer_start" in metric.variables and trajectories.grows(name):
         quantity = quantity._replace(label=quantity.label + OF_OPENED)
     if name == TO_FINAL:
         return quantity.undefined(OF_ONE_BLOCK)

@@ -102,7 +102,7 @@ def of_problem(
     is_read = np.isfinite(hidden).all(axis=2)
     performed = np.flatnonzero(is_read.any(axis=1))
     geometry = LogitGeometry(torch.from_numpy(head))
-    known = np.where(is_read[..., None], hidden, np.float32(0))[performed]
+    known = _without_gaps(hidden[performed], is_read[performed])
     grams = geometry.centred_grams(torch.from_numpy(known))
     masked = torch.from_numpy(masked_at[performed] & is_read[performed])
     committed = torch.from_numpy(~masked_at[performed] & is_read[performed])
@@ -121,6 +121,17 @@ def of_problem(
             matrix[step, later_steps] = cka
             matrix[later_steps, step] = cka
     return matrices
+
+
+def _without_gaps(hidden: np.ndarray, is_read: np.ndarray) -> np.ndarray:
+    """`hidden` [step, position, D] with each step's mean at the positions that it did not read, so
+    that they move no other; `is_read` [step, position]."""
+    if is_read.all():
+        return hidden
+    read = is_read[..., None]
+    total = np.where(read, hidden, 0).sum(axis=1, keepdims=True, dtype=np.float64)
+    mean = total / is_read.sum(axis=1)[:, None, None]
+    return np.where(read, hidden, mean.astype(np.float32))
 
 
 def _make(material: Material) -> dict[str, Quantity]:
