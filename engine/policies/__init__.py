@@ -33,6 +33,7 @@ POLICIES = Registry(
         "margin": "diffengine.engine.policies.margin:MarginPolicy",
         "prophet": "diffengine.engine.policies.prophet:ProphetPolicy",
         "sdar": "diffengine.engine.policies.sdar:SDARPolicy",
+        "llada2": "diffengine.engine.policies.llada2:LLaDA2Policy",
     },
     group="diffengine.policies",
 )
@@ -51,6 +52,7 @@ OPTIONS = Registry(
         "margin": "diffengine.engine.policies.parallel_options:MarginOptions",
         "prophet": "diffengine.engine.policies.parallel_options:ProphetOptions",
         "sdar": "diffengine.engine.policies.sdar_options:SDAROptions",
+        "llada2": "diffengine.engine.policies.llada2_options:LLaDA2Options",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that
