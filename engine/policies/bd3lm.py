@@ -1,10 +1,10 @@
 """A2D's block sampler: of the open block, a number of the surest masks that falls as the published
 schedule has it.
 
-The `bd3lm` sampler of the dLLM library (github.com/ZHZisZZ/dllm), with its linear schedule. Three of
-its ways are not followed: a generated padding token, which becomes invisible to later blocks there
-and shifts their positions; the mask token as a proposal, which spends a commit on nothing; and
-logits shifted by one position, for models that no checkpoint is known of. Shapes: B rows, K
+The `bd3lm` sampler of the dLLM library (github.com/ZHZisZZ/dllm), with its linear schedule. Three
+of its ways are not followed: a generated padding token, which becomes invisible to later blocks
+there and shifts their positions; the mask token as a proposal, which spends a commit on nothing;
+and logits shifted by one position, for models that no checkpoint is known of. Shapes: B rows, K
 positions of a block.
 """
 
