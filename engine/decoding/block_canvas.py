@@ -109,6 +109,16 @@ class BlockCanvas(Canvas):
             self._written = (self.position >= first) & (self.position < last)
         return self._written
 
+    @property
+    def block_tokens(self) -> list[int]:
+        """How many positions of each row's open block [B] are generated."""
+        return [len(self._bounds(row)) for row in self.rows]
+
+    @property
+    def masks_left(self) -> list[int]:
+        """How many positions of each row's open block [B] are masked."""
+        return [row.n_masked or 0 for row in self.rows]
+
     def _bounds(self, row: BlockRow) -> range:
         """The positions of the open block that are generated."""
         first = row.block * self.width
