@@ -106,28 +106,33 @@ def debiased_cka(k: Tensor, l: Tensor, rows: Tensor | None = None) -> Tensor:
     return torch.where(valid, cka, math.nan).float()
 
 
-def cka_matrix(grams: Tensor) -> Tensor:
+def cka_matrix(grams: Tensor, rows: Tensor | None = None) -> Tensor:
     """Debiased CKA [S, S] between all pairs of S centred Gram matrices [S, n, n], by one matrix
     product.
 
     Same quantity as `debiased_cka` pair by pair: with hollow Grams flattened, the three terms of
-    the unbiased HSIC are three matrix products.
+    the unbiased HSIC are three matrix products. `rows` [S, n] (bool) restricts each matrix to some
+    of its rows; only pairs with the same rows have a meaning then.
     """
     steps = grams.shape[0]
-    n = grams.shape[-1]
-    if n < MIN_ROWS:
+    if grams.shape[-1] < MIN_ROWS:
         return grams.new_full((steps, steps), math.nan)
     hollow = _hollow(grams, torch.float64)
+    n = hollow.new_full((steps, 1), grams.shape[-1])
+    if rows is not None:
+        keep = rows.to(hollow.dtype)
+        hollow = _restricted(hollow, keep)
+        n = keep.sum(-1, keepdim=True)
     flat = hollow.flatten(1)
-    rows = hollow.sum(-1)
-    totals = rows.sum(-1)
+    sums = hollow.sum(-1)
+    totals = sums.sum(-1)
     trace = flat @ flat.T
     product = torch.outer(totals, totals) / ((n - 1) * (n - 2))
-    crossed = 2.0 / (n - 2) * (rows @ rows.T)
+    crossed = 2.0 / (n - 2) * (sums @ sums.T)
     hsic = trace + product - crossed
 
     own = hsic.diagonal()
-    varies = own > 0
+    varies = (own > 0) & (n.squeeze(-1) >= MIN_ROWS)
     valid = varies[:, None] & varies[None, :]
     scale = torch.outer(own, own).sqrt()
     cka = torch.where(valid, hsic / scale, math.nan)

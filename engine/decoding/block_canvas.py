@@ -35,7 +35,8 @@ class BlockRow(Row):
     """A row whose block `block` of `n_blocks` is open; the first begins with `tail` tokens of the
     prompt.
 
-    `n_masked` are those of the open block. `cached` tokens from the row's first on are kept.
+    `n_masked` are those of the open block, which has made `steps_in_block` steps, the last
+    `steps_without_masks` of them with no mask left. `cached` tokens from the row's first are kept.
     `opened[s]` is the first generated position that was open at step s, negative in a tail.
     """
 
@@ -43,6 +44,7 @@ class BlockRow(Row):
     n_blocks: int = 1
     block: int = 0
     steps_in_block: int = 0
+    steps_without_masks: int = 0
     cached: int = 0
     opened: dict[int, int] = field(default_factory=dict)
 
@@ -74,7 +76,10 @@ class BlockCanvas(Canvas):
         self.generated = torch.empty(0, self.width, dtype=torch.int64, device=device)
         self.position = torch.arange(self.width, device=device)
         self.filler = 0 if self.mask_id != 0 else 1
+        self._open_at = self.generated
         self._written: Tensor | None = None
+        self._unread: Tensor | None = None
+        self._places: tuple[Tensor, Tensor] | None = None
         self._counts = HostCopies(device)
 
     @property
@@ -89,6 +94,11 @@ class BlockCanvas(Canvas):
         return [row.steps_in_block for row in self.rows]
 
     @property
+    def steps_without_masks(self) -> list[int]:
+        """How many of these steps began without a mask in the block, of each row [B]."""
+        return [row.steps_without_masks for row in self.rows]
+
+    @property
     def written(self) -> Tensor:
         """Which positions [B, K] of the open blocks are generated: not the prompt's, and not behind
         the row's end."""
@@ -98,6 +108,16 @@ class BlockCanvas(Canvas):
             last = self.on_device([bound.stop for bound in bounds])[:, None]
             self._written = (self.position >= first) & (self.position < last)
         return self._written
+
+    @property
+    def block_tokens(self) -> list[int]:
+        """How many positions of each row's open block [B] are generated."""
+        return [len(self._bounds(row)) for row in self.rows]
+
+    @property
+    def masks_left(self) -> list[int]:
+        """How many positions of each row's open block [B] are masked."""
+        return [row.n_masked or 0 for row in self.rows]
 
     def _bounds(self, row: BlockRow) -> range:
         """The positions of the open block that are generated."""
@@ -109,6 +129,13 @@ class BlockCanvas(Canvas):
     def row_tokens(self, prompt_length: int) -> int:
         """How many tokens a row has at most."""
         return self.layout.tokens(prompt_length)
+
+    @property
+    def passed_tokens(self) -> int:
+        """Tokens of rows that the next pass brings: those that are not kept."""
+        reads = self.pack().reads
+        assert isinstance(reads, BlockReads)
+        return reads.tokens
 
     def _new_row(self, prompt: Prompt) -> Row:
         length = len(prompt.token_ids)
@@ -149,15 +176,14 @@ class BlockCanvas(Canvas):
         self._open()
 
     def _open(self) -> None:
-        """Look at each row's open block anew."""
-        self.generated = self.sheets.gather(1, self._places_open())
+        """Look at each row's open block anew, and forget what followed from those before."""
+        first = self.on_device([row.block * self.width for row in self.rows])
+        self._open_at = first[:, None] + self.position
+        self.generated = self.sheets.gather(1, self._open_at)
         self._packed = None
         self._written = None
-
-    def _places_open(self) -> Tensor:
-        """The places [B, K] of the open blocks."""
-        first = self.on_device([row.block * self.width for row in self.rows])
-        return first[:, None] + self.position
+        self._unread = self._unread_now()
+        self._places = None
 
     def pack(self) -> Packed:
         """The tokens of all rows that are not kept, each row's open block last."""
@@ -219,7 +245,7 @@ class BlockCanvas(Canvas):
             tokens=tokens,
             pairs=sum(span.pairs for span in spans if span.slot != NOBODYS),
         )
-        packing = BlockPacking(tuple(spans), self.cache)
+        packing = BlockPacking(tuple(spans), self.cache, self.device)
         return Packed(token_ids, self.on_device(positions), packing, reads, False)
 
     def _span(self, row: BlockRow, start: int, new: range, opens: int) -> Span:
@@ -234,17 +260,20 @@ class BlockCanvas(Canvas):
             )
         return Span(start, len(new), new.start, row.slot, allowed)
 
-    def unread(self) -> list[int]:
+    def unread(self) -> Tensor | None:
         """Which of the open positions [B * K] have no prediction in this pass: those behind a row's
         end, and, where predictions stand one position before their token, a block's first one once
         its pass with the block before is over."""
+        return self._unread
+
+    def _unread_now(self) -> Tensor | None:
         without: list[int] = []
         for number, row in enumerate(self.rows):
             first = number * self.width
             if self.read_offset < 0 and row.steps_in_block > 0:
                 without.append(first)
             without += range(first + self._bounds(row).stop, first + self.width)
-        return without
+        return self.on_device(without) if without else None
 
     def noise_counter(self) -> Tensor:
         """Counters [B * K, 3] of the noise at each open position: problem key, generated position,
@@ -253,18 +282,20 @@ class BlockCanvas(Canvas):
         keys = self.on_device([row.prompt.key for row in self.rows])
         steps = self.on_device(self.steps)
         tails = self.on_device([row.tail for row in self.rows])
-        position = (self._places_open() - tails[:, None]).clamp_min(0)
+        position = (self._open_at - tails[:, None]).clamp_min(0)
         counters = (keys[:, None].expand(shape), position, steps[:, None].expand(shape))
         return torch.stack(counters, dim=-1).flatten(0, 1)
 
     def places(self) -> tuple[Tensor, Tensor]:
         """For each open position [B * K]: its place by slot, and whether its block has no step
         before."""
-        slots = self.on_device([row.slot for row in self.rows])
-        is_new = [int(row.steps_in_block == 0) for row in self.rows]
-        first = self.on_device(is_new).bool()
-        places = slots[:, None] * self.width + self.position
-        return places.flatten(), first.repeat_interleave(self.width)
+        if self._places is None:
+            slots = self.on_device([row.slot for row in self.rows])
+            is_new = [int(row.steps_in_block == 0) for row in self.rows]
+            first = self.on_device(is_new).bool()
+            places = slots[:, None] * self.width + self.position
+            self._places = (places.flatten(), first.repeat_interleave(self.width))
+        return self._places
 
     def allowed(self, update: Update) -> Update:
         """The update less what cannot be: commits of positions that are not masked, revisions of
@@ -281,7 +312,7 @@ class BlockCanvas(Canvas):
         and let finished rows leave; returns those."""
         changed = update.commit if update.revised is None else update.commit | update.revised
         after = torch.where(changed, update.token, self.generated)
-        self.sheets = self.sheets.scatter(1, self._places_open(), after)
+        self.sheets.scatter_(1, self._open_at, after)
         self.generated = after
         ended = self._move_on(update)
 
@@ -311,10 +342,12 @@ class BlockCanvas(Canvas):
             row.n_forwards += 1
             row.step += 1
             row.steps_in_block += 1
+            row.steps_without_masks += row.n_masked == 0
             row.n_masked = n_masked[index]
             if closed[index]:
                 row.block += 1
                 row.steps_in_block = 0
+                row.steps_without_masks = 0
                 row.n_masked = len(self._bounds(row))
             done = row.block == row.n_blocks or row.step >= len(row.performed)
             ended.append(done or stopped[index])

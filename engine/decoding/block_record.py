@@ -16,20 +16,35 @@ from torch import Tensor
 from ...kernels.geometry import LogitGeometry
 from ...kernels.transfer import on_device
 from ..store.format.schema import missing
-from .trajectory import cka_of
+from .trajectory import Shared, cka_of
 
 
 class Opened:
     """Which generated positions were open at each step of one row: `first` [W], the first of each
-    walked step, negative where the block begins with the prompt's tail."""
+    walked step, negative where the block begins with the prompt's tail.
+
+    `read_offset` is the family's: with -1 a block's first position is read at the block's first
+    step alone.
+    """
 
     def __init__(
-        self, walked: Sequence[int], opened: Mapping[int, int], *, length: int, gen_length: int
+        self,
+        walked: Sequence[int],
+        opened: Mapping[int, int],
+        *,
+        length: int,
+        gen_length: int,
+        read_offset: int = 0,
     ) -> None:
         self.walked = list(walked)
         self.first = [opened[step] for step in self.walked]
         self.length = length
         self.gen_length = gen_length
+        self.read_offset = read_offset
+        # [W, K]; they follow from numbers of the host, so that nobody has to wait for the device.
+        self._position = np.array(self.first, np.int64)[:, None] + np.arange(length)
+        self._kept = (self._position >= 0) & (self._position < gen_length)
+        self._cells: tuple[Tensor, Tensor, Tensor] | None = None
 
     def bounds(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The first open position at each step [S], and the one behind the last; -1 without a
@@ -64,23 +79,32 @@ class Opened:
 
     def positions(self, steps: int, device: torch.device) -> Tensor:
         """The generated position [S, K] of each place; -1 without a pass."""
-        first = np.full(steps, -self.length, np.int64)
-        first[self.walked] = self.first
-        whole = first[:, None] + np.arange(self.length)
-        whole[(whole < 0) | (whole >= self.gen_length)] = -1
-        return torch.from_numpy(whole).to(device, non_blocking=True)
+        whole = np.full((steps, self.length), -1)
+        whole[self.walked] = np.where(self._kept, self._position, -1)
+        return on_device(whole.ravel().tolist(), device).view(whole.shape)
+
+    def shared(self, device: torch.device) -> Shared:
+        """The steps of one block can be compared, over its positions that all of them read."""
+        read = self._kept.copy()
+        if self.read_offset < 0:
+            _, number, counts = np.unique(self.first, return_inverse=True, return_counts=True)
+            read[:, 0] &= counts[number] == 1
+        block = on_device(self.first, device)
+        counted = on_device(read.astype(np.int64).ravel().tolist(), device)
+        return Shared(block, counted.view(read.shape).bool())
 
     def _pairs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Steps, places and positions [M] of all that is kept."""
-        steps: list[int] = []
-        places: list[int] = []
-        positions: list[int] = []
-        for step, first in zip(self.walked, self.first, strict=True):
-            kept = range(max(-first, 0), min(self.length, self.gen_length - first))
-            steps += [step] * len(kept)
-            places += kept
-            positions += [first + place for place in kept]
-        return on_device(steps, device), on_device(places, device), on_device(positions, device)
+        if self._cells is None:
+            numbers, places = self._kept.nonzero()
+            steps = np.array(self.walked, np.int64)[numbers]
+            positions = self._position[self._kept]
+            self._cells = (
+                on_device(steps.tolist(), device),
+                on_device(places.tolist(), device),
+                on_device(positions.tolist(), device),
+            )
+        return self._cells
 
 
 def cka_of_blocks(
@@ -88,28 +112,6 @@ def cka_of_blocks(
 ) -> dict[str, Tensor]:
     """As `trajectory.cka_of` [S, S], [S], [S], between steps of one block, over its positions that
     all of them read; NaN between steps of different blocks, which have no position in common."""
-    steps = len(hidden)
-    matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
-    of_steps = {
-        name: matrix.new_full((steps,), float("nan")) for name in ("cka_masked", "cka_committed")
-    }
-    kept = opened.positions(steps, hidden.device) >= 0
-    read = kept & ~hidden[..., 0].isnan()
-    for first in sorted(set(opened.first)):
-        walked = [s for s, f in zip(opened.walked, opened.first, strict=True) if f == first]
-        at = on_device(walked, hidden.device)
-        # Of all its steps, so the number of them is known without asking the device for it.
-        common = read[at].all(0)
-        block = _block_cka(geometry, hidden[at], seen[at], common)
-        matrix[at[:, None], at[None, :]] = block["cka"]
-        for name, values in of_steps.items():
-            values[at] = block[name]
-    return {"cka": matrix, **of_steps}
-
-
-def _block_cka(
-    geometry: LogitGeometry, hidden: Tensor, seen: Tensor, common: Tensor
-) -> dict[str, Tensor]:
-    places = common.nonzero().squeeze(-1)
-    every = torch.arange(len(hidden), device=hidden.device)
-    return cka_of(geometry, hidden[:, places], seen[:, places], every)
+    hidden = torch.where(hidden.isnan(), 0, hidden)  # what nobody read must not count: NaN times 0
+    walked = on_device(opened.walked, hidden.device)
+    return cka_of(geometry, hidden, seen, walked, opened.shared(hidden.device))

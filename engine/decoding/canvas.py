@@ -157,9 +157,10 @@ class Canvas:
         """Which generated positions [B * G] are masked."""
         return self.generated.flatten() == self.mask_id
 
-    def unread(self) -> list[int]:
-        """Which of the positions [B * width] have no prediction in this pass; here none."""
-        return []
+    def unread(self) -> Tensor | None:
+        """Which of the positions [B * width] have no prediction in this pass, by their places among
+        them; None, as here, where all have."""
+        return None
 
     def masked_at(self) -> Tensor | None:
         """Where among the generated positions [B * G] the masked ones are, ascending; None where
@@ -194,6 +195,11 @@ class Canvas:
     def row_tokens(self, prompt_length: int) -> int:
         """How many tokens a row has at most."""
         return prompt_length + self.gen_length
+
+    @property
+    def passed_tokens(self) -> int:
+        """Tokens of rows that the next pass brings, each row once."""
+        return sum(self.row_tokens(length) for length in self.prompt_lengths)
 
     def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
         """The rows that there is room for; a row longer than the budget still runs, alone."""

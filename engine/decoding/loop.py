@@ -94,7 +94,7 @@ class Decoder:
 
             rows = self._rows(conditional, unconditional)
             stats, proposal, n_rows = self._read(rows)
-            stats = _without(stats, canvas)
+            stats = LogitStats(*(_unread_missing(column, canvas) for column in stats))
             proposal = under_constraints(self.head, canvas, rows, proposal)
             phases.mark("head_and_statistics")
 
@@ -229,18 +229,12 @@ def _spread(column: Tensor, read: Tensor, n: int) -> Tensor:
     return full
 
 
-def _without(stats: LogitStats, canvas: Canvas) -> LogitStats:
-    """The statistics, missing where a pass has no prediction."""
-    if not canvas.unread():
-        return stats
-    return LogitStats(*(_unread_missing(column, canvas) for column in stats))
-
-
 def _unread_missing(column: Tensor, canvas: Canvas) -> Tensor:
+    """A column [B * width, ...], missing where a pass has no prediction."""
     unread = canvas.unread()
-    if not unread or not len(column):
+    if unread is None or not column.numel():
         return column
-    return column.index_fill(0, canvas.on_device(unread), missing(column.dtype))
+    return column.index_fill(0, unread, missing(column.dtype))
 
 
 def _only(column: Tensor, rows: Tensor) -> Tensor:

@@ -141,14 +141,15 @@ class Recorder:
         return per_row.repeat_interleave(canvas.width, 0)
 
     def previous_hidden(self, canvas: Canvas) -> Tensor | None:
-        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first. None
-        where nobody asks how a step differs from the one before."""
+        """Hidden states [B * G, D] of each row's step before; NaN for a row at its first, or at the
+        first of its open block. None where nobody asks how a step differs from the one before."""
         if not self.compares_steps:
             return None
         slots = self._slot_index(canvas)
         last_step = self._last_step[slots]
         hidden = self._slots.tensors[HIDDEN][slots, last_step]
-        return hidden.flatten(0, 1)
+        _, first = canvas.places()
+        return hidden.flatten(0, 1).masked_fill_(first[:, None], torch.nan)
 
     def _slot_index(self, canvas: Canvas) -> Tensor:
         return canvas.on_device([row.slot for row in canvas.rows])
@@ -228,6 +229,7 @@ class Recorder:
             row.opened,
             length=self.config.positions_at_once,
             gen_length=self.config.gen_length,
+            read_offset=self.model.read_offset,
         )
 
     def _is_column(self, name: str) -> bool:

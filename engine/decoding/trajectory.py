@@ -10,6 +10,7 @@ positions, D features, V vocabulary.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,14 +46,27 @@ def steps_at_once(steps: int, *, positions: int, width: int) -> list[slice]:
     return ranges
 
 
+class Shared(NamedTuple):
+    """Which walked steps can be compared, and over what: those with one number in `block` [W], over
+    their `positions` [W, G], which are the same for all of them."""
+
+    block: Tensor
+    positions: Tensor
+
+
 def cka_of(
-    geometry: LogitGeometry, hidden: Tensor, seen: Tensor, walked: Tensor
+    geometry: LogitGeometry,
+    hidden: Tensor,
+    seen: Tensor,
+    walked: Tensor,
+    shared: Shared | None = None,
 ) -> dict[str, Tensor]:
     """Debiased CKA of the logits at `hidden` [S, G, D] between the steps `walked` [W]; NaN
     elsewhere.
 
     `cka` [S, S]; `cka_masked` and `cka_committed` [S] compare a step with the walked one before it,
-    over positions that both have `seen` [S, G] masked, and that neither has.
+    over positions that both have `seen` [S, G] masked, and that neither has. Without `shared` all
+    steps are compared, over all positions.
     """
     steps, positions = seen.shape
     matrix = hidden.new_full((steps, steps), float("nan"), dtype=torch.float32)
@@ -60,19 +74,26 @@ def cka_of(
     committed = matrix.new_full((steps,), float("nan"))
 
     grams = _grams(geometry, hidden, walked)
-    matrix[walked[:, None], walked[None, :]] = cka_matrix(grams)
+    similarity = cka_matrix(grams, None if shared is None else shared.positions)
+    if shared is not None:
+        alike = shared.block[:, None] == shared.block[None, :]
+        similarity = torch.where(alike, similarity, torch.nan)
+    matrix[walked[:, None], walked[None, :]] = similarity
 
     before = walked[:-1]
     after = walked[1:]
     for part in steps_at_once(len(after), positions=positions, width=positions):
         steps_now = after[part]
-        steps_past = before[part]
         now = grams[1:][part]
         past = grams[:-1][part]
-        masked_past = seen[steps_past]
-        masked_now = seen[steps_now]
-        masked[steps_now] = debiased_cka(now, past, masked_past & masked_now)
-        committed[steps_now] = debiased_cka(now, past, ~masked_past & ~masked_now)
+        was_masked = seen[before[part]]
+        is_masked = seen[steps_now]
+        counted = torch.ones_like(is_masked)
+        if shared is not None:
+            alike = shared.block[1:][part] == shared.block[:-1][part]
+            counted = shared.positions[1:][part] & alike[:, None]
+        masked[steps_now] = debiased_cka(now, past, was_masked & is_masked & counted)
+        committed[steps_now] = debiased_cka(now, past, ~was_masked & ~is_masked & counted)
     return {"cka": matrix, "cka_masked": masked, "cka_committed": committed}
 
 

@@ -132,8 +132,13 @@ def check_tensors(
 ) -> None:
     """Compare renamed checkpoint tensors with the stock model's; raises CheckpointError with every
     difference."""
-    sources = {rename(name, renames): name for name in entries}
+    sources: dict[str, str] = {}
     wrong = []
+    for name in entries:
+        stock = rename(name, renames)
+        if stock in sources:
+            wrong.append(f"tensors {sources[stock]} and {name} are both needed as {stock}")
+        sources[stock] = name
     for name, shape in expected.items():
         if name not in sources:
             wrong.append(f"missing tensor {original_name(name, renames)} (needed as {name})")

@@ -23,7 +23,7 @@ from ...kernels.transfer import on_device
 from .attention import Packing, by_group, groups_of, same
 from .family import CheckpointError
 from .forward import AnyPacking, AnyReads, Forward
-from .loading import MaskedDiffusionModel
+from .loading import MaskedDiffusionModel, refuse_blocks
 from .reads import Reads
 
 SIZES = 4
@@ -141,8 +141,9 @@ def compiled(
     """`model` with its layers compiled in decoding, on first use of each shape.
 
     `most_tokens`: of a batch that fills the budget. `backend` is torch.compile's. CheckpointError
-    for a network that is no stock decoder.
+    for a network that is no stock decoder, and for a family that attends block by block.
     """
+    refuse_blocks(model, "--compile")
     lacking = [part for part in PARTS if not hasattr(model.network.model, part)]
     if lacking:
         raise CheckpointError(

@@ -26,7 +26,8 @@ QWEN3_MOE = (
     ),
     Stacked(".mlp.experts.down_proj", (".mlp.experts.{}.down_proj.weight",)),
 )
-"""How transformers' Qwen3-MoE keeps experts: gate and up [E, 2 I, D], down [E, D, I]."""
+"""How transformers' Qwen3-MoE, and GLM4-MoE, keep experts: gate and up [E, 2 I, D], down
+[E, D, I]."""
 
 
 def apart(
@@ -69,13 +70,25 @@ def open_weights(file: Path) -> Any:
     return safe_open(file, framework="pt")
 
 
+def expert_count(config: Any) -> int:
+    """Experts of a layer that has them, among which the router chooses; 0 in a config of
+    transformers that knows of none."""
+    for name in ("num_experts", "n_routed_experts"):
+        count = getattr(config, name, None)
+        if count:
+            return int(count)
+    return 0
+
+
 def has_experts(config: Any, layer: int) -> bool:
     """Whether a layer of a network with this config of transformers is a mixture of experts.
 
     Configs that know nothing of dense layers among them have none.
     """
     dense = getattr(config, "mlp_only_layers", None) or ()
-    if not getattr(config, "num_experts", 0) or layer in dense:
+    if not expert_count(config) or layer in dense:
+        return False
+    if layer < getattr(config, "first_k_dense_replace", 0):
         return False
     return bool((layer + 1) % getattr(config, "decoder_sparse_step", 1) == 0)
 
@@ -83,6 +96,11 @@ def has_experts(config: Any, layer: int) -> bool:
 def expert_width(config: Any) -> int:
     """Inner features of an expert."""
     return int(getattr(config, "moe_intermediate_size", config.intermediate_size))
+
+
+def shared_width(config: Any) -> int:
+    """Inner features of the MLP that every token goes through beside its experts; 0 without one."""
+    return int(getattr(config, "n_shared_experts", None) or 0) * expert_width(config)
 
 
 def inner_features(config: Any) -> int:
@@ -95,7 +113,7 @@ def inner_features(config: Any) -> int:
         widest = config.intermediate_size
     if True in kinds:
         copied = expert_width(config) + config.hidden_size
-        widest = max(widest, config.num_experts_per_tok * copied)
+        widest = max(widest, config.num_experts_per_tok * copied, shared_width(config))
     return int(widest)
 
 

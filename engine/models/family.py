@@ -77,6 +77,18 @@ class Stacked:
     parts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Split:
+    """Tensors of the checkpoint, one a layer, that are several stock tensors under each other.
+
+    `whole` ends the checkpoint's name after the renames, `parts` those of the stock tensors, in the
+    order of their rows.
+    """
+
+    whole: str
+    parts: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
     """How a family that attends block by block counts its blocks, and what their tokens see.
@@ -145,6 +157,9 @@ class Family:
     """Which stock tensors stack matrices of the checkpoint, in a mixture of experts; the names of
     the matrices are compared after `renames`."""
 
+    split: tuple[Split, ...] = ()
+    """Which tensors of the checkpoint are several stock tensors."""
+
     adapted: Callable[[Any], Any] | None = None
     """Of the stock class's network, one whose `model` gives the states that its `lm_head.weight`
     projects, where those of the stock class do not."""
@@ -174,6 +189,11 @@ class Family:
     harmless: frozenset[str] = frozenset()
     """Keys of config.json that `stock_config` passes over because they change nothing in inference;
     of others that it passes over the user is told."""
+
+    kind: Callable[[Path, Mapping[str, Any]], Family] | None = None
+    """Where checkpoints of one architecture are of several kinds: the family of the kind that the
+    checkpoint in a directory is, with this config.json. Raises CheckpointError where what is there
+    contradicts itself."""
 
     refuse: Callable[[Path, Mapping[str, Any]], None] | None = None
     """Raises CheckpointError where the directory's name or its other files say that the checkpoint

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .experts import expert_width, has_experts
+from .experts import expert_count, expert_width, has_experts, shared_width
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 REPEATS = 5
@@ -81,15 +81,15 @@ def flops_of_tokens(config: Any, *, tokens: int, pairs: int) -> int:
 
 
 def mlp_multiply_adds(config: Any, layer: int) -> int:
-    """Multiply-adds of a token in the gated MLP of a layer, or in its router and the experts that
-    it chooses."""
+    """Multiply-adds of a token in the gated MLP of a layer, or in its router, the experts that it
+    chooses and the MLP that is beside them."""
     width: int = config.hidden_size
     dense: int = 3 * width * config.intermediate_size
     if not has_experts(config, layer):
         return dense
-    router: int = width * config.num_experts
-    chosen: int = config.num_experts_per_tok * 3 * width * expert_width(config)
-    return router + chosen
+    router = width * expert_count(config)
+    through = config.num_experts_per_tok * expert_width(config) + shared_width(config)
+    return router + 3 * width * int(through)
 
 
 def head_flops(rows: int, *, width: int, vocabulary: int) -> int:

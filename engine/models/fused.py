@@ -18,7 +18,7 @@ from ...kernels.dispatch import add_rms_norm, gated, rotated
 from .attention import Packing, packed_attention
 from .family import CheckpointError
 from .forward import AnyPacking, Forward
-from .loading import MaskedDiffusionModel
+from .loading import MaskedDiffusionModel, refuse_blocks
 
 FITTING = "LlamaForCausalLM"
 
@@ -44,7 +44,8 @@ class FusedForward(Forward):
 
 def fused(model: MaskedDiffusionModel) -> MaskedDiffusionModel:
     """`model` with its layers fused in decoding; the weights are shared. CheckpointError for a
-    class that is not a Llama."""
+    class that is not a Llama, and for a family that attends block by block."""
+    refuse_blocks(model, "--fused")
     name = type(model.network).__name__
     if name != FITTING:
         raise CheckpointError(

@@ -20,27 +20,15 @@ class KnownFamily(NamedTuple):
 
 
 _BLOCKS = "it attends block by block"
-_SHIFT = "its predictions stand one position before their tokens"
 _UNIFORM = "its noise is uniform over the vocabulary, without a mask token"
 _DIT = "its network is a DiT, which no stock class has"
 
 KNOWN = {
-    "LLaDA2MoeModelLM": KnownFamily(
-        "LLaDA2.x",
-        f"{_BLOCKS} through a mixture of experts, and LLaDA2.2 chooses experts for a whole "
-        "block and inserts and deletes tokens",
-    ),
     "DreamForCausalLM": KnownFamily("Dream-Reasoner", _BLOCKS),
-    "_A2DQwen3LMHeadModel": KnownFamily(
-        "OPDLM", f"{_BLOCKS}, of 4 tokens, with the tensors of A2D's masked diffusion models"
-    ),
-    "Fast_dLLM_QwenForCausalLM": KnownFamily("Fast-dLLM v2", f"{_BLOCKS} and {_SHIFT}"),
-    "NemotronLabsDiffusionModel": KnownFamily(
-        "Nemotron-Labs-Diffusion",
-        "it reads all but the block at work causally",
-    ),
     "WeDLMForCausalLM": KnownFamily(
-        "WeDLM", "it attends causally, over tokens reordered so that masks come last"
+        "WeDLM",
+        "it attends causally over tokens reordered so that masks come last, so that what a token "
+        "sees changes with each commit",
     ),
     "DiffusionGemmaForBlockDiffusion": KnownFamily(
         "DiffusionGemma", f"{_UNIFORM}, in an encoder and a decoder"

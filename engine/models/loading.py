@@ -121,7 +121,7 @@ def load_model(
     directory = Path(path)
     config = _read_config(directory)
     row = _row_of(config, directory)
-    family = checked_family(FAMILIES.load(row.name), row)
+    family = _family_of(row, config, directory)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = _dtype(dtype, target)
 
@@ -167,11 +167,21 @@ def load_model(
 
 
 def published_policy(path: str | Path) -> str:
-    """The policy that the family of the checkpoint in directory `path` is published with; reads
-    config.json alone. Raises CheckpointError and PluginError as `load_model` does."""
+    """The policy that the family of the checkpoint in directory `path` is published with; reads no
+    weights. Raises CheckpointError and PluginError as `load_model` does."""
     directory = Path(path)
-    row = _row_of(_read_config(directory), directory)
-    return checked_family(FAMILIES.load(row.name), row).policy
+    config = _read_config(directory)
+    return _family_of(_row_of(config, directory), config, directory).policy
+
+
+def refuse_blocks(model: MaskedDiffusionModel, option: str) -> None:
+    """Raise CheckpointError where `option` asks for layers that see whole rows, and the model
+    attends block by block."""
+    if model.family.blocks is not None:
+        raise CheckpointError(
+            f"{option}: {model.architecture} attends block by block, and the layers that {option} "
+            f"puts in see whole rows; run without {option}"
+        )
 
 
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:
@@ -223,6 +233,17 @@ def _row_of(config: AskedConfig, directory: Path) -> Row:
     if names[0] not in list(FAMILIES):
         raise CheckpointError(f"{directory}/config.json: {unsupported(names[0], FAMILIES)}")
     return FAMILIES.row(names[0])
+
+
+def _family_of(row: Row, config: AskedConfig, directory: Path) -> Family:
+    """The family in this row of the table; where it has several kinds, the one that the checkpoint
+    is of."""
+    family = checked_family(FAMILIES.load(row.name), row)
+    if family.kind is None:
+        return family
+    with _translating(row, directory):
+        kind = family.kind(directory, config)
+    return checked_family(kind, row)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from .attention import NAME, packed_attention
 from .checkpoint import check_tensors, rename, tensor_entries, weight_files
 from .experts import apart, check_stacked
 from .family import CheckpointError, Family
+from .splits import check_split, joined
 from .weights import WeightsLater, load_weights
 
 
@@ -52,7 +53,7 @@ def stock_of(family: Family, arguments: dict[str, Any]) -> Stock:
 def check_fit(network: Any, family: Family, files: list[Path]) -> None:
     """Raise CheckpointError where the tensors of `files` are not those that `network` needs."""
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    expected = apart(shapes, family.stacked)
+    expected = joined(apart(shapes, family.stacked), family.split)
     entries = tensor_entries(files)
     if network.config.tie_word_embeddings:
         expected = {name: shape for name, shape in expected.items() if name not in family.tied}
@@ -84,6 +85,7 @@ def filled(
     load_weights(network, family, files, device=device, dtype=dtype)
     _refuse_second_head(network, directory)
     check_stacked(network, family, files)
+    check_split(network, family, files)
     if family.float32_rope:
         network.model.rotary_emb = _float32_rope(network)
     network = network.eval().requires_grad_(False).to(device)

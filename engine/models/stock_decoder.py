@@ -88,6 +88,13 @@ def positive(config: Mapping[str, Any], field: str) -> int:
     return int(value)
 
 
+def switch(config: Mapping[str, Any], field: str) -> bool:
+    """A setting that is on or off, off where it is absent; raises CheckpointError."""
+    if config.get(field) is None:
+        return False
+    return bool(required(config, field, bool))
+
+
 def _refuse_windows(config: Mapping[str, Any]) -> None:
     kinds = config.get("layer_types") or []
     windowed = sorted({str(kind) for kind in kinds if kind != "full_attention"})

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from .checkpoint import tensor_entries
 from .experts import kind_of, open_weights, parts_of, sources_of
 from .family import CheckpointError, Family, Stacked
+from .splits import Part, parts_of_wholes
 
 
 class WeightsLater(TorchFunctionMode):
@@ -51,6 +52,12 @@ class Source:
         tensor: Tensor = self._opened[entry.file].get_tensor(original)
         return tensor
 
+    def rows(self, part: Part) -> Tensor:
+        """The rows of a tensor that are one stock tensor."""
+        original, entry = self._entries[part.whole]
+        rows: Tensor = self._opened[entry.file].get_slice(original)[part.start : part.stop]
+        return rows
+
 
 def load_weights(
     network: Any, family: Family, files: list[Path], *, device: torch.device, dtype: torch.dtype
@@ -62,14 +69,18 @@ def load_weights(
     tied: tuple[str, ...] = ()
     if network.config.tie_word_embeddings:
         tied = family.tied
-    own = [name for name in network.state_dict() if name not in tied]
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    own = [name for name in shapes if name not in tied]
+    parts = parts_of_wholes(shapes, family.split)
 
     with contextlib.ExitStack() as stack:
         source = Source(family, files, stack)
         for name in own:
             kind = kind_of(name, family.stacked)
             if kind is None:
-                values = _placed(source.tensor(name), device, dtype)
+                part = parts.get(name)
+                values = source.tensor(name) if part is None else source.rows(part)
+                values = _placed(values, device, _dtype_of(network, name, dtype))
             else:
                 shape = network.get_parameter(name).shape
                 values = torch.empty(shape, dtype=dtype, device=device)
@@ -93,6 +104,13 @@ def _stack(values: Tensor, name: str, kind: Stacked, source: Source) -> None:
         parts = parts_of(name, kind, expert)
         for matrix, part in zip(matrices.chunk(len(parts)), parts, strict=True):
             matrix.copy_(source.tensor(part))
+
+
+def _dtype_of(network: Any, name: str, dtype: torch.dtype) -> torch.dtype:
+    """`dtype`, but float32 of what the stock class keeps so in a network of any dtype: numbers by
+    which close choices are made."""
+    kept = getattr(network, "_keep_in_fp32_modules_strict", None) or ()
+    return torch.float32 if set(kept) & set(name.split(".")) else dtype
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

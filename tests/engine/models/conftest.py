@@ -18,6 +18,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffengine.engine.models import FAMILIES
@@ -174,3 +175,24 @@ class RefusingWaits(TorchDispatchMode):
 def refusing_waits() -> type[RefusingWaits]:
     """In its context nothing may wait for the device."""
     return RefusingWaits
+
+
+class InFloat64(TorchFunctionMode):
+    """What is put into float32 on the way (norms, rotations, routing, the softmax of attention)
+    stays in float64, so that a stock class in float64 can be compared with arithmetic by hand to
+    float64's rounding."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float:
+            return args[0].double()
+        wide = [torch.float64 if arg is torch.float32 else arg for arg in args]
+        options = dict(kwargs or {})
+        if options.get("dtype") is torch.float32:
+            options["dtype"] = torch.float64
+        return func(*wide, **options)
+
+
+@pytest.fixture
+def in_float64() -> type[InFloat64]:
+    """In its context a stock class in float64 rounds nothing to float32."""
+    return InFloat64

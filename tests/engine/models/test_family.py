@@ -93,6 +93,21 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
         instead('TokenName(text="<|mdm_mask|>")', "TokenName(optional=True)"),
         "does not say where its mask is found",
     ),
+    "a kind that is no family": (
+        instead("read_offset=-1,", "read_offset=-1, kind=lambda directory, config: 5,"),
+        "is a int, expected a diffengine.engine.models.family.Family",
+    ),
+    "a kind that cannot be run": (
+        lambda source: (
+            source.replace("read_offset=-1,", "read_offset=-1, kind=lambda _, c: OTHER,")
+            + "\nfrom dataclasses import replace\nOTHER = replace(SHIFTED, attention='blocks')\n"
+        ),
+        "has attention 'blocks' and blocks None; expected Blocks(...) where",
+    ),
+    "its kinds fail": (
+        instead("read_offset=-1,", "read_offset=-1, kind=lambda _, config: config['kind'],"),
+        "fails on {path}: KeyError: 'kind'; report it to its authors",
+    ),
     "no such stock class": (
         instead("Qwen2ForCausalLM", "Qwen2000ForCausalLM"),
         "stock class 'Qwen2000ForCausalLM' is not in transformers",
@@ -205,7 +220,8 @@ def test_only_lladas_file_names_lladas_tensors_tokens_and_settings() -> None:
     texts = {word for name in named for word in re.findall(r"\w\w+", name.text or "")}
     settings = {*COVERED, "d_model", "n_layers", "n_heads", "mlp_hidden_size", "weight_tying"}
     keys = {name.key for name in named if name.key}
-    own = (tensors - stock) | texts | settings
+    # Blocks are what other models attend by, too.
+    own = ((tensors - stock) | texts | settings) - {"blocks"}
     assert {"wte", "ff_out", "mdm_mask", "eot_id", "block_type", "rope"} <= own
     loading = sorted((ROOT / "engine/models").glob("*.py"))
     families = {f"{FAMILIES.row(name).target.split(':')[0].split('.')[-1]}.py" for name in FAMILIES}

@@ -37,13 +37,8 @@ def test_a_known_family_is_named(tmp_path: Path, architecture: str) -> None:
 
 
 WHY = {
-    "LLaDA2MoeModelLM": ("LLaDA2.x", "LLaDA2.2 chooses experts for a whole block"),
-    "SDARForCausalLM": ("SDAR (also TraDo, I-DLM)", "block by block"),
     "DreamForCausalLM": ("Dream-Reasoner", "block by block"),
-    "_A2DQwen3LMHeadModel": ("OPDLM", "block by block, of 4 tokens"),
-    "Fast_dLLM_QwenForCausalLM": ("Fast-dLLM v2", "block by block"),
-    "NemotronLabsDiffusionModel": ("Nemotron", "causally"),
-    "WeDLMForCausalLM": ("WeDLM", "causally"),
+    "WeDLMForCausalLM": ("WeDLM", "causally over tokens reordered"),
     "DiffusionGemmaForBlockDiffusion": ("DiffusionGemma", "uniform"),
     "GiddForDiffusionLM": ("GIDD", "uniform"),
     "BD3LM": ("BD3-LM", "DiT"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from diffengine.engine.models.checkpoint import SHOWN
 from diffengine.engine.models.family import CheckpointError
 from diffengine.engine.models.loading import load_model
 
-FAMILIES = ["Dream", "A2D-Qwen3", "A2D-Qwen2", "A2D-Llama", "iLLaDA"]
+sys.path.append(str(Path(__file__).parent))
+from dense_configs import CONFIGS
+
+FAMILIES = list(CONFIGS)
 LAYER = "model.layers.1"
 
 Tensors = dict[str, Tensor]
@@ -80,6 +84,12 @@ EXTRA = {
     "A2D-Qwen2": "self_attn.q_norm.weight",
     "A2D-Llama": "mlp.up_proj.bias",
     "iLLaDA": "input_layernorm.bias",
+    "SDAR": "self_attn.k_proj.bias",
+    "Fast-dLLM v2": "self_attn.o_proj.bias",
+    "OPDLM": "mlp.gate_proj.bias",
+    "A2D-Qwen3 bd3lm": "self_attn.q_proj.bias",
+    "A2D-Qwen2 bd3lm": "self_attn.k_norm.weight",
+    "A2D-Llama bd3lm": "self_attn.v_proj.bias",
 }
 
 
@@ -147,7 +157,6 @@ ANYWHERE: dict[str, tuple[dict[str, Any], str]] = {
         {"use_sliding_window": True, "sliding_window": 512},
         "use_sliding_window is True",
     ),
-    "blocks": ({"block_size": 32}, "block_size is 32"),
     "causal": ({"is_causal": True}, "is_causal is True"),
     "shift": ({"right_shift_logits": True}, "right_shift_logits is True"),
     "quantised": (
@@ -185,6 +194,12 @@ OF_ONE = [
     ("Dream", {"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling has rope_type 'llama3'"),
     ("Dream", {"use_mrope": True}, "use_mrope is True"),
     ("Dream", {"head_dim": 32}, "head_dim is 32"),
+    ("Dream", {"block_size": 32}, "block_size is 32"),
+    ("iLLaDA", {"block_length": 4}, "block_length is 4"),
+    ("SDAR", {"bd_size": 4}, "bd_size is 4"),
+    ("SDAR", {"attention_bias": 1}, "attention_bias must be a bool, got 1"),
+    ("Fast-dLLM v2", {"block_size": 32}, "block_size is 32"),
+    ("Fast-dLLM v2", {"head_dim": 32}, "head_dim is 32"),
     ("Dream", {"num_attention_heads": 5}, "hidden_size 64 is not a multiple"),
     ("A2D-Qwen2", {"head_dim": 32}, "head_dim is 32"),
     ("A2D-Qwen3", {"attention_bias": "yes"}, "attention_bias must be a bool, got 'yes'"),
@@ -208,6 +223,9 @@ def test_what_a_single_family_refuses(
 
 BIASES = [
     ("A2D-Qwen3", "attention_bias", "self_attn.o_proj.bias"),
+    ("A2D-Qwen3 bd3lm", "attention_bias", "self_attn.o_proj.bias"),
+    ("SDAR", "attention_bias", "self_attn.k_proj.bias"),
+    ("OPDLM", "attention_bias", "self_attn.v_proj.bias"),
     ("A2D-Llama", "attention_bias", "self_attn.q_proj.bias"),
     ("A2D-Llama", "mlp_bias", "mlp.down_proj.bias"),
     ("iLLaDA", "attention_bias", "self_attn.v_proj.bias"),
@@ -252,33 +270,6 @@ def test_rotations_may_be_said_as_transformers_5_says_them(
     config["rope_parameters"] = rope | {"rope_theta": config.pop("rope_theta")}
     (newer / "config.json").write_text(json.dumps(config))
     assert torch.equal(load_model(newer, device="cpu").network.model.rotary_emb.inv_freq, expected)
-
-
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        ("directory", "Qwen3-0.6B-diffusion-bd3lm-v0.1"),
-        ("_name_or_path", ".models/a2d/Qwen3-0.6B/bd3lm/alpaca"),
-        ("README.md", "Some Block-Diffusion model"),
-    ],
-)
-def test_block_diffusion_under_the_same_architecture_is_refused(
-    dense: Callable[..., Path], place: str, name: str
-) -> None:
-    path = dense("A2D-Qwen3", name if place == "directory" else "checkpoint")
-    if place == "README.md":
-        (path / place).write_text(f"---\nlicense: mit\n---\n# {name}\n\nSee mdlm too.\n")
-    elif place != "directory":
-        config = json.loads((path / "config.json").read_text())
-        (path / "config.json").write_text(json.dumps(config | {place: name}))
-    said = refusal(path)
-    assert name in said and "block diffusion (bd3lm) attends block by block" in said
-
-
-def test_a_readme_that_mentions_block_diffusion_is_no_matter(dense: Callable[..., Path]) -> None:
-    path = dense("A2D-Qwen3", "Qwen3-0.6B-diffusion-mdlm-v0.1")
-    (path / "README.md").write_text("# Tiny A2D, mdlm\n\nIts sibling is trained by bd3lm.\n")
-    load_model(path, device="cpu")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

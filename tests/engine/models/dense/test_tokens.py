@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from diffengine.engine.models.a2d import A2D_QWEN2, A2D_QWEN3
+from diffengine.engine.models.a2d import A2D_QWEN2, A2D_QWEN3, OPDLM
 from diffengine.engine.models.dream import DREAM
 from diffengine.engine.models.family import CheckpointError, Family, TokenIds
+from diffengine.engine.models.fast_dllm_v2 import FAST_DLLM_V2
 from diffengine.engine.models.loading import MaskedDiffusionModel, load_model
+from diffengine.engine.models.sdar import SDAR
 from diffengine.engine.models.tokens import load_tokenizer, special_tokens
 from diffengine.engine.problems.read import Problem
 from diffengine.engine.prompts.chat_template import render_chat
@@ -34,6 +36,14 @@ NO_THOUGHT = [151667, 271, 151668, 271]
         ("Dream", DREAM, (151666, 151643, 151645), [*SYSTEM, *USER, *ASSISTANT]),
         ("A2D-Qwen2", A2D_QWEN2, (151665, 151645, 151645), [*SYSTEM, *USER, *ASSISTANT]),
         ("A2D-Qwen3", A2D_QWEN3, (151669, 151645, 151645), [*USER, *ASSISTANT, *NO_THOUGHT]),
+        ("OPDLM", OPDLM, (151669, 151645, 151645), [*USER, *ASSISTANT, *NO_THOUGHT]),
+        ("SDAR", SDAR, (151669, 151643, 151645), [*USER, *ASSISTANT]),
+        (
+            "Fast-dLLM v2",
+            FAST_DLLM_V2,
+            (151665, 151645, 151645),
+            [*SYSTEM, *USER, *ASSISTANT],
+        ),
     ],
 )
 def test_ids_and_prompts_are_the_published_ones(
@@ -48,8 +58,8 @@ def test_ids_and_prompts_are_the_published_ones(
     byte_pairs(tmp_path, name, published_ids=True)
     tokenizer = load_tokenizer(tmp_path, family)
     config = {"eos_token_id": special[1], "pad_token_id": 151643}
-    if name == "Dream":
-        config["mask_token_id"] = 151666
+    if name in ("Dream", "SDAR"):
+        config["mask_token_id"] = special[0]
     found = special_tokens(family.tokens, config, tokenizer, tmp_path)
     assert found == TokenIds(*special)
     text = render_chat(tokenizer, HI, variables=family.template_variables)
@@ -73,12 +83,31 @@ def test_ids_and_prompts_are_the_published_ones(
         ("A2D-Qwen2", TokenIds(322, 302, 302)),
         ("A2D-Llama", TokenIds(5, 1, 4)),
         ("iLLaDA", TokenIds(5, 2, 4)),
+        ("SDAR", TokenIds(326, 300, 302)),
+        ("Fast-dLLM v2", TokenIds(322, 302, 302)),
+        ("OPDLM", TokenIds(326, 302, 302)),
+        ("A2D-Qwen3 bd3lm", TokenIds(326, 302, 302)),
+        ("A2D-Qwen2 bd3lm", TokenIds(322, 302, 302)),
+        ("A2D-Llama bd3lm", TokenIds(5, 1, 4)),
     ],
 )
 def test_a_checkpoints_tokens_are_found(
     dense: Callable[..., Path], family: str, ids: TokenIds
 ) -> None:
     assert load_model(dense(family), device="cpu", weights=False).token_ids == ids
+
+
+@pytest.mark.parametrize(("family", "mask"), [(OPDLM, 151669), (FAST_DLLM_V2, 151665)])
+def test_a_mask_that_no_file_names_is_the_published_samplers(
+    dense: Callable[..., Path], family: Family, mask: int
+) -> None:
+    """Of OPDLM's checkpoints some have Qwen3's own tokenizer, which has no mask."""
+    tokenizer = load_tokenizer(dense("Dream"), DREAM)
+    tokens = replace(family.tokens, mask=replace(family.tokens.mask, text="<|nothing|>"))
+    here = Path("checkpoint")
+    assert special_tokens(tokens, {"eos_token_id": 302}, tokenizer, here).mask == mask
+    said = {"eos_token_id": 302, "mask_token_id": 7}
+    assert special_tokens(tokens, said, tokenizer, here).mask == 7
 
 
 TEXTS = ("2 + 2 = 4", "an  assistant's\n\n helpful\tuser", "Äpfel 三 + 四", " <|im_end|>x")
