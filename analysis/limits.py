@@ -71,7 +71,7 @@ STEPS_LEFT_OUT = (
 )
 NO_TRAJECTORY = "recorded with --record answers, which keeps no trajectory"
 OF_RUNNING = "; of the problems with a forward pass at the step"
-OF_OPEN = "; over the positions of the open block"
+OF_OPEN = "; of the block that is open at the step"
 OF_OPENED = "; of the problems whose positions for it are open by then"
 OF_RUNNING_AT_BOTH = "; of the problems with a forward pass at both"
 """What labels end with of a mean over fewer and fewer problems, over part of the positions, over

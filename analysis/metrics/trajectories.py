@@ -163,8 +163,13 @@ def block_length_of(run: Run) -> int:
 
 
 def is_of_blocks(run: Run) -> bool:
-    """Whether the run is decoded block by block, with positions that are not open yet."""
-    return "open_start" in run
+    """Whether the run is decoded block by block, so that some pass leaves positions out."""
+    if "open_start" not in run:
+        return False
+    start = np.asarray(run["open_start"][...])
+    end = np.asarray(run["open_end"][...])
+    leaves_out = (start > 0) | (end < int(run.info["config"]["gen_length"]))
+    return bool((leaves_out & (start >= 0)).any())
 
 
 def steps_of(run: Run) -> int:
