@@ -35,7 +35,8 @@ class BlockRow(Row):
     """A row whose block `block` of `n_blocks` is open; the first begins with `tail` tokens of the
     prompt.
 
-    `n_masked` are those of the open block. `cached` tokens from the row's first on are kept.
+    `n_masked` are those of the open block, which has made `steps_in_block` steps, the last
+    `steps_without_masks` of them with no mask left. `cached` tokens from the row's first are kept.
     `opened[s]` is the first generated position that was open at step s, negative in a tail.
     """
 
@@ -43,6 +44,7 @@ class BlockRow(Row):
     n_blocks: int = 1
     block: int = 0
     steps_in_block: int = 0
+    steps_without_masks: int = 0
     cached: int = 0
     opened: dict[int, int] = field(default_factory=dict)
 
@@ -92,6 +94,11 @@ class BlockCanvas(Canvas):
         return [row.steps_in_block for row in self.rows]
 
     @property
+    def steps_without_masks(self) -> list[int]:
+        """How many of these steps began without a mask in the block, of each row [B]."""
+        return [row.steps_without_masks for row in self.rows]
+
+    @property
     def written(self) -> Tensor:
         """Which positions [B, K] of the open blocks are generated: not the prompt's, and not behind
         the row's end."""
@@ -101,6 +108,16 @@ class BlockCanvas(Canvas):
             last = self.on_device([bound.stop for bound in bounds])[:, None]
             self._written = (self.position >= first) & (self.position < last)
         return self._written
+
+    @property
+    def block_tokens(self) -> list[int]:
+        """How many positions of each row's open block [B] are generated."""
+        return [len(self._bounds(row)) for row in self.rows]
+
+    @property
+    def masks_left(self) -> list[int]:
+        """How many positions of each row's open block [B] are masked."""
+        return [row.n_masked or 0 for row in self.rows]
 
     def _bounds(self, row: BlockRow) -> range:
         """The positions of the open block that are generated."""
@@ -325,10 +342,12 @@ class BlockCanvas(Canvas):
             row.n_forwards += 1
             row.step += 1
             row.steps_in_block += 1
+            row.steps_without_masks += row.n_masked == 0
             row.n_masked = n_masked[index]
             if closed[index]:
                 row.block += 1
                 row.steps_in_block = 0
+                row.steps_without_masks = 0
                 row.n_masked = len(self._bounds(row))
             done = row.block == row.n_blocks or row.step >= len(row.performed)
             ended.append(done or stopped[index])

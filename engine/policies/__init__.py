@@ -33,6 +33,10 @@ POLICIES = Registry(
         "margin": "diffengine.engine.policies.margin:MarginPolicy",
         "prophet": "diffengine.engine.policies.prophet:ProphetPolicy",
         "sdar": "diffengine.engine.policies.sdar:SDARPolicy",
+        "bd3lm": "diffengine.engine.policies.bd3lm:BD3LMPolicy",
+        "fast_dllm_v2": "diffengine.engine.policies.fast_dllm_v2:FastDLLMv2Policy",
+        "nemotron": "diffengine.engine.policies.nemotron:NemotronPolicy",
+        "llada2": "diffengine.engine.policies.llada2:LLaDA2Policy",
     },
     group="diffengine.policies",
 )
@@ -51,6 +55,10 @@ OPTIONS = Registry(
         "margin": "diffengine.engine.policies.parallel_options:MarginOptions",
         "prophet": "diffengine.engine.policies.parallel_options:ProphetOptions",
         "sdar": "diffengine.engine.policies.sdar_options:SDAROptions",
+        "bd3lm": "diffengine.engine.policies.bd3lm_options:BD3LMOptions",
+        "fast_dllm_v2": "diffengine.engine.policies.fast_dllm_v2_options:FastDLLMv2Options",
+        "nemotron": "diffengine.engine.policies.nemotron_options:NemotronOptions",
+        "llada2": "diffengine.engine.policies.llada2_options:LLaDA2Options",
     },
 )
 """Options of policies that `run --help` shows: each is its policy's own `Options`, in a file that

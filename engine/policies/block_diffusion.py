@@ -23,7 +23,7 @@ from ..decoding.block_canvas import BlockCanvas
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
-from .block_diffusion_options import BlockDiffusionOptions
+from .block_diffusion_options import BlockDiffusionOptions, ShapedBlockOptions
 from .parallel import Sight
 
 
@@ -79,13 +79,16 @@ class BlockPolicy(Policy):
 
 
 def sampling_of(options: BlockDiffusionOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:
-    """Tokens of the distribution that temperature, top-k and then top-p shape, the confidence that
-    of the shaped one; the most probable token with its own probability where nothing is drawn."""
-    shaping = Shaping(top_p=options.top_p, top_k=options.top_k, top_k_first=True)
+    """Tokens drawn at a temperature, their confidence that of the model's own distribution; or, of
+    a policy that shapes it, from what top-k and then top-p leave, their confidence that of what is
+    left. At temperature 0 the most probable token with its own probability."""
+    shaping = None
+    if isinstance(options, ShapedBlockOptions) and options.temperature > 0:
+        shaping = Shaping(top_p=options.top_p, top_k=options.top_k, top_k_first=True)
     return Sampling(
         temperature=options.temperature,
         seed=options.seed,
         exclude_id=token_ids.mask,
         n_candidates=n_candidates,
-        shaping=shaping if options.temperature > 0 else None,
+        shaping=shaping,
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..options import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, ConfigError, option
-from .block_diffusion_options import BlockDiffusionOptions
+from .block_diffusion_options import ShapedBlockOptions
 
 
 @dataclass(frozen=True)
-class SDAROptions(BlockDiffusionOptions):
+class SDAROptions(ShapedBlockOptions):
     """The names are those of the published generate.py; `entropy_bound` is in nats."""
 
     denoising_steps: int | None = option(

@@ -92,7 +92,7 @@ def read_positions(arrays: Arrays, run: Conditions) -> np.ndarray:
         is_later_pass = start[:, 1:] == start[:, :-1]
         is_first = np.arange(read.shape[2]) == start[:, 1:, None]
         read[:, 1:] &= ~(is_first & is_later_pass[..., None])
-    return read
+    return np.asarray(read)
 
 
 def where(what: str, wrong: np.ndarray) -> list[str]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import diffengine as de
 from diffengine.engine.cli.command_line import expected_failure, group
-from diffengine.engine.models import FAMILIES
+from diffengine.engine.models import FAMILIES, a2d
 from diffengine.engine.models.loading import load_model, published_policy
 from diffengine.engine.policies import POLICIES
 from diffengine.engine.registry import PluginError
@@ -42,6 +42,11 @@ def test_the_family_names_its_policy(dreams: Path) -> None:
 @pytest.mark.parametrize("architecture", list(FAMILIES))
 def test_every_family_of_ours_names_a_policy_of_ours(architecture: str) -> None:
     assert FAMILIES.load(architecture).policy in POLICIES
+
+
+@pytest.mark.parametrize("kinds", [a2d.QWEN3, a2d.QWEN2, a2d.LLAMA], ids=lambda k: k[0].stock_class)
+def test_every_kind_of_a_family_does(kinds: a2d.Kinds) -> None:
+    assert kinds.masked.policy in POLICIES and kinds.blocks.policy in POLICIES
 
 
 def test_of_several_kinds_the_checkpoints_own_policy_is_taken(
