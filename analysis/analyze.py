@@ -28,7 +28,7 @@ from .findings.s_curve import SCurveResult, s_curve
 from .findings.spikes import Spikes, find_spikes, spike_totals
 from .info import Info
 from .information.estimators import curve_table
-from .limits import ENDS_DIFFER, NO_TRAJECTORY, undefined
+from .limits import BLOCKS_DIFFER, ENDS_DIFFER, NO_TRAJECTORY, undefined
 from .metrics.loading import Metrics, load_metrics
 from .metrics.mean import metric_quantities
 from .metrics.trajectories import Trajectories, keeps_answers_alone, read_trajectories
@@ -148,7 +148,12 @@ def _fast_part(run: Run, settings: Settings, asked: Sequence[str]) -> Analysis:
     info = about_run(run, trajectories, count(trajectories.columns["verdict"]))
     judged = _judge(trajectories, metrics, settings, info["block"])
     verdict = trajectories.columns["verdict"]
-    exits = replay_problems(trajectories.metrics, verdict, trajectories.performed)
+    exits = replay_problems(
+        trajectories.metrics,
+        verdict,
+        trajectories.performed,
+        of_blocks=trajectories.of_blocks,
+    )
 
     quantities = metric_quantities(run, metrics, trajectories)
     branches = read_branches(
@@ -208,13 +213,12 @@ def _judge(
     """Gain, spikes by every rule, and S-curve of the confidence that the settings name."""
     name = f"confidence/{settings.confidence_method}"
     confidence = trajectories.recorded(name)
-    of_running = trajectories.ends_differ and not metrics.by_name[name].kept
     curve = s_curve(
         confidence,
         threshold_low=settings.threshold_low,
         threshold_high=settings.threshold_high,
         seed=settings.analysis_seed,
-        withheld=undefined(ENDS_DIFFER) if of_running else "",
+        withheld=_why_no_curve(trajectories, metrics, name),
         groups=trajectories.groups,
     )
     gain = information_gain(confidence, trajectories.groups)
@@ -222,6 +226,16 @@ def _judge(
     for rule in SPIKE_RULES:
         spikes[rule] = find_spikes(gain, rule=rule, threshold=settings.spike_threshold, block=block)
     return Judged(confidence, gain, spikes, curve)
+
+
+def _why_no_curve(trajectories: Trajectories, metrics: Metrics, name: str) -> str:
+    """Why the means of two steps of a confidence are of different things, or nothing."""
+    is_kept = metrics.by_name[name].kept
+    if trajectories.of_blocks and (not is_kept or trajectories.grows(name)):
+        return undefined(BLOCKS_DIFFER)
+    if trajectories.ends_differ and not is_kept:
+        return undefined(ENDS_DIFFER)
+    return ""
 
 
 def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Signs:
@@ -237,6 +251,7 @@ def _signs(trajectories: Trajectories, settings: Settings, judged: Judged) -> Si
         counts=members(trajectories.columns["verdict"], trajectories.groups),
         seed=settings.analysis_seed,
         groups=trajectories.groups,
+        of_blocks=trajectories.of_blocks,
     )
 
 

@@ -25,7 +25,7 @@ class Seen(TypedDict):
 
 class Info(TypedDict, total=False):
     """`block` [step], -1 where a step has no block of its own; `block_length` 0 without blocks;
-    `read_offset` as in run.json;
+    `read_offset` as in run.json; `of_blocks` is there where decoding goes block by block;
     `accuracy_interval`, `whole_interval` lower and upper end at 95 %; `to_come` names what was
     still to be computed when this was saved; `own_ends` is there only where problems end at
     different steps, of what only a running one has; `stale` says how the run has changed since;
@@ -44,6 +44,7 @@ class Info(TypedDict, total=False):
     block_length: int
     block: np.ndarray
     read_offset: int
+    of_blocks: bool
 
     n_problems: int
     n_samples: int

@@ -51,13 +51,31 @@ ENDS_DIFFER = (
     "problems end at different steps and this value is about a forward pass, so that later steps "
     "are of other, slower problems"
 )
+BLOCKS_DIFFER = (
+    "each problem opens its blocks at steps of its own, so that the means of two steps are of "
+    "other positions or other problems"
+)
+NOTHING_TO_FILL = (
+    "decoding goes block by block, and what is not open yet has no prediction that an exit could "
+    "take"
+)
+OF_ONE_BLOCK = "decoding goes block by block, and steps of two blocks have no position in common"
+ANSWER_OPENS = (
+    "the answer's positions are open at steps of each problem's own, and closed before and after"
+)
+NULL_OF_FIRST_BLOCK = (
+    "without the question only the first block can be opened, and no problem has its slot there"
+)
 STEPS_LEFT_OUT = (
     "problems leave out steps of their own, so that hardly any has a value at all steps compared"
 )
 NO_TRAJECTORY = "recorded with --record answers, which keeps no trajectory"
 OF_RUNNING = "; of the problems with a forward pass at the step"
+OF_OPEN = "; of the block that is open at the step"
+OF_OPENED = "; of the problems whose positions for it are open by then"
 OF_RUNNING_AT_BOTH = "; of the problems with a forward pass at both"
-"""What the label of a mean over fewer and fewer problems ends with."""
+"""What labels end with of a mean over fewer and fewer problems, over part of the positions, over
+more and more problems."""
 
 SHOWN_SHARE = 0.5
 """Of the problems behind the best step: with fewer behind it, a step is no end of a curve and no

@@ -29,9 +29,9 @@ COLUMNS = ("verdict", "n_forwards", "generated_text", "extracted_answer")
 class Generations(NamedTuple):
     """Rows in the run's order. `keys`: id and digest of the content of each problem. `token`
     [problem, position] is the final canvas, `commit_step` [problem, position] the step of its
-    commit, NEVER where the position stayed masked; `n_forwards` [problem] counts two a step under
-    guidance. `unfinished`: a sentence, empty where nothing lacks. `group_ids` [problem]: the id in
-    the input, which samples share; empty where each problem has one sample.
+    final token, NEVER where the position stayed masked; `n_forwards` [problem] counts two a step
+    under guidance. `unfinished`: a sentence, empty where nothing lacks. `group_ids` [problem]: the
+    id in the input, which samples share; empty where each problem has one sample.
     """
 
     name: str
@@ -121,17 +121,20 @@ def _read_columns(run: Run) -> dict[str, np.ndarray]:
     }
     if not n:
         return columns
-    for block in run.blocks([*COLUMNS, "token", "committed"], max_problems=BLOCK_PROBLEMS):
+    written = [name for name in ("committed", "revised") if name in run]
+    for block in run.blocks([*COLUMNS, "token", *written], max_problems=BLOCK_PROBLEMS):
         rows = np.asarray(block["row"])
         for name in COLUMNS:
             columns[name][rows] = block[name]
         columns["token"][rows] = block["token"][:, -1]
-        columns["commit_step"][rows] = commit_steps(block["committed"])
+        columns["commit_step"][rows] = commit_steps(*(block[name] for name in written))
     return columns
 
 
-def commit_steps(committed: np.ndarray) -> np.ndarray:
-    """[problem, position] the first step of `committed` [problem, step, position] that is 1, NEVER
-    where there is none."""
-    first = committed.argmax(axis=1)
-    return np.where(committed.any(axis=1), first, NEVER)
+def commit_steps(*written: np.ndarray) -> np.ndarray:
+    """[problem, position] the last step of any of `written` [problem, step, position] that is 1,
+    which put the final token there; NEVER where there is none. A position is committed once, and
+    may then be revised."""
+    happens = np.any([each != 0 for each in written], axis=0)
+    last = happens.shape[1] - 1 - np.flip(happens, axis=1).argmax(axis=1)
+    return np.where(happens.any(axis=1), last, NEVER)

@@ -89,7 +89,7 @@ def speed(run: Generations) -> dict[str, Quantity]:
             text_tokens,
             forwards,
             label="tokens per forward pass, before the end of the text",
-            missing=NO_PROBLEM if _eos(run) is not None else no_eos,
+            missing=NO_PROBLEM if _ends_of_text(run) else no_eos,
             groups=groups,
         ),
         MEAN_TOKENS_PER_FORWARD: Quantity.over_problems(
@@ -112,16 +112,19 @@ def speed(run: Generations) -> dict[str, Quantity]:
 def tokens_of_text(run: Generations) -> np.ndarray:
     """[problem] committed positions before the first end-of-sequence token, which is not counted;
     NaN where the run does not name that token."""
-    eos = _eos(run)
-    if eos is None:
+    ends = _ends_of_text(run)
+    if not ends:
         return np.full(len(run.token), np.nan)
-    ended = np.cumsum(run.token == eos, axis=1) > 0
+    ended = np.cumsum(np.isin(run.token, ends), axis=1) > 0
     return np.asarray((run.committed & ~ended).sum(axis=1), np.float64)
 
 
-def _eos(run: Generations) -> int | None:
-    eos = run.info["model"].get("eos_token_id")
-    return None if eos is None else int(eos)
+def _ends_of_text(run: Generations) -> list[int]:
+    """The tokens that end a text: that of the sequence's end, and where the run names it (of runs
+    that are decoded block by block) that of the turn's."""
+    model = run.info["model"]
+    ids = [model.get("eos_token_id"), model.get("eot_token_id")]
+    return [int(token) for token in ids if token is not None]
 
 
 def ratio_of_totals(

@@ -62,6 +62,8 @@ def about_run(run: Run, trajectories: Trajectories, counts: Counts) -> Info:
         "grade_rules": rules,
         "warnings": warnings_of(run, trajectories, held, rules),
     }
+    if trajectories.of_blocks:
+        info["of_blocks"] = True
     if not groups.is_plain:
         info["n_samples"] = len(run.ids)
         info["lm_eval_shares"] = lm_eval_shares(run, groups)

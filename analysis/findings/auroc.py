@@ -208,7 +208,7 @@ def _make(material: Material) -> dict[str, Quantity]:
         trajectories.metrics,
         material.verdict,
         material.groups,
-        each_step=trajectories.ends_differ,
+        each_step=trajectories.ends_differ or trajectories.of_blocks,
     )
 
 

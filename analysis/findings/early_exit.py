@@ -16,6 +16,7 @@ import numpy as np
 
 from ...engine.store.format.verdicts import CORRECT, NO_GOLD_ANSWER
 from ..groups import Groups
+from ..limits import NOTHING_TO_FILL
 from ..quantity import Quantity
 from ..registry import EXIT_RULES
 from .finding import Finding, Material
@@ -30,6 +31,8 @@ KLASS_HISTORY = 2
 """Bits that no position may move, in so many steps in a row (after KLASS, arXiv 2511.05664)."""
 
 MISSING = "no problem has a gold answer"
+OF_CANVAS = ("confidence_canvas",)
+"""Rules that stop for all masked positions at once."""
 
 Signals = Mapping[str, np.ndarray]
 
@@ -75,19 +78,24 @@ def hindsight(signals: Signals) -> np.ndarray:
 
 
 def replay_problems(
-    signals: Signals, verdict: np.ndarray, performed: np.ndarray
+    signals: Signals, verdict: np.ndarray, performed: np.ndarray, *, of_blocks: bool = False
 ) -> dict[str, np.ndarray]:
     """`early_exit/<rule>/{accuracy, steps}` [problem]: 1 or 0, and steps with a forward pass; NaN
     without a gold answer.
 
     `signals`: the metrics [problem, step]; `performed` [problem, step] bool. At an exit the answer
     counts as graded in the end if it already stood there, as correct if it was exactly gold, else
-    as wrong.
+    as wrong. `of_blocks`: decoding goes block by block; a rule that looks at the canvas then has no
+    value, for it cannot fill what is not open yet.
     """
     graded = verdict != NO_GOLD_ANSWER
     correct = verdict == CORRECT
     columns: dict[str, np.ndarray] = {}
     for rule in EXIT_RULES:
+        if of_blocks and rule in OF_CANVAS:
+            for part in ("accuracy", "steps"):
+                columns[f"early_exit/{rule}/{part}"] = np.full(len(verdict), np.nan)
+            continue
         stops_at = EXIT_RULES.load(rule)
         step, forwards = exits(stops_at(signals), performed)
         right_there = _right_at(signals, np.maximum(step, 0), correct)
@@ -155,7 +163,13 @@ def _right_at(signals: Signals, step: np.ndarray, correct: np.ndarray) -> np.nda
 
 
 def _make(material: Material) -> dict[str, Quantity]:
-    return replay(material.exits, material.verdict, material.groups)
+    quantities = replay(material.exits, material.verdict, material.groups)
+    if material.trajectories.of_blocks:
+        for rule in OF_CANVAS:
+            for part in PARTS:
+                name = f"early_exit/{rule}/{part}"
+                quantities[name] = quantities[name].undefined(NOTHING_TO_FILL)
+    return quantities
 
 
 PARTS = ("accuracy", "accuracy_change", "steps")

@@ -22,9 +22,8 @@ def ends(material: Material) -> dict[str, Quantity]:
     columns = trajectories.columns
     steps_taken = columns["steps_performed"].astype(np.float64)
     masks_left = columns["masks_left"]
-    positions = int(material.run.info["config"]["gen_length"])
     with np.errstate(invalid="ignore", divide="ignore"):
-        rate = np.where(steps_taken > 0, (positions - masks_left) / steps_taken, np.nan)
+        rate = np.where(steps_taken > 0, columns["tokens"] / steps_taken, np.nan)
     return {
         "ends/running": Quantity.share_of_problems(
             running(trajectories.performed),

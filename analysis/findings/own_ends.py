@@ -29,14 +29,15 @@ class OwnEnds(TypedDict):
 
 
 def own_ends(metrics: Metrics, trajectories: Trajectories) -> dict[str, OwnEnds]:
-    """`OwnEnds` by metric, of all that a problem that has ended does not keep; empty where all
-    problems end at one step."""
-    if not trajectories.ends_differ:
+    """`OwnEnds` by metric, of all that a problem that has ended does not keep, or that has no
+    value before its block opens; empty where all problems make the same steps with all their
+    positions."""
+    if not (trajectories.ends_differ or trajectories.of_blocks):
         return {}
     ends = {}
     groups = trajectories.groups
     for name, metric in metrics.by_name.items():
-        if not metric.kept:
+        if not metric.kept or trajectories.grows(name):
             ends[name] = ends_of(trajectories.recorded(name), groups)
     verdict = trajectories.columns["verdict"]
     for split in SPLITS:

@@ -14,7 +14,14 @@ import numpy as np
 
 from ...engine.store.counts import count_text
 from ..groups import Groups
-from ..limits import ENDS_DIFFER, INSUFFICIENT, OK, too_few_in_class, too_few_problems
+from ..limits import (
+    BLOCKS_DIFFER,
+    ENDS_DIFFER,
+    INSUFFICIENT,
+    OK,
+    too_few_in_class,
+    too_few_problems,
+)
 from ..means import deviation, mean_over_problems
 from ..results import Pattern, SCurve, Spike
 from ..wording import known, of_n, plus_minus
@@ -28,12 +35,31 @@ MANY_SPIKES = 5
 FLAT = 0.05
 """A mean confidence that surely stays within this range of its first value counts as flat."""
 SPLITS = 20
+ENTROPY_DECREASES = "Entropy decreases over time"
+ENTROPY_INCREASES = "Entropy increases"
+CKA_INCREASES = "CKA between steps increases"
+KL_ALIGNED = "KL spikes align with information spikes"
+FEW_MAJOR = "2-5 major information spikes"
+NO_CLEAR = "No clear information spikes (gradual drift)"
+RANDOM = "Random spike pattern (unstable process)"
+OF_COMMON_STEPS = (
+    ENTROPY_DECREASES,
+    ENTROPY_INCREASES,
+    CKA_INCREASES,
+    KL_ALIGNED,
+    FEW_MAJOR,
+    NO_CLEAR,
+    RANDOM,
+)
+"""Signs that ask what happens at a step, the same for all problems, or compare the first with the
+last."""
 
 
 class Signs(NamedTuple):
     """What the signs are read from; arrays are [row, step]. `spikes` are those of the rule `z`
     on `gain`; a spike with a gain above `major` (the original suite's spike threshold) is a major
-    one. `groups`: which rows are samples of one problem."""
+    one. `groups`: which rows are samples of one problem. `of_blocks`: each problem is decoded block
+    by block, so that its first step and its last are of other positions."""
 
     confidence: np.ndarray
     entropy: np.ndarray
@@ -46,6 +72,7 @@ class Signs(NamedTuple):
     counts: Counts | Members
     seed: int
     groups: Groups | None = None
+    of_blocks: bool = False
 
 
 class Change(NamedTuple):
@@ -70,6 +97,13 @@ def judge_patterns(signs: Signs) -> list[Pattern]:
         _entropy_increases(signs),
         _random_spikes(signs),
     ]
+    if signs.of_blocks:
+        patterns = [
+            pattern._replace(verdict=_unknown(BLOCKS_DIFFER))
+            if pattern.name in OF_COMMON_STEPS
+            else pattern
+            for pattern in patterns
+        ]
     reason = withheld(signs.counts)
     if not reason:
         return patterns
@@ -109,13 +143,13 @@ def _few_spikes(signs: Signs) -> Pattern:
     verdict = _yes(FEW_SPIKES <= count <= MANY_SPIKES)
     if signs.spikes.status != OK:
         verdict = _unknown(signs.spikes.status)
-    return Pattern("2-5 major information spikes", _spike_evidence(signs), verdict)
+    return Pattern(FEW_MAJOR, _spike_evidence(signs), verdict)
 
 
 def _entropy_decreases(signs: Signs) -> Pattern:
     entropy = judge_change(signs.entropy, signs.groups)
     return Pattern(
-        "Entropy decreases over time",
+        ENTROPY_DECREASES,
         _text(entropy, "bits, last - first step"),
         _directed(entropy, -1),
     )
@@ -126,12 +160,12 @@ def _cka_increases(signs: Signs) -> Pattern:
     evidence = _text(
         cka, "(debiased CKA with the step before, last third - first third of the steps)"
     )
-    return Pattern("CKA between steps increases", evidence, _directed(cka, 1))
+    return Pattern(CKA_INCREASES, evidence, _directed(cka, 1))
 
 
 def _kl_aligned(signs: Signs) -> Pattern:
     """Mean rank of KL at the spikes against all circular shifts of the KL trajectory."""
-    name = "KL spikes align with information spikes"
+    name = KL_ALIGNED
     kl = mean_over_problems(signs.kl, signs.groups).mean
     usable = np.flatnonzero(np.isfinite(kl) & np.isfinite(signs.gain.gain))
     major = [spike.step for spike in _major(signs)]
@@ -179,13 +213,13 @@ def _no_spikes(signs: Signs) -> Pattern:
     elif smallest <= signs.major:
         verdict = "seen"
     evidence = f"{_spike_evidence(signs)}; smallest detectable gain {in_words} (median over steps)"
-    return Pattern("No clear information spikes (gradual drift)", evidence, verdict, "problematic")
+    return Pattern(NO_CLEAR, evidence, verdict, "problematic")
 
 
 def _entropy_increases(signs: Signs) -> Pattern:
     entropy = judge_change(signs.entropy, signs.groups)
     return Pattern(
-        "Entropy increases",
+        ENTROPY_INCREASES,
         _text(entropy, "bits, last - first step"),
         _directed(entropy, 1),
         "problematic",
@@ -194,7 +228,7 @@ def _entropy_increases(signs: Signs) -> Pattern:
 
 def _random_spikes(signs: Signs) -> Pattern:
     """Single problems jump, but two halves of the problems do not jump at the same steps."""
-    name = "Random spike pattern (unstable process)"
+    name = RANDOM
     agreement = split_half(signs.confidence, signs.groups, seed=signs.seed)
     jump = _mean_largest_jump(signs.confidence, signs.groups)
     evidence = (

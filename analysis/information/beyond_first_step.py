@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..metrics.trajectories import steps_of
+from ..metrics.trajectories import is_of_blocks, steps_of
 from ..results import Quantity
 from .conditional import Baseline
 from .features import RunFeatures
@@ -35,6 +35,10 @@ P_NAME = "mi_beyond_p/logistic"
 LABEL = "I(correct; belief at the answer slot | state and belief at the first step), logistic"
 P_LABEL = f"p-value over all steps (max-T) of: {LABEL}; score statistic, permuted within strata"
 LEVEL = 0.05
+FIRST_DIFFERS = (
+    "decoding goes block by block, and the first step that shows the answer's place is another in "
+    "each problem"
+)
 
 _ESTIMATE = Named(NAME, LABEL)
 _P = Named(P_NAME, P_LABEL)
@@ -67,6 +71,8 @@ def beyond_first_step(
     target = targets_of(run)["correct"]
     if target.missing:
         return Beyond(curve.quantities(_ESTIMATE, _P, missing=target.missing), {}, [])
+    if is_of_blocks(run):
+        return Beyond(curve.quantities(_ESTIMATE, _P, missing=FIRST_DIFFERS), {}, [])
     graded = target.first_rows
     shown = _features(RunFeatures(run) if features is None else features, graded)
     rows = np.flatnonzero(np.isfinite(shown.at_first).all(axis=1))

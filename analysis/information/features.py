@@ -4,6 +4,9 @@ the gold answer.
 A problem that has ended keeps its `belief` and `state`, which stand by then; it has no `summary`,
 which is of a forward pass.
 
+Before the answer's block opens, in a run that is decoded block by block, there is neither; `state`
+is then of those of the answer's positions that are open.
+
 `belief`: how sure the model is at its own answer slot (where the extracted answer stands), frozen
 at each commit; `slot` is its first column. `summary`: mean, standard deviation and maximum of the
 logits over all positions and tokens, and the mean entropy. `state`: the final hidden state, mean
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..metrics.block import Block, end_step, frozen, kept_after_end, mean_where, read_block
+from ..metrics.block import Block, also, end_step, frozen, kept_after_end, mean_where, read_block
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -113,7 +116,7 @@ def narrow_features(run: Run) -> dict[str, np.ndarray]:
     """`belief` [problem, step, 3] and `summary` [problem, step, 4], float64, NaN where undefined or
     not performed."""
     whole: dict[str, np.ndarray] = {}
-    for part in run.blocks(list(_NARROW), max_problems=BLOCK_PROBLEMS):
+    for part in run.blocks([*_NARROW, *also(run)], max_problems=BLOCK_PROBLEMS):
         block = read_block(part)
         of_part = {"belief": belief(block), "summary": summary(block)}
         for name, values in of_part.items():
@@ -131,7 +134,7 @@ def states(run: Run, steps: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     width = int(run["state_answer"].shape[2])
     bytes_of_step = 4 * problems * width
     at_a_time = max(1, STATE_BYTES // bytes_of_step)
-    names = ["state_answer", *_COMMON]
+    names = ["state_answer", *_COMMON, *also(run)]
     for start in range(0, len(steps), at_a_time):
         chosen = steps[start : start + at_a_time]
         shape = (len(chosen), problems, width)
@@ -149,7 +152,7 @@ def belief(block: Block) -> np.ndarray:
     position, inside = _slot(block)
     rows = np.arange(len(position))[:, None, None]
     steps = np.arange(block.performed.shape[1])[None, :, None]
-    commit = np.take_along_axis(block.commit_step, position, axis=1)
+    commit = np.take_along_axis(block.freeze_step, position, axis=1)
 
     def at_slot(name: str) -> np.ndarray:
         values = _wide(block.variables[name])
@@ -176,30 +179,45 @@ def belief(block: Block) -> np.ndarray:
 
 def summary(block: Block) -> np.ndarray:
     """[N, T, 4] exact over positions and tokens: the variance over all is the mean of within and
-    between positions."""
+    between positions. Of a run that is decoded block by block over the open block's."""
     mean = _wide(block.variables["logit_mean"])
     std = _wide(block.variables["logit_std"])
     logprob = _wide(block.variables["logprob"])
     entropy = _wide(block.variables["entropy"])
-    within = (std**2).mean(axis=2)
-    between = mean.var(axis=2)
-    variance = within + between
     largest_logits = logprob + block.variables["logsumexp"]
-    reduced = [
-        mean.mean(axis=2),
-        np.sqrt(variance),
-        largest_logits.max(axis=2),
-        entropy.mean(axis=2),
-    ]
+    if block.opened is not None:
+        reduced = _summary_of_read(block, mean, std, largest_logits, entropy)
+    else:
+        variance = (std**2).mean(axis=2) + mean.var(axis=2)
+        reduced = [
+            mean.mean(axis=2),
+            np.sqrt(variance),
+            largest_logits.max(axis=2),
+            entropy.mean(axis=2),
+        ]
     columns = [block.at_performed(values) for values in reduced]
     return np.stack(columns, axis=2)
+
+
+def _summary_of_read(
+    block: Block,
+    mean: np.ndarray,
+    std: np.ndarray,
+    largest_logits: np.ndarray,
+    entropy: np.ndarray,
+) -> list[np.ndarray]:
+    """The four columns [N, T] over the positions that each pass read of its open block."""
+    centre = block.mean_read(mean)
+    variance = block.mean_read(std**2) + block.mean_read((mean - centre[:, :, None]) ** 2)
+    known = np.where(np.isnan(largest_logits), -np.inf, largest_logits)
+    return [centre, np.sqrt(variance), known.max(axis=2, initial=-np.inf), block.mean_read(entropy)]
 
 
 def state(block: Block, steps: np.ndarray) -> np.ndarray:
     """[N, chosen steps, feature] float32, kept after the problem's end; NaN for a problem without
     an answer slot and at steps not performed before that."""
     position, inside = _slot(block)
-    commit = np.take_along_axis(block.commit_step, position, axis=1)
+    commit = np.take_along_axis(block.freeze_step, position, axis=1)
     last_commit = np.where(inside, commit, -1).max(axis=1, initial=-1)
     last_source = np.maximum(last_commit, 0)
     last_source = np.minimum(last_source, np.maximum(block.end_step, 0))

@@ -70,7 +70,8 @@ def largest_kl(block: Block) -> np.ndarray:
     inside = block.extracted[:, None, :] & block.masked
     kl = block.variable("kl").astype(np.float64)
     largest = np.where(inside, kl, 0.0).max(axis=2, initial=0.0)
-    return block.at_performed(np.where(block.has_answer[:, None], largest, np.nan))
+    defined = block.has_answer[:, None] & ~block.held_back(block.extracted)
+    return block.at_performed(np.where(defined, largest, np.nan))
 
 
 LARGEST_KL = Metric(
@@ -102,7 +103,7 @@ CANVAS_LOWEST_CONFIDENCE = Metric(
 
 def _over_answer(block: Block, name: str, reduce: Callable[..., np.ndarray]) -> np.ndarray:
     """[N, T] `reduce` of a variable over the extracted answer's positions, frozen at commit."""
-    values = frozen(block.variable(name).astype(np.float64), block.commit_step)
+    values = frozen(block.variable(name).astype(np.float64), block.freeze_step)
     reduced = np.full(block.performed.shape, np.nan)
     for row in np.flatnonzero(block.has_answer):
         inside = values[row][:, block.extracted[row]]

@@ -6,7 +6,7 @@ Letters: N problems of the block, T steps, P generated positions, A gold answer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...engine.store.read.tokens import run_tokens
+from .opened import ALSO, Opened, Revised, first_step, last_step, latest_known, opened_between
 
 SLOT_STATUS = ("defined", "no_gold_answer", "no_answer_extracted", "does_not_fit")
 """Why the answer slot of a problem is undefined: meaning of the values of `Block.slot_status`."""
@@ -39,15 +40,18 @@ class Block:
     """Recorded variables of N problems, and what the metrics share of them; each part is computed
     once, when it is first asked for.
 
-    `performed` [N, T] bool: a forward pass ran. `commit_step` [N, P]: step that committed the
-    position, T where none did. `digits`: ids of the tokens whose text begins with a digit, where
-    known.
+    `performed` [N, T] bool: a forward pass ran. `commit_step` [N, P]: step that put the position's
+    final token there, T where none did. `digits`: ids of the tokens whose text begins with a digit,
+    where known. `opened`: of a run that is decoded block by block, which positions were open.
+    `revised`: of a run that revises tokens, when each was.
     """
 
     variables: Mapping[str, np.ndarray]
     performed: np.ndarray
     commit_step: np.ndarray
     digits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    opened: Opened | None = None
+    revised: Revised | None = None
 
     def variable(self, name: str) -> np.ndarray:
         """The recorded variable `name`, problems first."""
@@ -70,9 +74,38 @@ class Block:
     @cached_property
     def masked(self) -> np.ndarray:
         """[N, T, P] bool: the forward pass of this step saw the position masked; the committing
-        step still does."""
+        step still does. A position whose block is not open is not masked: it is not there."""
         steps = np.arange(self.n_steps)
-        return steps[None, :, None] <= self.commit_step[:, None, :]
+        before_commit = steps[None, :, None] <= self.first_commit[:, None, :]
+        return before_commit if self.opened is None else before_commit & self.opened.at
+
+    @cached_property
+    def first_commit(self) -> np.ndarray:
+        """[N, P] step that put a token in the mask's place, T where none did; `commit_step` unless
+        it was revised."""
+        return self.commit_step if self.revised is None else self.revised.first_commit
+
+    @cached_property
+    def freeze_step(self) -> np.ndarray:
+        """[N, P] the last step whose values count at a position: its commit, else the last pass
+        that had it open; T where neither was."""
+        return self.commit_step if self.opened is None else self.opened.freeze(self.commit_step)
+
+    def held_back(self, positions: np.ndarray) -> np.ndarray:
+        """[N, T] bool: some of the `positions` [N, P] are of a block that is opened later, so that
+        nothing is known of them yet."""
+        if self.opened is None:
+            return np.zeros(self.performed.shape, bool)
+        return self.opened.held_back(positions)
+
+    def mean_read(self, values: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+        """[N, T] mean of `values` [N, T, P] over the positions of a step, or the `chosen` ones;
+        of a run that is decoded block by block over those of them that the pass read."""
+        if chosen is None:
+            chosen = np.ones(values.shape, bool)
+        if self.opened is not None:
+            chosen = chosen & self.opened.at & ~np.isnan(values)
+        return mean_where(values, chosen)
 
     @cached_property
     def end_step(self) -> np.ndarray:
@@ -81,8 +114,15 @@ class Block:
 
     @cached_property
     def never_committed(self) -> np.ndarray:
-        """[N, P] bool: the position was still masked when the problem ended."""
+        """[N, P] bool: the position was still masked when the problem ended, or its block never
+        opened."""
         return np.asarray(self.commit_step >= self.n_steps)
+
+    @cached_property
+    def left_masked(self) -> np.ndarray:
+        """[N, P] bool: a pass saw the position, and it was still masked when the problem ended."""
+        never = self.never_committed
+        return never if self.opened is None else never & self.opened.ever
 
     @cached_property
     def previous_performed(self) -> np.ndarray:
@@ -94,14 +134,16 @@ class Block:
         """[N, T, P] the token at each position if decoding stopped here: committed, else the most
         probable one of the latest forward pass; -1 where there was none yet."""
         steps = np.arange(self.n_steps)
-        done = steps[None, :, None] >= self.commit_step[:, None, :]
+        done = steps[None, :, None] >= self.first_commit[:, None, :]
         return np.where(done, self.variable("token"), self.latest_prediction)
 
     @cached_property
     def latest_prediction(self) -> np.ndarray:
         """[N, T, P] `prediction` of the latest performed step; a step without a forward pass says
-        nothing new."""
+        nothing new, nor does one that has the position's block no longer open."""
         prediction = self.variable("prediction")
+        if self.opened is not None:
+            return latest_known(prediction)
         if self.performed.all():
             return prediction
         latest = latest_performed(self.performed)
@@ -135,7 +177,10 @@ class Block:
         start = self.variable("answer_start")
         has_no_gold = self.gold_length == 0
         has_no_answer = start < 0
-        does_not_fit = start + self.gold_length > self.n_positions
+        behind = start + self.gold_length
+        does_not_fit = behind > self.n_positions
+        if self.opened is not None:
+            does_not_fit |= behind > self.opened.end
         cases = [has_no_gold, has_no_answer, does_not_fit]
         status = np.select(cases, [1, 2, 3], 0)
         return status.astype(np.uint8)
@@ -158,16 +203,27 @@ class Block:
 
 
 def read_block(columns: Mapping[str, np.ndarray], digits: np.ndarray | None = None) -> Block:
-    """A `Block` from the columns of `run.blocks`; needs `performed` and `committed`. `digits`: see
-    `digit_ids`."""
+    """A `Block` from the columns of `run.blocks`; needs `performed` and `committed`, and takes
+    `ALSO` where they are there. `digits`: see `digit_ids`."""
     performed = np.asarray(columns["performed"]) == 1
     committed = np.asarray(columns["committed"]) == 1
-    steps = committed.shape[1]
-    first = committed.argmax(axis=1) if steps else 0
-    commit_step = np.where(committed.any(axis=1), first, steps)
-    if digits is None:
-        return Block(columns, performed, commit_step)
-    return Block(columns, performed, commit_step, digits)
+    first_commit = first_step(committed)
+    commit_step = first_commit
+    revised = None
+    if "revised" in columns:
+        revisions = np.asarray(columns["revised"]) == 1
+        revised = Revised(revisions, first_commit)
+        commit_step = last_step(committed | revisions)
+    opened = None
+    if "open_start" in columns:
+        opened = opened_between(columns["open_start"], columns["open_end"], committed.shape[2])
+    ids = np.zeros(0, np.int64) if digits is None else digits
+    return Block(columns, performed, commit_step, ids, opened, revised)
+
+
+def also(run: Container[str]) -> list[str]:
+    """Those of `ALSO` that `run` has."""
+    return [name for name in ALSO if name in run]
 
 
 def digit_ids(path: Path) -> np.ndarray:
@@ -189,14 +245,14 @@ def mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         return np.asarray(total / number)
 
 
-def frozen(values: np.ndarray, commit_step: np.ndarray) -> np.ndarray:
+def frozen(values: np.ndarray, freeze_step: np.ndarray) -> np.ndarray:
     """`values` [N, T, S] at S positions, each kept from its commit step on as it was at that step.
 
     The model is trained on masked positions only, so what it says about a committed one means
-    nothing. `commit_step` [N, S]; T where the position is never committed.
+    nothing. `freeze_step` [N, S]: see `Block.freeze_step`; T where it is never committed.
     """
     steps = np.arange(values.shape[1])
-    source = np.minimum(steps[None, :, None], commit_step[:, None, :])
+    source = np.minimum(steps[None, :, None], freeze_step[:, None, :])
     return np.take_along_axis(values, source, axis=1)
 
 

@@ -65,7 +65,7 @@ MAX_PROB = Metric(
 
 def mean_prob(block: Block) -> np.ndarray:
     """[N, T] mean of p over positions and gold tokens."""
-    count = block.gold_length[:, None] * block.n_positions
+    count = block.gold_length[:, None] * _n_read(block)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(softmax_sum(block) / count)
 
@@ -141,13 +141,25 @@ def slot_logprob(block: Block) -> np.ndarray:
     steps = np.arange(block.n_steps)[None, :, None]
     tokens = np.arange(position.shape[1])[None, None, :]
     values = block.variable("answer_logprob")[rows, steps, position[:, None, :], tokens]
-    return frozen(values.astype(np.float64), block.commit_step[rows[:, :, 0], position])
+    return frozen(values.astype(np.float64), block.freeze_step[rows[:, :, 0], position])
 
 
 def _probability(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """p [N, T, P, A] and which of the A are gold tokens [N, 1, 1, A]."""
-    valid = block.variable("answer_token_id") >= 0
-    return np.exp(block.variable("answer_logprob")), valid[:, None, None, :]
+    """p [N, T, P, A] and which of them [N, T or 1, P or 1, A] are of gold tokens, at positions that
+    the pass read."""
+    valid = (block.variable("answer_token_id") >= 0)[:, None, None, :]
+    logprob = block.variable("answer_logprob")
+    if block.opened is not None:
+        valid = valid & ~np.isnan(logprob)
+    return np.exp(logprob), valid
+
+
+def _n_read(block: Block) -> np.ndarray | int:
+    """Positions of which a step has a value, [N, T] where that differs."""
+    if block.opened is None:
+        return block.n_positions
+    is_read = (~np.isnan(block.variable("answer_logprob"))).any(axis=3)
+    return np.asarray(is_read.sum(axis=2))
 
 
 def _with_gold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

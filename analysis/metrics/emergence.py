@@ -13,18 +13,23 @@ import numpy as np
 
 from .block import Block
 from .metric import NO_ANSWER, NO_GOLD, Metric
-from .slot import goes_on
+from .slot import goes_on, slot_held_back
 
 _VARIABLES = ("token", "prediction", "answer_token_id", "answer_start", "answer_end")
 
 
 def hit(block: Block) -> np.ndarray:
     """[N, T] 1 where the guess at the slot is exactly the gold answer, else 0; NaN without a gold
-    answer.
+    answer, and before the slot is open: there is no guess yet.
 
     0 also where no answer was extracted or gold does not fit: then the finished text has no such
     place.
     """
+    return np.where(slot_held_back(block), np.nan, _hit_or_not(block))
+
+
+def _hit_or_not(block: Block) -> np.ndarray:
+    """`hit`, 0 before the slot is open."""
     has_gold = (block.gold_length > 0)[:, None]
     return block.at_performed(np.where(has_gold, _right(block).astype(np.float64), np.nan))
 
@@ -42,8 +47,8 @@ HIT = Metric(
 
 def first_hit(block: Block) -> np.ndarray:
     """[N, T] 1 from the first hit on (whether or not it lasts), 0 before; the mean is a
-    distribution function."""
-    hits = hit(block)
+    distribution function, of events: none has happened before the slot is open."""
+    hits = _hit_or_not(block)
     undefined = 0.0 * hits
     return np.maximum.accumulate(np.nan_to_num(hits), axis=1) + undefined
 
@@ -61,7 +66,7 @@ FIRST_HIT = Metric(
 
 def stable_hit(block: Block) -> np.ndarray:
     """[N, T] 1 where this and every later guess is the gold answer, else 0."""
-    return lasting(hit(block))
+    return lasting(_hit_or_not(block))
 
 
 STABLE_HIT = Metric(
@@ -77,7 +82,12 @@ STABLE_HIT = Metric(
 
 def final_guess(block: Block) -> np.ndarray:
     """[N, T] 1 where the guess at the extracted answer's positions is what finally stands there;
-    NaN without one."""
+    NaN without one, and before all of them are open."""
+    return np.where(block.held_back(block.extracted), np.nan, _final_or_not(block))
+
+
+def _final_or_not(block: Block) -> np.ndarray:
+    """`final_guess`, 0 before all positions are open."""
     final = block.guess[:, -1:]
     outside = ~block.extracted[:, None, :]
     same = ((block.guess == final) | outside).all(axis=2)
@@ -98,7 +108,7 @@ FINAL_GUESS = Metric(
 
 def settled(block: Block) -> np.ndarray:
     """[N, T] 1 from the step on from which that guess does not change any more, right or wrong."""
-    return lasting(final_guess(block))
+    return lasting(_final_or_not(block))
 
 
 SETTLED = Metric(
@@ -134,4 +144,5 @@ def _right(block: Block) -> np.ndarray:
 
     behind = guess[np.arange(problems), :, np.minimum(slot.behind, positions - 1)]
     defined = (block.slot_status == 0)[:, None]
-    return np.asarray(same & ~goes_on(block, behind) & defined)
+    right = same & ~goes_on(block, behind) & defined
+    return np.asarray(right & ~slot_held_back(block))

@@ -17,13 +17,15 @@ NEVER = -1
 
 
 class Ends(NamedTuple):
-    """[N] per problem. `end_step`: the last step with a forward pass. `answer_commit_step`: the
+    """[N] per problem. `end_step`: the last step with a forward pass. `masks_left`: positions that
+    a pass saw and that hold no token; `tokens`: those that hold one. `answer_commit_step`: the
     step that committed the answer's last position, -1 where one of them never was.
     """
 
     end_step: np.ndarray
     steps_performed: np.ndarray
     masks_left: np.ndarray
+    tokens: np.ndarray
     answer_commit_step: np.ndarray
 
 
@@ -32,7 +34,8 @@ def ends(block: Block) -> Ends:
     return Ends(
         end_step=block.end_step.astype(np.int32),
         steps_performed=block.performed.sum(axis=1, dtype=np.int32),
-        masks_left=block.never_committed.sum(axis=1, dtype=np.int32),
+        masks_left=block.left_masked.sum(axis=1, dtype=np.int32),
+        tokens=(~block.never_committed).sum(axis=1, dtype=np.int32),
         answer_commit_step=_answer_commit_step(block),
     )
 

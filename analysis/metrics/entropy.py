@@ -12,8 +12,7 @@ from .metric import NO_ANSWER, NO_POSITION, Metric
 
 def over_all(block: Block) -> np.ndarray:
     """[N, T] mean over all generated positions (the original suite's H(P_t))."""
-    entropy = block.variable("entropy")
-    return mean_where(entropy, np.ones(entropy.shape, bool))
+    return block.mean_read(block.variable("entropy"))
 
 
 OVER_ALL = Metric(
@@ -28,7 +27,7 @@ OVER_ALL = Metric(
 
 def over_masked(block: Block) -> np.ndarray:
     """[N, T] mean over the positions that were still masked; NaN where none was."""
-    return block.at_performed(mean_where(block.variable("entropy"), block.masked))
+    return block.at_performed(block.mean_read(block.variable("entropy"), block.masked))
 
 
 OVER_MASKED = Metric(
@@ -42,7 +41,7 @@ OVER_MASKED = Metric(
 
 def over_committed(block: Block) -> np.ndarray:
     """[N, T] mean over the positions that were already committed; NaN where none was."""
-    return block.at_performed(mean_where(block.variable("entropy"), ~block.masked))
+    return block.at_performed(block.mean_read(block.variable("entropy"), ~block.masked))
 
 
 OVER_COMMITTED = Metric(
@@ -62,7 +61,7 @@ def at_answer(block: Block) -> np.ndarray:
     The model's own uncertainty about the answer given its state. Positions are taken one by one, so
     for answers of several tokens this is an upper bound of the joint entropy per token.
     """
-    kept = frozen(block.variable("entropy"), block.commit_step)
+    kept = frozen(block.variable("entropy"), block.freeze_step)
     inside = np.broadcast_to(block.extracted[:, None, :], kept.shape)
     return block.at_performed(mean_where(kept, inside))
 

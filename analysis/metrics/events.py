@@ -11,6 +11,7 @@ import numpy as np
 from ..means import mean_over_problems
 from .block import Block
 from .emergence import final_guess, hit, lasting, stable_hit
+from .opened import Opened
 
 NEVER = -1
 
@@ -39,7 +40,11 @@ def events(block: Block, *, block_length: int) -> Events:
         hits_lost=_hits_lost(block),
         guess_changes=_guess_changes(block),
         commit_order=_spearman(commit_step),
-        commit_order_in_block=_order_in_blocks(commit_step, block_length),
+        commit_order_in_block=(
+            _order_in_blocks(commit_step, block_length)
+            if block.opened is None
+            else _order_in_opened(commit_step, block.opened)
+        ),
         ordered_pairs=_ordered_pairs(commit_step),
     )
 
@@ -92,6 +97,18 @@ def _order_in_blocks(commit_step: np.ndarray, block_length: int) -> np.ndarray:
     blocks = commit_step[:, :whole].reshape(-1, block_length)
     correlation = _spearman(blocks).reshape(problems, -1)
     return mean_over_problems(correlation.T).mean
+
+
+def _order_in_opened(commit_step: np.ndarray, opened: Opened) -> np.ndarray:
+    """[N] the same of blocks that begin where each problem's own do."""
+    correlations = np.full(len(commit_step), np.nan)
+    for row, (steps, number) in enumerate(zip(commit_step, opened.number, strict=True)):
+        blocks = [number == each for each in np.unique(number[number >= 0])]
+        of_blocks = np.array([_spearman(steps[inside][None])[0] for inside in blocks], np.float64)
+        known = of_blocks[np.isfinite(of_blocks)]
+        if len(known):
+            correlations[row] = known.mean()
+    return correlations
 
 
 def _spearman(commit_step: np.ndarray) -> np.ndarray:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .block import Block, mean_where
+from .block import Block
 from .metric import NO_POSITION, Metric
 
 
 def over_all(block: Block) -> np.ndarray:
     """[N, T] mean over all generated positions."""
-    kl = block.variable("kl")
-    return mean_where(kl, np.ones(kl.shape, bool))
+    return block.mean_read(block.variable("kl"))
 
 
 OVER_ALL = Metric(
@@ -46,7 +45,7 @@ OVER_MASKED = Metric(
 
 def over_committed(block: Block) -> np.ndarray:
     """[N, T] mean over positions committed before both steps; NaN where there is none."""
-    return _mean(block, _committed_before_previous(block))
+    return _mean(block, _stood_at_previous(block))
 
 
 OVER_COMMITTED = Metric(
@@ -61,7 +60,7 @@ OVER_COMMITTED = Metric(
 
 def over_just_committed(block: Block) -> np.ndarray:
     """[N, T] mean over positions that the step before committed; NaN where there is none."""
-    return _mean(block, ~block.masked & ~_committed_before_previous(block))
+    return _mean(block, ~block.masked & ~_stood_at_previous(block))
 
 
 OVER_JUST_COMMITTED = Metric(
@@ -75,8 +74,15 @@ OVER_JUST_COMMITTED = Metric(
 
 
 def _mean(block: Block, chosen: np.ndarray) -> np.ndarray:
-    return block.at_performed(mean_where(block.variable("kl"), chosen))
+    return block.at_performed(block.mean_read(block.variable("kl"), chosen))
 
 
-def _committed_before_previous(block: Block) -> np.ndarray:
-    return block.commit_step[:, None, :] < block.previous_performed[:, :, None]
+def _stood_at_previous(block: Block) -> np.ndarray:
+    """[N, T, P] bool: both steps saw the same token; the step before neither committed nor revised
+    it."""
+    previous = block.previous_performed[:, :, None]
+    stood = block.first_commit[:, None, :] < previous
+    if block.revised is None:
+        return stood
+    was_revised = np.take_along_axis(block.revised.at, np.maximum(previous, 0), axis=1)
+    return np.asarray(stood & ~was_revised)

@@ -32,7 +32,7 @@ def goes_on(block: Block, token: np.ndarray) -> np.ndarray:
 
 def continuation(block: Block) -> np.ndarray:
     """[N, T] recorded probability that the position behind the slot goes on with the answer; 0 at
-    the canvas's end.
+    the canvas's end, NaN before that position is open.
 
     Summed over the recorded top k, or that of the most probable token alone where no top k was
     recorded: a lower bound. Frozen when the position commits.
@@ -46,9 +46,24 @@ def continuation(block: Block) -> np.ndarray:
     mass = probability.sum(axis=2)
 
     rows = np.arange(len(position))
-    commit_step = block.commit_step[rows, position]
-    kept = frozen(mass[..., None], commit_step[:, None])
-    return kept[..., 0]
+    freeze_step = block.freeze_step[rows, position]
+    kept = frozen(mass[..., None], freeze_step[:, None])
+    return np.where(block.held_back(behind_slot(block)), np.nan, kept[..., 0])
+
+
+def behind_slot(block: Block) -> np.ndarray:
+    """[N, P] bool: the one position behind the slot, none at the canvas's end."""
+    return np.asarray(np.arange(block.n_positions) == block.slot.behind[:, None])
+
+
+def slot_held_back(block: Block) -> np.ndarray:
+    """[N, T] bool: a position of the slot, or the one behind it, is of a block that is opened
+    later, so that there is no guess yet."""
+    inside = behind_slot(block)
+    rows, tokens = np.nonzero(block.slot.used)
+    inside[rows, block.slot.position[rows, tokens]] = True
+    defined = (block.slot_status == 0)[:, None]
+    return block.held_back(inside & defined)
 
 
 def _last_gold_token(block: Block) -> np.ndarray:

@@ -17,7 +17,7 @@ from ...engine.registry import Row
 from ...engine.store.format.schema import VARIABLES
 from ..groups import Groups
 from ..means import Mean, MeanOverBlocks, MeanOverGroups
-from .block import Block, digit_ids, end_step, kept_after_end, read_block
+from .block import Block, also, digit_ids, end_step, kept_after_end, read_block
 from .ends import Ends, ends
 from .events import Events, events
 from .loading import Metrics, load_metrics, whose
@@ -42,6 +42,7 @@ class Trajectories(NamedTuple):
     forward pass ran. `failures`: metrics of others
     that could not be computed, all NaN, and why in a sentence. `incomplete`: metrics that need
     positions which the run did not record. `groups`: which rows are samples of one problem.
+    `of_blocks`: the run is decoded block by block, each problem at a block of its own.
     """
 
     metrics: dict[str, np.ndarray]
@@ -52,12 +53,20 @@ class Trajectories(NamedTuple):
     failures: dict[str, str]
     incomplete: frozenset[str]
     groups: Groups
+    of_blocks: bool = False
 
     @property
     def ends_differ(self) -> bool:
         """Whether some problem ended before others, so that fewer run at later steps."""
         ends = end_step(self.performed)
         return bool(len(ends) and (ends != ends[0]).any())
+
+    def grows(self, name: str) -> bool:
+        """Whether problems get their first value of a metric at different steps, as of an answer
+        whose block is opened at a step of each problem's own."""
+        has_value = np.isfinite(self.metrics[name])
+        first = has_value[has_value.any(axis=1)].argmax(axis=1)
+        return self.of_blocks and bool(len(first) and (first != first[0]).any())
 
     def recorded(self, name: str) -> np.ndarray:
         """[problem, step] of a metric, all NaN where the run did not record the positions that it
@@ -111,6 +120,7 @@ def read_trajectories(
         values.failures,
         frozenset(incomplete),
         groups,
+        of_blocks=is_of_blocks(run),
     )
 
 
@@ -150,6 +160,16 @@ def _without_steps(run: Run, metrics: Metrics) -> Trajectories:
 def block_length_of(run: Run) -> int:
     """Positions of a block; 0 where the run's policy has no blocks."""
     return int(run.info["config"].get("block_length") or 0)
+
+
+def is_of_blocks(run: Run) -> bool:
+    """Whether the run is decoded block by block, so that some pass leaves positions out."""
+    if "open_start" not in run:
+        return False
+    start = np.asarray(run["open_start"][...])
+    end = np.asarray(run["open_end"][...])
+    leaves_out = (start > 0) | (end < int(run.info["config"]["gen_length"]))
+    return bool((leaves_out & (start >= 0)).any())
 
 
 def steps_of(run: Run) -> int:
@@ -305,7 +325,7 @@ def _mismatched_masks(block: Block) -> int:
 
 def _needed(run: Run, metrics: Metrics) -> list[str]:
     """The variables that the pass reads."""
-    names = ["performed", "committed", "n_masked", "cka", *COLUMNS]
+    names = ["performed", "committed", "n_masked", "cka", *also(run), *COLUMNS]
     for metric in metrics.by_name.values():
         if not unrecorded(run, metric):
             names += metric.variables

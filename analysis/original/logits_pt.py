@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 AVERAGED = "averaged_logit_trajectory.pt"
 LOGITS = "all_problems_logits.pt"
 RESULTS = "inference_results.pt"
+OF_BLOCKS = (
+    "decoded block by block: in %s positions that were not open are NaN, and there is no %s, for "
+    "at one step each problem has other positions open"
+)
 SPARE_BYTES = 64 << 20
 RERUN = (
     "run it again in a new directory with `diffengine run --save-logits hidden` (or `full` for a "
@@ -60,6 +64,8 @@ def export_original(run: Run, out: Path) -> list[Path]:
 
     `averaged_logit_trajectory.pt`: list over steps of [1, P, V], the mean over problems.
     `all_problems_logits.pt`: list over problems of lists over steps of [1, P, V].
+    Of a run that is decoded block by block the second has NaN where a position was not open, and
+    the first is left out, with a warning: at one step each problem has other positions open.
     Where problems end at different steps the second has lists of different lengths, the first ends
     with the problem that ends first, and a warning is logged.
     `inference_results.pt`: list of {problem_id (1-based place in problems.jsonl), question,
@@ -74,13 +80,18 @@ def export_original(run: Run, out: Path) -> list[Path]:
     out = Path(out)
     source = _source(run)
     _refuse_if_too_large(run, source, out)
-    _warn_of_ends(source.lengths)
+    of_blocks = "open_start" in run
+    if not of_blocks:
+        _warn_of_ends(source.lengths)
     make_directory(out)
-    contents = {
+    contents: dict[str, list[Any]] = {
         AVERAGED: _averaged(source),
         LOGITS: _trajectories(source),
         RESULTS: list(_results(run)),
     }
+    if of_blocks:
+        del contents[AVERAGED]
+        logger.warning(OF_BLOCKS, LOGITS, AVERAGED)
     for name, content in contents.items():
         save_stream(content, out / name)
     return [out / name for name in contents]

@@ -10,7 +10,7 @@ from ..results import Analysis
 from .plots import style
 from .plots.text import plain
 from .summary_dataset import whole_text
-from .values import ends_in_words
+from .values import blocks_in_words, ends_in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,8 @@ def write(figure: Figure, text: str, top: float, *, most: int, **look: Any) -> N
 
 def caveats(analysis: Analysis) -> list[str]:
     """What has to stand on every picture: that the run is unfinished, the analysis older than the
-    run, or that fewer problems stand behind later steps."""
+    run, or that not all problems
+    stand behind each step."""
     info = analysis.info
     sentences = []
     if info.get("unfinished"):
@@ -55,7 +56,7 @@ def caveats(analysis: Analysis) -> list[str]:
         sentences.append(f"{said}{whole_text(info)}")
     if info.get("stale"):
         sentences.append(f"STALE: {info['stale']}")
-    return [*sentences, *ends_in_words(analysis)]
+    return [*sentences, *ends_in_words(analysis), *blocks_in_words(analysis)]
 
 
 def write_caveats(figure: Figure, analysis: Analysis, top: float) -> None:

@@ -28,7 +28,7 @@ from .report_branches import branch_section, of_problems
 from .report_curves import charts
 from .report_facts import block_numbers, run_facts, size_of
 from .report_problems import choose, codings, pack, read_problems, token_texts
-from .values import ends_in_words
+from .values import blocks_in_words, ends_in_words
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -82,11 +82,16 @@ def page_data(run: Run, analysis: Analysis | None, *, max_problems: int) -> dict
         "token_bytes": 2 if len(texts) <= 1 << 16 else 4,
         "charts": list(charts(analysis, steps)) if analysis is not None else [],
         "analysed": analysis is not None,
-        "ends": ends_in_words(analysis, IN_PAGE) if analysis is not None else [],
+        "ends": _words_of_steps(analysis) if analysis is not None else [],
         "stale": staleness(analysis, run) if analysis is not None else "",
         "branching": section.page,
         "problems": packed,
     }
+
+
+def _words_of_steps(analysis: Analysis) -> list[str]:
+    """That not all problems stand behind each step, and how the page draws that."""
+    return [*ends_in_words(analysis, IN_PAGE), *blocks_in_words(analysis)]
 
 
 def _token_ids(problems: list[dict[str, Any]]) -> np.ndarray:

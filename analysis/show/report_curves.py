@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..results import Analysis, Quantity
-from .values import band_of, count, covered, method_of, spike_rule, usable, why_not
+from .values import band_of, count, covered, method_of, positions_read, spike_rule, usable, why_not
 
 
 class Curve(NamedTuple):
@@ -97,11 +97,15 @@ def charts(analysis: Analysis, steps: int) -> Iterator[dict[str, Any]]:
 def drawn_chart(analysis: Analysis, chart: Chart, steps: int) -> dict[str, Any]:
     """One chart over the first `steps` steps."""
     curves = [curve for curve in chart.curves if usable(analysis, curve.quantity)]
+    all_of_pass = positions_read(analysis)
+    named = [
+        each._replace(label=each.label.replace("all positions", all_of_pass)) for each in curves
+    ]
     return {
         "title": chart.title,
         "unit": chart.unit,
         "span": chart.span,
-        "lines": [_line(analysis[curve.quantity], curve, steps) for curve in curves],
+        "lines": [_line(analysis[curve.quantity], curve, steps) for curve in named],
         "why_not": "" if curves else why_not(analysis, chart.curves[0].quantity),
         "spikes": _spikes(analysis, chart.spikes_of),
     }

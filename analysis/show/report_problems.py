@@ -21,7 +21,7 @@ from ...engine.store.format.verdicts import (
     WRONG,
 )
 from ...engine.store.read.tokens import run_tokens
-from ..metrics.block import digit_ids, kept_after_end, read_block
+from ..metrics.block import also, digit_ids, kept_after_end, read_block
 from ..metrics.confidence import answer_slot
 from .report_curves import rounded
 
@@ -64,6 +64,7 @@ FIELDS = (
     "seconds",
 )
 TEXTS = ("id", "question", "generated_text", "extracted_answer", "grade_rule")
+OF_BLOCKS = ("block_starts", "block_at")
 NUMBERS = ("answer_start", "answer_end", "n_forwards")
 
 
@@ -118,13 +119,14 @@ def read_problems(run: Run, rows: list[int], steps: int) -> Iterator[dict[str, A
                 "gold": gold[index],
                 **_canvas(own, masked[index]),
                 **{name: own[name] for name in FIELDS},
+                **_blocks(own, run),
             }
 
 
 def _read(run: Run, rows: list[int], steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns of some problems, and the probability of their gold answers [row, S]; a step without
     a forward pass predicts what the one before it did."""
-    names = [*VALUES, *FIELDS]
+    names = [*VALUES, *FIELDS, *also(run)]
     if all(name in run for name in TOPK):
         names += TOPK
     columns = {name: np.asarray(run[name][rows]) for name in names}
@@ -134,17 +136,42 @@ def _read(run: Run, rows: list[int], steps: int) -> tuple[dict[str, np.ndarray],
     block = read_block(columns, digit_ids(Path(run.path)))
     gold = kept_after_end(answer_slot(block), block.performed)
     columns["prediction"] = block.latest_prediction
+    columns["unopened"] = np.zeros(block.masked.shape, bool)
+    if block.opened is not None:
+        steps_before = np.arange(block.n_steps)[:, None] < block.opened.first[:, None, :]
+        columns["unopened"] = steps_before
     return columns, gold
+
+
+def _blocks(own: dict[str, np.ndarray], run: Run) -> dict[str, Any]:
+    """Of a problem that was decoded block by block: the first position of each block, and which
+    block was open at each step, -1 without a pass."""
+    if "open_start" not in own:
+        return {}
+    opened = own["open_start"]
+    starts = np.unique(opened[opened >= 0])
+    length = int(run.info["config"]["block_length"])
+    behind = int(own["open_end"].max(initial=0))
+    unopened = np.arange(behind, own["token"].shape[1], length)
+    number = np.where(opened >= 0, np.searchsorted(starts, opened), -1)
+    return {
+        "block_starts": [int(first) for first in [*starts, *unopened]],
+        "block_at": [int(block) for block in number],
+    }
 
 
 def _canvas(own: dict[str, np.ndarray], masked: np.ndarray) -> dict[str, np.ndarray]:
     """What the page draws at each step and position [S, P] of a problem; `shown` is the canvas, the
-    prediction where it is still masked."""
+    prediction where it is still masked. `flags`: 1 masked, 2 written by this step, 4 of a block
+    that is not open yet."""
     shown = np.where(masked, own["prediction"], own["token"])
+    written = own["committed"] == 1
+    if "revised" in own:
+        written = written | (own["revised"] == 1)
     return {
         "performed": own["performed"],
         "shown": shown.astype(np.int64),
-        "flags": (masked + 2 * (own["committed"] == 1)).astype(np.uint8),
+        "flags": (masked + 2 * written + 4 * own["unopened"]).astype(np.uint8),
         "confidence": np.exp(own["logprob"].astype(np.float64)),
         "entropy": own["entropy"],
         "kl": own["kl"],
@@ -190,6 +217,7 @@ def pack(problem: dict[str, Any], ids: np.ndarray, coding_of: dict[str, Coding])
         "shown": _base64(np.searchsorted(ids, problem["shown"]).astype(wide)),
         "flags": _base64(problem["flags"]),
     }
+    packed |= {name: problem[name] for name in OF_BLOCKS if name in problem}
     for name, coding in coding_of.items():
         packed[name] = coding.encode(np.asarray(problem[name], np.float64))
     return packed

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...engine.store.counts import count_text
 from ..branching.answers import OF_BRANCHES
+from ..limits import UNDEFINED
 from ..results import Analysis, Quantity, SCurve, Spike
 from ..wording import error_of, known, n_text, plus_minus, value_text
 from .values import count, ends_of, has_blocks, method_of, spike_rule
@@ -18,6 +19,8 @@ NO_TOTAL = "undefined, the steps' gains are of different problems"
 def curve_lines(analysis: Analysis) -> list[str]:
     """Threshold crossings, the best model with its errors, and the verdict."""
     curve = analysis.s_curve
+    if curve.reason.startswith(UNDEFINED):
+        return [curve.reason]
     confidence = analysis[f"confidence/{method_of(analysis)}"]
     of_n = f"(n = {count_text(count(confidence), 'problem')})"
     crossings = (

@@ -11,7 +11,7 @@ from ..results import Analysis, Quantity
 from ..samples.finding import NAMES, PASS
 from ..shares import percent, share_of
 from ..wording import blocks_text, n_text, value_text
-from .values import ends_in_words, steps_text
+from .values import blocks_in_words, ends_in_words, steps_text
 
 SHIFTED = (
     "shifted model: what is said of a position (distribution, entropy, KL, CKA, state) is read one "
@@ -26,7 +26,7 @@ def dataset_lines(analysis: Analysis) -> list[str]:
     lines = [f"model {info['model']}; data {info['data'] or 'not recorded'}"]
     if info.get("unfinished"):
         lines.append(f"{info['unfinished']}; all ids: `diffengine inspect RUN --json`, missing_ids")
-    words = ends_in_words(analysis)
+    words = [*ends_in_words(analysis), *blocks_in_words(analysis)]
     steps = steps_text(analysis)
     lines.append(
         f"{problems_text(info)}; {steps}, {count_text(info['gen_length'], 'position')}, "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...engine.store.counts import count_text, decodings_text
-from ..limits import MIN_CLASS
+from ..limits import MIN_CLASS, UNDEFINED
 from ..results import Analysis
 from ..wording import plus_minus, value_text
 from .summary_curves import spike_count
-from .values import Course, count, course_of, method_of, spike_rule, steps_shown
+from .values import Course, count, course_of, is_of_blocks, method_of, spike_rule, steps_shown
 
 DIFFERS = 1.96
 """Standard errors by which two values must differ to be called different."""
@@ -60,10 +60,12 @@ def _confidence(analysis: Analysis) -> str:
     middle = ""
     if curve.verdict == "s-curve":
         middle = f"; the logistic fit has its midpoint at step {curve.midpoint:.0f}"
+    shape = f"its shape is judged: {curve.verdict}{middle}"
+    if curve.reason.startswith(UNDEFINED):
+        shape = "its shape over steps is undefined"
     return (
         f"The confidence in the gold answer ({method}) {_verb(course)} from {course.first:.2f} "
-        f"to {course.last:.2f} {confidence.units} (n = {course.n}); its shape is judged: "
-        f"{curve.verdict}{middle}."
+        f"to {course.last:.2f} {confidence.units} (n = {course.n}); {shape}."
     )
 
 
@@ -113,8 +115,8 @@ def _later_together(apart: np.ndarray, difference: np.ndarray) -> np.ndarray:
 def _movement(analysis: Analysis, name: str, subject: str) -> str:
     quantity = analysis[name]
     course = course_of(analysis, name)
-    if not quantity.ok or course is None:
-        return ""
+    if not quantity.ok or course is None or is_of_blocks(analysis):
+        return ""  # block by block the first step and the last are of other positions
     unit = "" if quantity.units == "1" else f" {quantity.units}"
     return (
         f"{subject} {_verb(course)} from {course.first:.3g} to {course.last:.3g}{unit} (n = "

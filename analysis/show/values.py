@@ -96,6 +96,32 @@ def ends_in_words(analysis: Analysis, late: str = FAINT) -> list[str]:
     ]
 
 
+OF_OPENED = "not drawn before half of them have it"
+
+
+def blocks_in_words(analysis: Analysis, early: str = OF_OPENED) -> list[str]:
+    """What it means for the curves that each problem is at a block of its own, in two sentences;
+    none where a pass reads all positions. `early`: how a curve is drawn where few have a value."""
+    if not is_of_blocks(analysis):
+        return []
+    return [
+        "Decoded block by block, each problem at a block of its own: entropy, KL and CKA of a step "
+        "are over the block that is open.",
+        "The answer has values from the step on that opens its block: more problems later; "
+        f"{early}.",
+    ]
+
+
+def is_of_blocks(analysis: Analysis) -> bool:
+    """Whether decoding goes block by block, with positions that are not open yet."""
+    return bool(analysis.info.get("of_blocks"))
+
+
+def positions_read(analysis: Analysis) -> str:
+    """What a mean over all positions of a pass is over."""
+    return "open positions" if is_of_blocks(analysis) else "all positions"
+
+
 def covered(quantity: Quantity) -> np.ndarray:
     """Steps at which a quantity has a value and at least half as many problems behind it as at its
     best step: where a curve may be said to peak or to end."""
@@ -133,11 +159,11 @@ def count(quantity: Quantity) -> int:
 
 
 def n_of(analysis: Analysis, name: str) -> str:
-    """ "n = 12", or "n = 12 to 1" where problems end at different steps and do not keep it."""
+    """ "n = 12", or "n = 12 to 1" where not all problems stand behind each step."""
     quantity = analysis[name]
     behind = np.broadcast_to(np.asarray(quantity.n), np.shape(quantity.values))
     behind = behind[np.isfinite(quantity.values)]
-    if not falls(quantity) or not ends_in_words(analysis):
+    if not falls(quantity) or not (ends_in_words(analysis) or is_of_blocks(analysis)):
         return f"n = {count(quantity)}"
     return f"n = {int(behind.max())} to {int(behind.min())}"
 

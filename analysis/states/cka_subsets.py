@@ -18,6 +18,7 @@ from ..findings.finding import Finding, Material
 from ..groups import Groups
 from ..limits import OF_RUNNING_AT_BOTH, status_of
 from ..means import MeanOverBlocks
+from ..metrics.block import Block, also, read_block
 from ..quantity import Quantity
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     totals = {name: MeanOverBlocks((steps, steps)) for name in SUBSETS}
     for row in rows.tolist():
         hidden = np.asarray(run["hidden"][[row]])[0].astype(np.float32)
-        matrices = of_problem(hidden, _commit_step(run, row), head)
+        masked = _block_of(run, row).masked[0]
+        matrices = of_problem(hidden, masked, head)
         for name, matrix in matrices.items():
             totals[name].add(matrix[None])
 
@@ -65,12 +67,10 @@ def cka_subsets(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
     return quantities
 
 
-def _commit_step(run: Run, row: int) -> np.ndarray:
-    """[position] the step that committed it, the number of steps where none did."""
-    committed = np.asarray(run["committed"][[row]])[0] == 1
-    steps = len(committed)
-    first = committed.argmax(axis=0)
-    return np.where(committed.any(axis=0), first, steps)
+def _block_of(run: Run, row: int) -> Block:
+    """The one problem with its commits and what was open."""
+    names = ("performed", "committed", *also(run))
+    return read_block({name: np.asarray(run[name][[row]]) for name in names})
 
 
 def _nothing(name: str, steps: int) -> Quantity:
@@ -86,23 +86,26 @@ def _nothing(name: str, steps: int) -> Quantity:
 
 
 def of_problem(
-    hidden: np.ndarray, commit_step: np.ndarray, head: np.ndarray
+    hidden: np.ndarray, masked_at: np.ndarray, head: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Both [step, step] matrices of one problem: `hidden` [step, position, D], `commit_step`
-    [position], `head` [V, D].
+    """Both [step, step] matrices of one problem: `hidden` [step, position, D], `masked_at` [step,
+    position] bool, `head` [V, D].
 
-    Steps without a forward pass (NaN) and pairs with fewer than 4 positions are NaN.
+    Positions that a step did not read (NaN) are in neither. Steps without a forward pass and pairs
+    with fewer than 4 positions are NaN.
     """
     import torch
 
     from ...kernels.geometry import LogitGeometry, debiased_cka
 
     steps = len(hidden)
-    is_performed = np.isfinite(hidden).all(axis=(1, 2))
-    performed = np.flatnonzero(is_performed)
+    is_read = np.isfinite(hidden).all(axis=2)
+    performed = np.flatnonzero(is_read.any(axis=1))
     geometry = LogitGeometry(torch.from_numpy(head))
-    grams = geometry.centred_grams(torch.from_numpy(hidden[performed]))
-    masked = torch.from_numpy(performed[:, None] <= commit_step[None, :])
+    known = _without_gaps(hidden[performed], is_read[performed])
+    grams = geometry.centred_grams(torch.from_numpy(known))
+    masked = torch.from_numpy(masked_at[performed] & is_read[performed])
+    committed = torch.from_numpy(~masked_at[performed] & is_read[performed])
     matrices = {name: np.full((steps, steps), np.nan) for name in SUBSETS}
     for index, step in enumerate(performed):
         later_steps = performed[index:]
@@ -110,7 +113,7 @@ def of_problem(
         same_gram = grams[index].expand_as(later_grams)
         both = {
             "masked": masked[index] & masked[index:],
-            "committed": ~masked[index] & ~masked[index:],
+            "committed": committed[index] & committed[index:],
         }
         for name, positions in both.items():
             cka = debiased_cka(same_gram, later_grams, positions).numpy()
@@ -118,6 +121,17 @@ def of_problem(
             matrix[step, later_steps] = cka
             matrix[later_steps, step] = cka
     return matrices
+
+
+def _without_gaps(hidden: np.ndarray, is_read: np.ndarray) -> np.ndarray:
+    """`hidden` [step, position, D] with each step's mean at the positions that it did not read, so
+    that they move no other; `is_read` [step, position]."""
+    if is_read.all():
+        return hidden
+    read = is_read[..., None]
+    total = np.where(read, hidden, 0).sum(axis=1, keepdims=True, dtype=np.float64)
+    mean = total / is_read.sum(axis=1)[:, None, None]
+    return np.where(read, hidden, mean.astype(np.float32))
 
 
 def _make(material: Material) -> dict[str, Quantity]:

@@ -16,8 +16,18 @@ import numpy as np
 
 from ..findings.finding import Finding, Material
 from ..groups import Groups
-from ..limits import MIN_STATES, OK, STEPS_LEFT_OUT, lacking, status_of, undefined
+from ..limits import (
+    ANSWER_OPENS,
+    MIN_STATES,
+    OF_OPEN,
+    OK,
+    STEPS_LEFT_OUT,
+    lacking,
+    status_of,
+    undefined,
+)
 from ..metrics.block import leave_out_own_steps
+from ..metrics.trajectories import is_of_blocks
 from ..quantity import Quantity
 
 if TYPE_CHECKING:
@@ -55,6 +65,8 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
             is_usable = np.isfinite(states).all(axis=(0, 2))
             usable = np.flatnonzero(is_usable)
         status = _status(len(states), len(usable), run)
+        if state == "answer" and status != OK and is_of_blocks(run):
+            status = undefined(ANSWER_OPENS)
         for kind in KINDS:
             quantities |= _quantities(kind, state, states, usable, steps, status=status)
     return quantities
@@ -233,6 +245,10 @@ def _make(material: Material) -> dict[str, Quantity]:
     quantities = similarities(
         material.run, steps=material.steps, seed=material.settings.analysis_seed
     )
+    if material.trajectories.of_blocks:
+        quantities = {
+            name: each._replace(label=each.label + OF_OPEN) for name, each in quantities.items()
+        }
     if not material.trajectories.ends_differ:
         return quantities
     return {name: each._replace(label=each.label + OF_LASTING) for name, each in quantities.items()}

@@ -109,6 +109,16 @@ class BlockCanvas(Canvas):
             self._written = (self.position >= first) & (self.position < last)
         return self._written
 
+    @property
+    def block_tokens(self) -> list[int]:
+        """How many positions of each row's open block [B] are generated."""
+        return [len(self._bounds(row)) for row in self.rows]
+
+    @property
+    def masks_left(self) -> list[int]:
+        """How many positions of each row's open block [B] are masked."""
+        return [row.n_masked or 0 for row in self.rows]
+
     def _bounds(self, row: BlockRow) -> range:
         """The positions of the open block that are generated."""
         first = row.block * self.width
@@ -119,6 +129,13 @@ class BlockCanvas(Canvas):
     def row_tokens(self, prompt_length: int) -> int:
         """How many tokens a row has at most."""
         return self.layout.tokens(prompt_length)
+
+    @property
+    def passed_tokens(self) -> int:
+        """Tokens of rows that the next pass brings: those that are not kept."""
+        reads = self.pack().reads
+        assert isinstance(reads, BlockReads)
+        return reads.tokens
 
     def _new_row(self, prompt: Prompt) -> Row:
         length = len(prompt.token_ids)
@@ -228,7 +245,7 @@ class BlockCanvas(Canvas):
             tokens=tokens,
             pairs=sum(span.pairs for span in spans if span.slot != NOBODYS),
         )
-        packing = BlockPacking(tuple(spans), self.cache)
+        packing = BlockPacking(tuple(spans), self.cache, self.device)
         return Packed(token_ids, self.on_device(positions), packing, reads, False)
 
     def _span(self, row: BlockRow, start: int, new: range, opens: int) -> Span:

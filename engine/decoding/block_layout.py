@@ -7,6 +7,7 @@ which are the prompt's last tokens. Place c holds generated position c - tail, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..models.family import Blocks
@@ -49,3 +50,30 @@ class BlockLayout:
         """How many tokens a row has when all its blocks are open or full."""
         tail = self.tail(prompt_length)
         return prompt_length - tail + self.end(tail)
+
+    def most_steps(self, prompt_length: int, *, in_block: int, in_all: int) -> list[int]:
+        """The most steps of each block of a row, which makes at most `in_block` of them in a block
+        and `in_all` together."""
+        blocks = self.blocks_of(self.tail(prompt_length))
+        return [min(in_block, max(0, in_all - block * in_block)) for block in range(blocks)]
+
+    def passed_tokens(self, prompt_length: int, steps: Sequence[int], *, keeps: bool) -> int:
+        """Tokens of a row that go through the network, all passes together, where its blocks make
+        so many `steps`, from the first on.
+
+        Each pass brings the open block. With a cache (`keeps`) the first one of a block brings,
+        beside it, what is not kept yet: the prompt up to the first block, later the block before.
+        Without one every pass brings all tokens before the open block.
+        """
+        tail = self.tail(prompt_length)
+        context = prompt_length - tail
+        total = 0
+        for block, count in enumerate(steps):
+            begin = block * self.length
+            end = min(begin + self.length, self.end(tail))
+            total += count * (end - begin)
+            if not keeps:
+                total += count * (context + begin)
+            elif count:
+                total += self.length if block else context
+        return total

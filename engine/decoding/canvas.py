@@ -196,6 +196,11 @@ class Canvas:
         """How many tokens a row has at most."""
         return prompt_length + self.gen_length
 
+    @property
+    def passed_tokens(self) -> int:
+        """Tokens of rows that the next pass brings, each row once."""
+        return sum(self.row_tokens(length) for length in self.prompt_lengths)
+
     def _entering(self, prompts: Iterator[Prompt]) -> list[Row]:
         """The rows that there is room for; a row longer than the budget still runs, alone."""
         used = sum(self.row_tokens(row.prompt_length) for row in self.rows)

@@ -25,11 +25,26 @@ def make_canvas(
     schedule = Schedule(
         policy.performed, free=policy.free_schedule, performed_for=policy.performed_for
     )
-    blocks = model.family.blocks
-    if blocks is None:
+    layout = layout_of(model, config)
+    if layout is None:
         return Canvas(row_format, schedule, room, device=model.device)
     cache = None
     if keeps:
         cache = KeyValueCache(model.network.config, dtype=model.dtype, device=model.device)
-    layout = BlockLayout(blocks, config.positions_at_once, config.gen_length)
     return BlockCanvas(row_format, schedule, room, layout=layout, cache=cache, device=model.device)
+
+
+def layout_of(model: MaskedDiffusionModel, config: RunConfig) -> BlockLayout | None:
+    """Where the blocks of a row lie; None for a model that attends fully."""
+    blocks = model.family.blocks
+    if blocks is None:
+        return None
+    return BlockLayout(blocks, config.positions_at_once, config.gen_length)
+
+
+def row_tokens(model: MaskedDiffusionModel, config: RunConfig, prompt_length: int) -> int:
+    """How many tokens a row with such a prompt has at most."""
+    layout = layout_of(model, config)
+    if layout is None:
+        return prompt_length + config.gen_length
+    return layout.tokens(prompt_length)

@@ -39,6 +39,10 @@ class PolicyOptions:
     """Whether the policy is for models that attend block by block; see
     `engine/policies/block_diffusion.py`. Others are for models that attend fully."""
 
+    of_network: ClassVar[frozenset[str]] = frozenset()
+    """Options that config.json may say, too, since they are settings of the network's training;
+    loading puts them among those of generation_config.json."""
+
     steps: int = option(
         128,
         "Denoising steps.",
@@ -72,6 +76,12 @@ class PolicyOptions:
         return self.gen_length
 
     @property
+    def most_steps_in_block(self) -> int:
+        """The most steps that one block can use; of policies of block diffusion, for which others
+        have one block."""
+        return self.steps
+
+    @property
     def revises(self) -> bool:
         """Whether a token may change after its commit."""
         return False
@@ -93,13 +103,14 @@ class PolicyOptions:
         one for each token.
 
         A generation_config.json with no name but `OF_ANY_SAMPLER` is that of the autoregressive
-        model that the checkpoint began as, and not for this sampler.
+        model that the checkpoint began as, and not for this sampler; what is `of_network` applies
+        whoever said it.
         """
         options = options_of(cls)
         there = {name for name in options if checkpoint.get(name) is not None}
-        own = {}
-        if there - OF_ANY_SAMPLER:
-            own = {name: checkpoint[name] for name in there if options[name].from_checkpoint}
+        if not there - OF_ANY_SAMPLER - cls.of_network:
+            there &= cls.of_network
+        own = {name: checkpoint[name] for name in there if options[name].from_checkpoint}
         values = own | dict(given)
         if "gen_length" in given and "steps" not in given:
             values["steps"] = given["gen_length"]

@@ -18,11 +18,9 @@ from torch.nn import functional as F
 
 from ...kernels.transfer import on_device
 from .block_attention import BlockPacking
+from .varlen import Boundaries, attention_of_rows, takes_varlen
 
 NAME = "diffengine_packed"
-
-VARLEN_DTYPES = (torch.bfloat16, torch.float16)
-"""All that torch's kernel for rows of different lengths takes."""
 
 Group = tuple[int, int, int]
 """Neighbouring rows of one length, as (start, rows, length)."""
@@ -123,7 +121,7 @@ def packed_attention(
     if isinstance(packing, BlockPacking):
         return packing.attend(_layer_of(module), query, key, value, scaling), None
     reach = None if sliding_window is None else sliding_window - 1
-    if query.is_cuda and query.dtype in VARLEN_DTYPES:
+    if takes_varlen(query):
         return _varlen(query, key, value, packing, scaling=scaling, reach=reach), None
     return packing.attend(query, key, value, scaling, reach), None
 
@@ -141,31 +139,20 @@ def _varlen(
     scaling: float | None,
     reach: int | None,
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    repeat = query.shape[1] // key.shape[1]
-    if repeat > 1:
-        key = key.repeat_interleave(repeat, 1)
-        value = value.repeat_interleave(repeat, 1)
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))  # [T, H, d]
     keys = packing.keys if isinstance(packing, PartPacking) else packing
+    # The last query of a row is its last key's, also where there are fewer queries.
     queries = packing.queries if isinstance(packing, PartPacking) else packing
-    # The last query of a row is its last key's, also where there are fewer queries; (-1, -1) is no
-    # bound.
-    window = (-1, -1) if reach is None else (reach, reach)
-    out: Any = varlen_attn(
+    mixed = attention_of_rows(
         q,
         k,
         v,
-        queries.offsets,
-        keys.offsets,
-        queries.longest,
-        keys.longest,
-        scale=scaling,
-        window_size=window,
+        Boundaries(queries.offsets, queries.longest),
+        Boundaries(keys.offsets, keys.longest),
+        scaling=scaling,
+        reach=reach,
     )
-    mixed: Tensor = out[None]
-    return mixed
+    return mixed[None]
 
 
 def by_group(

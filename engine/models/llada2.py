@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_names import names_of
 from .experts import QWEN3_MOE
 from .family import (
     Blocks,
@@ -25,6 +24,7 @@ from .family import (
     refuse_unless,
     required,
 )
+from .names import names_of
 from .stock_decoder import decoder_arguments, positive, rotatable
 
 COVERED: dict[str, tuple[Any, ...]] = {
@@ -130,8 +130,8 @@ def _routing(config: Mapping[str, Any], per_token: int) -> dict[str, Any]:
         )
     if per_token > best * (experts // groups):
         raise CheckpointError(
-            f"config.json: num_experts_per_tok is {per_token}, but topk_group {best} groups have "
-            f"{best * (experts // groups)} experts"
+            f"config.json: num_experts_per_tok is {per_token}, but topk_group {best} leaves "
+            f"{best * (experts // groups)} experts to choose from"
         )
     return {
         "n_routed_experts": experts,

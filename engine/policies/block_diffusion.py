@@ -23,7 +23,7 @@ from ..decoding.block_canvas import BlockCanvas
 from ..decoding.canvas import Canvas
 from ..decoding.policy import Policy, Update
 from ..models.family import TokenIds
-from .block_diffusion_options import BlockDiffusionOptions
+from .block_diffusion_options import BlockDiffusionOptions, ShapedBlockOptions
 from .parallel import Sight
 
 
@@ -38,7 +38,8 @@ class BlockPolicy(Policy):
         self, options: BlockDiffusionOptions, token_ids: TokenIds, *, n_candidates: int
     ) -> None:
         self.options = options
-        self.eos_id = token_ids.eos
+        # Chat models end a turn, and their authors stop at either.
+        self.ends = {token_ids.eos, token_ids.eot} - {None}
         self.performed = [True] * options.steps
         self.sampling = sampling_of(options, token_ids, n_candidates)
 
@@ -71,17 +72,23 @@ class BlockPolicy(Policy):
         closed = update.closed
         if closed is None:
             closed = (after != canvas.mask_id).all(-1)
-        return closed & ((after == self.eos_id) & canvas.written).any(-1)
+        ended = torch.zeros_like(canvas.written)
+        for token_id in self.ends:
+            ended |= after == token_id
+        return closed & (ended & canvas.written).any(-1)
 
 
 def sampling_of(options: BlockDiffusionOptions, token_ids: TokenIds, n_candidates: int) -> Sampling:
-    """Tokens of the distribution that temperature, top-k and then top-p shape, the confidence that
-    of the shaped one; the most probable token with its own probability where nothing is drawn."""
-    shaping = Shaping(top_p=options.top_p, top_k=options.top_k, top_k_first=True)
+    """Tokens drawn at a temperature, their confidence that of the model's own distribution; or, of
+    a policy that shapes it, from what top-k and then top-p leave, their confidence that of what is
+    left. At temperature 0 the most probable token with its own probability."""
+    shaping = None
+    if isinstance(options, ShapedBlockOptions) and options.temperature > 0:
+        shaping = Shaping(top_p=options.top_p, top_k=options.top_k, top_k_first=True)
     return Sampling(
         temperature=options.temperature,
         seed=options.seed,
         exclude_id=token_ids.mask,
         n_candidates=n_candidates,
-        shaping=shaping if options.temperature > 0 else None,
+        shaping=shaping,
     )

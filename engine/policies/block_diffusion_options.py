@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..options import AT_LEAST_ONE, option
+from ..decoding.policy import PolicyOptions
+from ..options import AT_LEAST_ONE, NOT_NEGATIVE, SEED, option
 from .shaped_options import ShapedOptions
 
 UNSAID = 1
@@ -14,11 +15,13 @@ UNSAID = 1
 
 
 @dataclass(frozen=True)
-class BlockDiffusionOptions(ShapedOptions):
+class BlockDiffusionOptions(PolicyOptions):
     """`steps` is the most that a problem may take, which is as many as its blocks can use where
     nobody says otherwise; a problem that needs more leaves with masks."""
 
     of_blocks: ClassVar[bool] = True
+
+    of_network: ClassVar[frozenset[str]] = frozenset({"block_length"})
 
     steps: int = option(
         128,
@@ -33,11 +36,19 @@ class BlockDiffusionOptions(ShapedOptions):
         default_text="the checkpoint's own",
         from_checkpoint=True,
     )
-    eos_early_stop: bool = option(
-        True,
-        "End a problem with the block that holds the end-of-sequence token.",
+    temperature: float = option(
+        0.0,
+        "Gumbel noise temperature; 0 is greedy.",
+        rule=NOT_NEGATIVE,
+        default_text="0",
         from_checkpoint=True,
     )
+    eos_early_stop: bool = option(
+        True,
+        "End a problem with the block that holds the end of the sequence or of the turn.",
+        from_checkpoint=True,
+    )
+    seed: int = option(0, "Key of the counter-based noise.", rule=SEED, default_text="0")
 
     @property
     def positions_at_once(self) -> int:
@@ -63,3 +74,8 @@ class BlockDiffusionOptions(ShapedOptions):
             sized = cls(**{**values, "steps": UNSAID})
             values["steps"] = sized.most_blocks * sized.most_steps_in_block
         return values
+
+
+@dataclass(frozen=True)
+class ShapedBlockOptions(BlockDiffusionOptions, ShapedOptions):
+    """Of policies that draw tokens from what top-k and top-p leave."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..options import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, ConfigError, option
-from .block_diffusion_options import BlockDiffusionOptions
+from .block_diffusion_options import ShapedBlockOptions
 
 
 @dataclass(frozen=True)
-class LLaDA2Options(BlockDiffusionOptions):
+class LLaDA2Options(ShapedBlockOptions):
     """The names are those of the published `generate`, but for its `steps`, which are those of a
     block, and here `steps_per_block`. The defaults are LLaDA2.0's: nothing is edited.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..options import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, ConfigError, option
-from .block_diffusion_options import BlockDiffusionOptions
+from .block_diffusion_options import ShapedBlockOptions
 
 
 @dataclass(frozen=True)
-class SDAROptions(BlockDiffusionOptions):
+class SDAROptions(ShapedBlockOptions):
     """The names are those of the published generate.py; `entropy_bound` is in nats."""
 
     denoising_steps: int | None = option(
@@ -55,6 +55,14 @@ class SDAROptions(BlockDiffusionOptions):
                 f"denoising_steps is {self.denoising_steps}, block_length {self.block_length}; a "
                 f"step commits one token at least, so use {self.block_length} or fewer"
             )
+
+    @property
+    def most_steps_in_block(self) -> int:
+        """As many as its schedule has, for a step commits no fewer than that says; of the entropy
+        bound, which may accept one token a step, one for each token."""
+        if self.remasking_strategy == "entropy_bounded":
+            return self.block_length
+        return self.steps_of_block
 
     @property
     def steps_of_block(self) -> int:

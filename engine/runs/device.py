@@ -13,6 +13,7 @@ import torch
 
 from ..config import RunConfig
 from ..decoding.canvas import Canvas
+from ..decoding.make_canvas import row_tokens
 from ..decoding.phases import Phases
 from ..decoding.recorder import Finished
 from ..decoding.setup import Setup
@@ -36,8 +37,9 @@ def room_for(
     free = free_bytes(model.device, execution)
     if free is None:
         return sys.maxsize
-    shortest = min(len(p.token_ids) for p in prompts) + config.gen_length
-    return budget_that_fits(free, footprint(config, model), shortest=shortest)
+    shortest = row_tokens(model, config, min(len(p.token_ids) for p in prompts))
+    need = footprint(config, model, keeps=execution.cache)
+    return budget_that_fits(free, need, shortest=shortest)
 
 
 def free_bytes(device: torch.device, execution: Execution) -> int | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..config import ConfigError, RunConfig
 from ..models.loading import MaskedDiffusionModel
 from ..store.counts import count_text
-from ..store.format.schema import stored_variables
+from ..store.format.schema import CELL, stored_variables
 from ..store.format.variable import ITEM_BYTES, Variable
 from ..store.sizes import size_text
 from ..store.write.hidden_sums import SMALL_BYTES, SUM_RATIO
@@ -24,6 +24,10 @@ from .passes import passes_of
 
 LARGEST_PROBLEM = 1 << 30
 """A shard is assembled in memory, so one problem's tensors must fit there several times over."""
+MISSING = 0.005
+MISSING_IN_NOISE = 0.125
+"""Stored bytes for each raw byte of missing values: they repeat for ever, and take a bit a byte
+where nobody looks for repeats."""
 CHUNK_OVERHEAD = 30
 ASKED_SCHEDULES = range(8)
 """Keys whose schedules say whether a policy draws them, where no prompt is made yet."""
@@ -77,14 +81,15 @@ def disk_need(config: RunConfig, model: MaskedDiffusionModel, workload: Workload
     for row in stored:
         size = raw[row.name]
         times, things = copies.of(row)
-        amount = row.stored_share * times * size
+        share = _stored_share(row, config)
+        amount = share * times * size
         if not _is_large(row):
             rest += int(amount)
             continue
         product = " x ".join(_dimension_text(sizes[dim], dim) for dim in row.dims)
         how = (
             f"{product} x {count_text(items[row.dtype], 'byte')} = {size_text(size)}, "
-            f"x {times} {things}, x {row.stored_share:g} compressed"
+            f"x {times} {things}, x {share:.2g} compressed"
         )
         factors.append(Factor(row.name, amount, how))
     shards = count_text(copies.shards, "shard")
@@ -105,6 +110,21 @@ def _dimension_sizes(
         "feature": width,
         "vocabulary": vocabulary,
     }
+
+
+def _stored_share(row: Variable, config: RunConfig) -> float:
+    """Stored bytes for each raw one. Of open blocks most cells are missing, and take almost
+    nothing; the canvas alone is whole at every step."""
+    if not config.of_blocks or row.name == "token":
+        return row.stored_share
+    if row.dims[:2] == CELL:
+        filled = config.positions_at_once / config.gen_length
+    elif row.name == "cka":
+        filled = config.sampler.most_steps_in_block / config.steps
+    else:
+        return row.stored_share
+    missing = MISSING_IN_NOISE if row.is_noise else MISSING
+    return row.stored_share * min(1.0, filled) + missing
 
 
 def _is_large(row: Variable) -> bool:

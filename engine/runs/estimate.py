@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import RunConfig
+from ..decoding.make_canvas import layout_of, row_tokens
 from ..models.loading import MaskedDiffusionModel
 from ..prompts.prompt import Prompt
 from ..store.counts import count_text
@@ -84,14 +85,15 @@ def estimate(
     # The devices of the run, which are not this machine's where others have the GPUs.
     device = "cuda" if execution.on_gpu else model.device.type
     budget = token_budget(device, config, execution)
-    lengths = _lengths(prompts, config)
+    lengths = _lengths(prompts, model, config)
     passes = passes_of(model, config, [prompt.key for prompt in prompts])
     seconds: list[Factor] = []
     if prompts and model.device.type == device:
         budget = min(budget, room_for(prompts, model, config, execution))
-        timing = timed_steps(prompts, model, config, budget=budget)
+        timing = timed_steps(prompts, model, config, budget=budget, keeps=execution.cache)
         budget = timing.budget
-        seconds = time_need(lengths.total, passes, timing.rate, workers=execution.workers)
+        work = work_of(prompts, model, config, passes, keeps=execution.cache)
+        seconds = time_need(work, passes, timing.rate, workers=execution.workers)
 
     capacity = max(1, min(len(prompts), budget // max(lengths.shortest, 1)))
     tokens = max(lengths.longest, min(budget, lengths.total))
@@ -104,7 +106,7 @@ def estimate(
     )
     return Estimate(
         disk_need(config, model, workload),
-        memory_need(config, model, capacity=capacity, tokens=tokens),
+        memory_need(config, model, capacity=capacity, tokens=tokens, keeps=execution.cache),
         seconds,
         free_disk(out),
         out,
@@ -112,12 +114,12 @@ def estimate(
     )
 
 
-def _lengths(prompts: Sequence[Prompt], config: RunConfig) -> Lengths:
-    of_prompts = [len(prompt.token_ids) for prompt in prompts]
+def _lengths(prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig) -> Lengths:
+    of_rows = [row_tokens(model, config, len(prompt.token_ids)) for prompt in prompts]
     return Lengths(
-        longest=max(of_prompts, default=0) + config.gen_length,
-        shortest=min(of_prompts, default=0) + config.gen_length,
-        total=sum(of_prompts) + len(prompts) * config.gen_length,
+        longest=max(of_rows, default=config.gen_length),
+        shortest=min(of_rows, default=config.gen_length),
+        total=sum(of_rows),
         answer=max((len(prompt.answer_ids) for prompt in prompts), default=1),
     )
 
@@ -131,10 +133,31 @@ def _shard_limits(execution: Execution, n_problems: int, *, budget: int, total: 
     return limits._replace(problems=max(1, min(limits.problems, of_batch)))
 
 
-def time_need(tokens: int, passes: Passes, rate: float, *, workers: int) -> list[Factor]:
-    """Seconds of decoding rows of so many `tokens` together, each once a forward pass, at the timed
+def work_of(
+    prompts: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    passes: Passes,
+    *,
+    keeps: bool,
+) -> float:
+    """Tokens that go through the network for these prompts: each row once a pass, or of open blocks
+    what passes bring of them at most. `keeps`: with a cache."""
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    layout = layout_of(model, config)
+    if layout is None:
+        return sum(row_tokens(model, config, length) for length in lengths) * passes.mean
+    in_block = config.sampler.most_steps_in_block
+    work = 0
+    for length in lengths:
+        steps = layout.most_steps(length, in_block=in_block, in_all=config.steps)
+        work += layout.passed_tokens(length, steps, keeps=keeps)
+    return work
+
+
+def time_need(work: float, passes: Passes, rate: float, *, workers: int) -> list[Factor]:
+    """Seconds of decoding in which so many tokens (`work`) go through the network, at the timed
     `rate` in tokens a second."""
-    work = tokens * passes.mean
     at_rate = f"{rate:,.0f} tokens a second, timed / {count_text(workers, 'worker')}"
     how = f"{work:,.0f} tokens ({passes}) / {at_rate}"
     return [Factor("decoding", work / rate / workers, how)]

@@ -13,6 +13,7 @@ from ..config import RunConfig
 from ..decoding.loop import ROWS_AHEAD
 from ..decoding.slots import SEEN_MASKED_BYTES
 from ..decoding.trajectory import steps_at_once
+from ..models.cache import token_bytes
 from ..models.experts import inner_features
 from ..models.loading import MaskedDiffusionModel
 from ..store.counts import count_text
@@ -47,6 +48,14 @@ class Footprint:
     of_blocks: bool = False
     revises: bool = False
     answer_tokens: int = ANSWER_TOKENS
+    block_length: int = 0
+    cache_token: int = 0
+
+    @property
+    def open(self) -> int:
+        """Generated positions of a row that the device holds of each step: all of them, or those of
+        the open block."""
+        return self.block_length or self.gen_length
 
     @property
     def cell(self) -> int:
@@ -72,7 +81,7 @@ class Footprint:
     @property
     def row(self) -> int:
         """Of one row's trajectory."""
-        return self.steps * self.gen_length * self.cell
+        return self.steps * self.open * self.cell
 
     @property
     def token(self) -> int:
@@ -83,7 +92,7 @@ class Footprint:
     @property
     def ring_row(self) -> int:
         """One row's logits of the step before."""
-        return self.gen_length * self.vocabulary * self.logit_item
+        return self.open * self.vocabulary * self.logit_item
 
     @property
     def hidden_sum(self) -> int:
@@ -101,26 +110,38 @@ class Footprint:
         G) or of pairs of Gram matrices (nine in float64 at most); copies of its columns that go to
         the host, and of those begun before it was graded; of all logits, if they are kept, a part.
         """
-        cells = self.steps * self.gen_length
-        grams = cells * self.gen_length * (4 + 8)
-        rows = self._at_once(self.width) * (self.item + 3 * 4)
-        pairs = self._at_once(self.gen_length) * 9 * 8
+        grams = self.steps * self.open**2 * (4 + 8)
+        rows = self._at_once(self.open, self.width) * (self.item + 3 * 4)
+        pairs = self._at_once(self.open, self.open) * 9 * 8
 
+        cells = self.steps * self.gen_length
         hidden = cells * self.width * self.item
-        copies = cells * self.cell - hidden
+        copies = cells * (self.cell - self.width * self.item)
         if self.save_logits == "hidden":
             copies += hidden
 
         logits = 0
         if self.save_logits == "full":
-            logits = self._at_once(self.vocabulary) * self.item
-        return grams + max(rows, pairs) + (1 + ROWS_AHEAD) * copies + logits
+            logits = self._at_once(self.gen_length, self.vocabulary) * self.item
+        return (
+            grams + max(rows, pairs) + (1 + ROWS_AHEAD) * copies + logits + self._unfolding(copies)
+        )
 
-    def _at_once(self, width: int) -> int:
+    def _unfolding(self, copies: int) -> int:
+        """What open blocks take beside that, given the `copies` of one problem: columns laid out
+        over all positions before they are copied, the states of which all logits are made, states
+        without what nobody read and the mask of it, Gram matrices without it, twice."""
+        if not self.of_blocks:
+            return 0
+        read = self.steps * self.open * (self.width * (self.item + 1) + 2 * self.open * 8)
+        states = self.steps * self.gen_length * self.width * self.item
+        return copies + read + (states if self.save_logits == "full" else 0)
+
+    def _at_once(self, positions: int, width: int) -> int:
         """The most elements of `width` for each position that are worked on together."""
-        parts = steps_at_once(self.steps, positions=self.gen_length, width=width)
+        parts = steps_at_once(self.steps, positions=positions, width=width)
         longest = max(int(part.stop - part.start) for part in parts)
-        return longest * self.gen_length * width
+        return longest * positions * width
 
     def chunk(self, rows: int) -> int:
         """Logits being worked on, where `rows` rows of the head are read in a step."""
@@ -136,8 +157,9 @@ def _whole_words(size: int) -> int:
     return -(-size // 4) * 4
 
 
-def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
-    """The footprint of decoding with `model` as `config` says."""
+def footprint(config: RunConfig, model: MaskedDiffusionModel, *, keeps: bool = True) -> Footprint:
+    """The footprint of decoding with `model` as `config` says; `keeps`: with a cache, if it is of a
+    model that can have one."""
     vocabulary, width = model.head_weight.shape
     return Footprint(
         steps=config.steps,
@@ -154,7 +176,13 @@ def footprint(config: RunConfig, model: MaskedDiffusionModel) -> Footprint:
         record=config.record,
         of_blocks=config.of_blocks,
         revises=config.revises,
+        block_length=config.positions_at_once if config.of_blocks else 0,
+        cache_token=_cache_token(model) if config.of_blocks and keeps else 0,
     )
+
+
+def _cache_token(model: MaskedDiffusionModel) -> int:
+    return token_bytes(model.network.config, model.dtype.itemsize)
 
 
 def budget_that_fits(free: float, need: Footprint, *, shortest: int) -> int:
@@ -166,26 +194,32 @@ def budget_that_fits(free: float, need: Footprint, *, shortest: int) -> int:
     room goes to more rows. Problems leave one at a time, between two steps.
     """
     room = SHARE_OF_FREE_MEMORY * free - need.chunk(CHUNK_ROWS) - need.finish - need.hidden_sum
-    per_token = need.row / shortest + need.token
+    per_token = need.row / shortest + need.token + need.cache_token
     with_ring = int(room / (per_token + need.ring_row / shortest))
     ring_fits = with_ring // shortest * need.ring_row <= LIMIT_BYTES
     return max(shortest, with_ring if ring_fits else int(room / per_token))
 
 
 def memory_need(
-    config: RunConfig, model: MaskedDiffusionModel, *, capacity: int, tokens: int
+    config: RunConfig,
+    model: MaskedDiffusionModel,
+    *,
+    capacity: int,
+    tokens: int,
+    keeps: bool = True,
 ) -> list[Factor]:
     """Bytes on the device for `capacity` rows and `tokens` packed tokens in flight."""
-    need = footprint(config, model)
-    rows = capacity * config.gen_length
+    need = footprint(config, model, keeps=keeps)
+    rows = capacity * need.open
     return [
         _weights(model),
         Factor(
             "trajectories",
             capacity * need.row,
             f"{count_text(capacity, 'row')} x {count_text(config.steps, 'step')} x "
-            f"{count_text(config.gen_length, 'position')} x {need.cell} bytes",
+            f"{count_text(need.open, 'position')} x {need.cell} bytes",
         ),
+        *_cache(need, tokens),
         Factor(
             "activations",
             tokens * need.token,
@@ -218,8 +252,16 @@ def _weights(model: MaskedDiffusionModel) -> Factor:
     return Factor("weights", size, f"{size / item / 1e6:.1f} million parameters x {item} bytes")
 
 
+def _cache(need: Footprint, tokens: int) -> list[Factor]:
+    """Keys and values of what does not change any more, where they are kept."""
+    if not need.cache_token:
+        return []
+    how = f"{count_text(tokens, 'token')} of rows x {need.cache_token} bytes"
+    return [Factor("keys and values", tokens * need.cache_token, how)]
+
+
 def _step_before(need: Footprint, capacity: int) -> Factor:
-    rows = capacity * need.gen_length
+    rows = capacity * need.open
     size = need.ring(capacity)
     positions = count_text(rows, "position")
     how = f"{positions} x {need.vocabulary} vocabulary x {need.logit_item} bytes"

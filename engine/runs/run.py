@@ -325,7 +325,7 @@ class _RunAtWork:
             threads=max(1, (os.cpu_count() or 1) // execution.workers) if local_cpu else None,
         )
         budget = token_budget(execution.device or "cpu", config, execution)
-        need = footprint(config, self._plan.model)
+        need = footprint(config, self._plan.model, keeps=execution.cache)
         try:
             self._failed |= decode_on_workers(
                 prompts, job, budget=budget, on_published=self._count, need=need

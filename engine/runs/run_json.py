@@ -60,6 +60,7 @@ def describe_run(
             "hidden_size": model.head_weight.shape[1],
             "dtype": config.dtype,
             "read_offset": model.read_offset,
+            **_end_of_turn(config, model),
         },
         "data": {
             "source": problems.source,
@@ -242,6 +243,12 @@ def _named(plugins: list[dict[str, str]]) -> str:
         source = f"{plugin['package']} {plugin['version']}".strip()
         names.append(f"{plugin['kind']} {plugin['name']} ({source})")
     return ", ".join(names) or "none"
+
+
+def _end_of_turn(config: RunConfig, model: MaskedDiffusionModel) -> dict[str, int]:
+    """The other token that ends a text where decoding goes block by block, if there is one."""
+    eot = model.token_ids.eot
+    return {"eot_token_id": eot} if config.of_blocks and eot is not None else {}
 
 
 def _versions() -> dict[str, str]:

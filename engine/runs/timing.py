@@ -28,7 +28,12 @@ class Timing(NamedTuple):
 
 
 def timed_steps(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int
+    prompts: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    *,
+    budget: int,
+    keeps: bool = True,
 ) -> Timing:
     """Steps of the largest batch that these prompts make within `budget`, after one to warm up.
 
@@ -37,7 +42,7 @@ def timed_steps(
     """
     for tried in (budget, max(1, budget // 2)):
         with contextlib.suppress(torch.OutOfMemoryError):
-            return _timed(prompts, model, config, budget=tried)
+            return _timed(prompts, model, config, budget=tried, keeps=keeps)
         free_cached_memory(model.device)  # here, where the frames that held the batch are gone
     raise ConfigError(
         f"out of memory in a timed step, with {count_text(budget, 'token')} in flight and with "
@@ -47,10 +52,15 @@ def timed_steps(
 
 
 def _timed(
-    prompts: Sequence[Prompt], model: MaskedDiffusionModel, config: RunConfig, *, budget: int
+    prompts: Sequence[Prompt],
+    model: MaskedDiffusionModel,
+    config: RunConfig,
+    *,
+    budget: int,
+    keeps: bool,
 ) -> Timing:
     ordered = by_length(prompts)[::-1]
-    decoder = Setup(model, config).decoder(ordered, budget=budget)
+    decoder = Setup(model, config, keeps=keeps).decoder(ordered, budget=budget)
     canvas = decoder.canvas
     waiting = iter(ordered)
     taken = 0.0
@@ -58,8 +68,8 @@ def _timed(
     for i in range(1 + TIMED_STEPS):
         if not canvas.fill(waiting):
             break
+        now = canvas.passed_tokens
         started = time.perf_counter()
-        now = sum(canvas.prompt_lengths) + len(canvas.rows) * config.gen_length
         decoder.step()
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)

@@ -157,7 +157,7 @@ def make_columns() -> Callable[..., dict[str, np.ndarray]]:
     return columns_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., FakeRun]:
     def make(
         problems: int = 6,

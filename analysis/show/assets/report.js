@@ -29,13 +29,12 @@ function unpack(problem) {
     for (let part = wide - 1; part >= 0; part -= 1) value = value * 256 + raw[at + part];
     shown.push(value);
   }
-  const flags = bytes(problem.flags), measures = {};
+  const flags = bytes(problem.flags), measures = {}, cells = page.steps * page.positions;
   for (const name of Object.keys(MEASURE)) measures[name] = bytes(problem[name]);
-  const committedAt = new Array(page.positions).fill(page.steps);
-  for (let step = page.steps - 1; step >= 0; step -= 1)
-    for (let position = 0; position < page.positions; position += 1)
-      if (flags[step * page.positions + position] & 2) committedAt[position] = step;
-  problem.unpacked = { shown, flags, measures, committedAt };
+  const writtenAt = new Int32Array(cells).fill(-1);
+  for (let at = 0; at < cells; at += 1)
+    writtenAt[at] = flags[at] & 2 ? Math.floor(at / page.positions) : at < page.positions ? -1 : writtenAt[at - page.positions];
+  problem.unpacked = { shown, flags, measures, writtenAt };
   return problem.unpacked;
 }
 
@@ -46,8 +45,8 @@ function valueOf(byte, name) {
 
 // The byte that colours a position: the value of its commit once committed (if held), else that of this step.
 function byteAt(data, name, step, position) {
-  const masked = data.flags[step * page.positions + position] & 1;
-  const source = !masked && byId("hold").checked && data.committedAt[position] <= step ? data.committedAt[position] : step;
+  const at = step * page.positions + position, masked = data.flags[at] & 1;
+  const source = !masked && byId("hold").checked && data.writtenAt[at] >= 0 ? data.writtenAt[at] : step;
   return data.measures[name][source * page.positions + position];
 }
 
@@ -167,10 +166,11 @@ function cells(problem) {
   const wide = Math.min(Math.max(...texts, 1), 9);
   byId("tokens").style.setProperty("--cell", `${Math.max(2, 0.62 * wide + 0.9)}rem`);
   state.cells = [];
-  const blocks = [];
-  for (let first = 0; first < page.positions; first += page.block_length) {
-    const last = Math.min(first + page.block_length, page.positions), block = element("div", "block"), inside = element("div", "cells");
-    block.append(element("p", "", `${page.block_length < page.positions ? `block ${blocks.length}` : "positions"} · ${first}–${last - 1}`), inside);
+  const blocks = [], starts = problem.block_starts || [];
+  if (!problem.block_starts) for (let first = 0; first < page.positions; first += page.block_length) starts.push(first);
+  for (const first of starts) {
+    const last = starts[blocks.length + 1] || page.positions, block = element("div", "block"), inside = element("div", "cells");
+    block.append(element("p", "", `${starts.length > 1 ? `block ${blocks.length}` : "positions"} · ${first}–${last - 1}`), inside);
     for (let position = first; position < last; position += 1) {
       const answer = position >= problem.answer_start && position < problem.answer_end && problem.answer_start >= 0;
       const slot = element("div", answer ? "slot answer" : "slot"), cell = element("div", "cell");
@@ -193,7 +193,14 @@ function show(step) {
   byId("strip-cursor").style.left = `${(100 * (step + 0.5)) / page.steps}%`;
   let masked = 0, committed = 0;
   state.cells.forEach((cell, position) => {
-    const at = step * page.positions + position, hidden = data.flags[at] & 1, now = data.flags[at] & 2;
+    const at = step * page.positions + position, unopened = data.flags[at] & 4, hidden = (data.flags[at] & 1) && !unopened, now = data.flags[at] & 2;
+    if (unopened) {
+      cell.textContent = "";
+      cell.className = "cell unopened";
+      cell.style.background = cell.style.color = cell.style.boxShadow = "";
+      cell.title = `position ${position}: its block is not open yet, no pass has read it`;
+      return;
+    }
     const byte = byteAt(data, name, step, position), text = page.tokens[data.shown[at]] || "";
     const colour = byte === 255 ? null : shade(byte / 254);
     masked += hidden ? 1 : 0;
@@ -204,10 +211,11 @@ function show(step) {
     cell.style.color = hidden || !colour ? "" : inkOn(colour);
     cell.style.boxShadow = hidden && colour ? `inset 0 -6px ${css(colour)}` : "";
     const numbers = Object.keys(MEASURE).map((each) => `${MEASURE[each]} ${shortNumber(valueOf(byteAt(data, each, step, position), each))} ${page.codings[each].unit}`);
-    cell.title = `position ${position}: ${JSON.stringify(text)}\n${hidden ? "still masked, current best guess" : `committed at step ${data.committedAt[position]}`}\n${numbers.join("\n")}`;
+    cell.title = `position ${position}: ${JSON.stringify(text)}\n${hidden ? "still masked, current best guess" : `committed at step ${data.writtenAt[at]}`}\n${numbers.join("\n")}`;
   });
-  byId("tokens").querySelectorAll(".block").forEach((block, index) => block.classList.toggle("working", index === page.blocks[step]));
-  const end = problem.performed.lastIndexOf(1), block = page.blocks[step] < 0 ? "" : ` · block ${page.blocks[step]}`;
+  const working = problem.block_at ? problem.block_at[step] : page.blocks[step];
+  byId("tokens").querySelectorAll(".block").forEach((block, index) => block.classList.toggle("working", index === working));
+  const end = problem.performed.lastIndexOf(1), block = working < 0 ? "" : ` · block ${working}`;
   const skipped = step > end ? `, ended after step ${end}` : problem.performed[step] ? "" : ", no forward pass";
   byId("now").textContent = `step ${step} of ${page.steps - 1}${block} · +${committed} tokens, ${masked} masked${skipped}`;
 }
@@ -237,8 +245,9 @@ function legend() {
   const middle = coding.power === 2 ? ` (middle ${shortNumber(coding.scale / 4)})` : "";
   ramp.append(document.createTextNode(`${MEASURE[state.measure]}: 0`), canvas, document.createTextNode(`${shortNumber(coding.scale)} ${coding.unit}${middle}`));
   const samples = [["cell masked", "still masked: grey is the guess, the bar its value"], ["cell now", "committed at this step"], ["slot answer", "answer slot"]];
+  if (state.problem.block_starts) samples.push(["cell unopened", "of a block that is not open yet"]);
   byId("legend").replaceChildren(ramp, ...samples.map(([classes, text]) => {
-    const item = element("span"), sample = element("span", classes, classes === "slot answer" ? "" : "a");
+    const item = element("span"), sample = element("span", classes, classes === "slot answer" ? "" : classes === "cell unopened" ? "" : "a");
     if (classes === "cell masked") sample.style.boxShadow = `inset 0 -6px ${css(shade(0.6))}`;
     item.append(sample, document.createTextNode(text));
     return item;

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...results import Analysis
-from ..values import count, usable
+from ..values import count, is_of_blocks, n_of, usable
 from . import style
 from .frame import heading, steps
 from .lines import line
@@ -54,7 +54,7 @@ def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
     ax.set_ylabel("expected count of gold tokens" if method == COUNT else unit)
     if method not in (COUNT, SMALL_BY_CONSTRUCTION):
         ax.set_ylim(-0.02, 1.02)
-    detail = f"{MEANING.get(method, method)} · {unit} · n = {_n(analysis, method)}"
+    detail = f"{MEANING.get(method, method)} · {unit} · {_n(analysis, method)}"
     heading(
         ax, f"{TITLE}: {change(analysis, f'confidence/{method}', 2)}", detail, legend_of=legend_of
     )
@@ -90,9 +90,12 @@ def _other_methods(ax: Axes, analysis: Analysis) -> tuple[Axes, ...]:
 
 
 def _n(analysis: Analysis, method: str) -> str:
-    n = count(analysis[f"confidence/{method}"])
+    name = f"confidence/{method}"
+    if is_of_blocks(analysis):
+        return n_of(analysis, name)
+    n = count(analysis[name])
     total = int(analysis.info.get("n_problems", 0))
-    return str(n) if n == total or not total else f"{n} of {total}"
+    return f"n = {n}" if n == total or not total else f"n = {n} of {total}"
 
 
 PANEL = Panel(TITLE, draw, needs=("confidence/{method}",), by_method=True)

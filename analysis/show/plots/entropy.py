@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...results import Analysis
-from ..values import course_of, n_of
+from ..values import course_of, is_of_blocks, n_of
 from . import style
 from .frame import heading
 from .lines import Line, from_zero, lines_panel
@@ -37,6 +37,8 @@ def draw(ax: Axes, analysis: Analysis) -> None:
 def finding(analysis: Analysis) -> str:
     """What the panel shows: from where to where the entropy goes."""
     course = course_of(analysis, NAME)
+    if is_of_blocks(analysis):
+        return "Entropy over the open block"  # first and last step are of other positions
     if course is None:
         return "Entropy"
     word = "stays"

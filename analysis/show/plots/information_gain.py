@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity, Spike
-from ..values import count, finite, half_width, spike_rule, spikes_of
+from ..values import finite, half_width, n_of, spike_rule, spikes_of
 from . import style
 from .frame import heading, steps
 from .panel import Panel
@@ -35,7 +35,7 @@ def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
     # Tiny gains would have their power of ten above the axis, where the heading stands.
     ax.yaxis.set_major_formatter(lambda gain, _: f"{gain:g}".replace("-", "\N{MINUS SIGN}"))
     _mark(ax, spikes or [], half=half_width(quantity))
-    detail = f"gain of mean {method} per step ± 95 % · n = {count(quantity)}"
+    detail = f"gain of mean {method} per step ± 95 % · {n_of(analysis, f'gain/{method}')}"
     heading(ax, finding(analysis, spikes), detail)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import block_starts, covered, n_of
+from ..values import block_starts, covered, is_of_blocks, n_of
 from . import style
 from .frame import heading
 from .lines import Line, from_zero, lines_panel
@@ -31,7 +31,10 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     from_zero(ax)
     quantity = analysis["kl/all"]
     detail = f"KL(p_t ‖ p_t−1), mean over positions · bits · {n_of(analysis, 'kl/all')}"
-    heading(ax, finding(quantity, block_starts(analysis)), detail)
+    title = "KL over the open block"  # its steps are at other steps in each problem
+    if not is_of_blocks(analysis):
+        title = finding(quantity, block_starts(analysis))
+    heading(ax, title, detail)
 
 
 def finding(quantity: Quantity, starts: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...results import Analysis, Quantity
-from ..values import band_of, count, covered, finite, usable
+from ..values import band_of, count, covered, finite, positions_read, usable
 from .frame import steps
 from .style import Look
 
@@ -38,10 +38,16 @@ def lines_panel(
     most = max([count(analysis[entry.quantity]) for entry in drawn], default=0)
     for entry in drawn:
         quantity = analysis[entry.quantity]
-        line(ax, quantity, with_n(entry.look, count(quantity), most), band=entry.band)
+        look = with_n(named_by_positions(entry.look, analysis), count(quantity), most)
+        line(ax, quantity, look, band=entry.band)
     steps(ax, analysis, ticks=ticks)
     ax.set_ylabel(label)
     return [entry.quantity for entry in drawn]
+
+
+def named_by_positions(look: Look, analysis: Analysis) -> Look:
+    """The look, "all positions" being those that a pass of this run reads."""
+    return look._replace(name=look.name.replace("all positions", positions_read(analysis)))
 
 
 def with_n(look: Look, n: int, most: int) -> Look:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....engine.store.counts import count_text
+from ...limits import UNDEFINED
 from ...results import Analysis, Quantity
 from ...samples.finding import MAJORITY, PASS
 from ...wording import blocks_text, value_text
 from ..summary_dataset import filter_share
-from ..values import count, course_of, method_of, spikes_of, usable, why_not
+from ..values import count, course_of, method_of, positions_read, spikes_of, usable, why_not
 from . import style
 from .frame import clear, heading
 from .panel import Panel
@@ -134,6 +135,7 @@ def _first_to_last(analysis: Analysis) -> Iterator[tuple[str, str]]:
         if usable(analysis, name):
             unit = analysis[name].units
             moved = change(analysis, name) + (f" {unit}" if unit not in ("1", "") else "")
+            label = label.replace("all positions", positions_read(analysis))
             yield label, moved + _fewer(analysis, name)
 
 
@@ -150,6 +152,9 @@ def _curve(analysis: Analysis) -> Iterator[tuple[str, str]]:
     start = "never" if curve.transition_start is None else curve.transition_start
     end = "never" if curve.transition_end is None else curve.transition_end
     above = f"Confidence above {curve.threshold_low:g} / {curve.threshold_high:g}"
+    if curve.reason.startswith(UNDEFINED):
+        yield above, "undefined"
+        return
     yield above, f"from step {start} / {end}"
 
     name = "Logistic midpoint, 10–90 % length"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...limits import BLOCKS_DIFFER, undefined
 from ...results import Analysis, Quantity
-from ..values import count, finite, method_of, usable
+from ..values import count, finite, is_of_blocks, method_of, usable
 from . import style
 from .frame import explain, heading, steps
 from .lines import line, with_n
@@ -43,6 +44,9 @@ CURVES = (
 def draw(ax: Axes, analysis: Analysis) -> None:
     """Each curve min-max normalised over its finite steps; a curve that does not vary is left out
     and named."""
+    if is_of_blocks(analysis):
+        explain(ax, TITLE, undefined(BLOCKS_DIFFER))
+        return
     most = int(analysis.info.get("n_problems", 0))
     flat = []
     for name, sign, look in CURVES:

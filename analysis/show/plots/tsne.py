@@ -10,7 +10,7 @@ import numpy as np
 from ....engine.store.counts import count_text
 from ...limits import well_covered
 from ...results import Analysis
-from ..values import steps_shown
+from ..values import is_of_blocks, steps_shown
 from . import style
 from .frame import clear, explain, heading
 from .panel import Panel
@@ -36,7 +36,8 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     clear(ax)
     map_ = ax.inset_axes((0.0, 0.0, 0.945, 1.0))
     points = _scatter(map_, analysis)
-    _path(map_, well_covered_centroids(analysis))
+    if not is_of_blocks(analysis):  # there each step's centroid is of other problems
+        _path(map_, well_covered_centroids(analysis))
     map_.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
     map_.grid(visible=False)
 
@@ -91,12 +92,15 @@ def _detail(analysis: Analysis) -> str:
     state = STATES.get(made["state"], made["state"])
     rows = len(analysis.info["tsne_points"])
     problems = len(np.unique(analysis.info["tsne_problem"]))
+    without_path = ""
+    if is_of_blocks(analysis):
+        without_path = " · no path: at each step the state is there in other problems"
     return (
         f"{state}, all steps in one map · {count_text(rows, 'row')} of "
         f"{count_text(problems, 'problem')} · {made['tool']}, "
         f"perplexity {made['perplexity']:g} · keeps {100 * made['kept']:.0f} % of 10 nearest "
         f"neighbours (chance {100 * made['chance']:.1f} %) · distances and cluster sizes mean "
-        "nothing"
+        f"nothing{without_path}"
     )
 
 

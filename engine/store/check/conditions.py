@@ -84,14 +84,15 @@ def read_positions(arrays: Arrays, run: Conditions) -> np.ndarray:
     """
     performed = (arrays["performed"] != 0)[..., None]
     if "open_start" not in arrays:
-        return np.broadcast_to(performed, arrays["token"].shape)
-    read = open_positions(arrays) & performed
+        everywhere: np.ndarray = np.broadcast_to(performed, arrays["token"].shape)
+        return everywhere
+    read: np.ndarray = open_positions(arrays) & performed
     if run.is_shifted:
         start = arrays["open_start"]
         is_later_pass = start[:, 1:] == start[:, :-1]
         is_first = np.arange(read.shape[2]) == start[:, 1:, None]
         read[:, 1:] &= ~(is_first & is_later_pass[..., None])
-    return read
+    return np.asarray(read)
 
 
 def where(what: str, wrong: np.ndarray) -> list[str]:

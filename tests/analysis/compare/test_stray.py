@@ -117,7 +117,10 @@ def test_what_has_no_positions_in_common(case: Case) -> None:
     assert result.same_text.tolist() == [float(case.other.text == ["1 2"])]
 
 
-def test_commit_steps_are_the_first_ones() -> None:
+def test_commit_steps_are_those_of_the_final_token() -> None:
     committed = np.zeros((1, 3, 2), np.uint8)
     committed[0, 1, 0] = 1
     assert commit_steps(committed).tolist() == [[1, NEVER]]
+    revised = np.zeros((1, 3, 2), np.uint8)
+    revised[0, 2, 0] = 1
+    assert commit_steps(committed, revised).tolist() == [[2, NEVER]]

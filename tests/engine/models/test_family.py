@@ -93,6 +93,21 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
         instead('TokenName(text="<|mdm_mask|>")', "TokenName(optional=True)"),
         "does not say where its mask is found",
     ),
+    "a kind that is no family": (
+        instead("read_offset=-1,", "read_offset=-1, kind=lambda directory, config: 5,"),
+        "is a int, expected a diffengine.engine.models.family.Family",
+    ),
+    "a kind that cannot be run": (
+        lambda source: (
+            source.replace("read_offset=-1,", "read_offset=-1, kind=lambda _, c: OTHER,")
+            + "\nfrom dataclasses import replace\nOTHER = replace(SHIFTED, attention='blocks')\n"
+        ),
+        "has attention 'blocks' and blocks None; expected Blocks(...) where",
+    ),
+    "its kinds fail": (
+        instead("read_offset=-1,", "read_offset=-1, kind=lambda _, config: config['kind'],"),
+        "fails on {path}: KeyError: 'kind'; report it to its authors",
+    ),
     "no such stock class": (
         instead("Qwen2ForCausalLM", "Qwen2000ForCausalLM"),
         "stock class 'Qwen2000ForCausalLM' is not in transformers",

@@ -37,10 +37,7 @@ def test_a_known_family_is_named(tmp_path: Path, architecture: str) -> None:
 
 
 WHY = {
-    "SDARForCausalLM": ("SDAR (also TraDo, I-DLM)", "block by block"),
     "DreamForCausalLM": ("Dream-Reasoner", "block by block"),
-    "_A2DQwen3LMHeadModel": ("OPDLM", "block by block, of 4 tokens"),
-    "Fast_dLLM_QwenForCausalLM": ("Fast-dLLM v2", "block by block"),
     "WeDLMForCausalLM": ("WeDLM", "causally over tokens reordered"),
     "DiffusionGemmaForBlockDiffusion": ("DiffusionGemma", "uniform"),
     "GiddForDiffusionLM": ("GIDD", "uniform"),

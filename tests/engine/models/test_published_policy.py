@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import diffengine as de
 from diffengine.engine.cli.command_line import expected_failure, group
-from diffengine.engine.models import FAMILIES
+from diffengine.engine.models import FAMILIES, a2d
 from diffengine.engine.models.loading import load_model, published_policy
 from diffengine.engine.policies import POLICIES
 from diffengine.engine.registry import PluginError
@@ -42,6 +42,26 @@ def test_the_family_names_its_policy(dreams: Path) -> None:
 @pytest.mark.parametrize("architecture", list(FAMILIES))
 def test_every_family_of_ours_names_a_policy_of_ours(architecture: str) -> None:
     assert FAMILIES.load(architecture).policy in POLICIES
+
+
+@pytest.mark.parametrize("kinds", [a2d.QWEN3, a2d.QWEN2, a2d.LLAMA], ids=lambda k: k[0].stock_class)
+def test_every_kind_of_a_family_does(kinds: a2d.Kinds) -> None:
+    assert kinds.masked.policy in POLICIES and kinds.blocks.policy in POLICIES
+
+
+def test_of_several_kinds_the_checkpoints_own_policy_is_taken(
+    plugin: Any, shifted_checkpoint: Callable[..., Path]
+) -> None:
+    kinds = "\nfrom dataclasses import replace\nOTHER = replace(SHIFTED, policy='rnd1')\n"
+    choice = "kind=lambda path, config: OTHER if path.name + str(config['steps']) == 'shifted7'"
+    source = plugin.SOURCE.replace("read_offset=-1,", f"{POLICY} {choice} else SHIFTED,")
+    plugin.offer(source + kinds, ShiftedModel="SHIFTED")
+    path = shifted_checkpoint(steps=7)
+    assert published_policy(path) == "rnd1"
+    assert load_model(path, device="cpu", weights=False).family.policy == "rnd1"
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"steps": 8}))
+    assert published_policy(path) == "dream"
 
 
 def test_a_run_says_and_keeps_what_it_decodes_with(dreams: Path, tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ def packing(lengths: list[int], block: int) -> BlockPacking:
         )
         spans.append(Span(start, length, 0, -1, allowed))
         start += length
-    return BlockPacking(tuple(spans), None)
+    return BlockPacking(tuple(spans), None, torch.device("cpu"))
 
 
 @pytest.fixture

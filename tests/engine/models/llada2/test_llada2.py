@@ -190,6 +190,18 @@ def test_the_count_of_flops_is_torchs(llada2: Callable[..., Path], whole_rows: A
     assert model.flops_read(reads) == counter.get_total_flops() - angles
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_no_pass_waits_for_the_device(
+    llada2: Callable[..., Path], whole_rows: Any, refusing_waits: Any, dtype: str
+) -> None:
+    """Neither the router nor the experts, as transformers groups their products."""
+    model = load_model(llada2(), device="cpu", dtype=dtype)
+    ids, positions = packed_batch(LENGTHS)
+    packing = whole_rows(LENGTHS, BLOCK)
+    with refusing_waits():
+        model.hidden(ids, positions, packing)
+
+
 def test_memory_counts_every_expert_and_every_copy_of_a_token(
     llada2: Callable[..., Path], llada2_shapes: dict[str, tuple[int, ...]]
 ) -> None:

@@ -105,7 +105,51 @@ RND1: dict[str, Any] = {
     "vocab_size": 560,
 }
 
-CONFIGS = {"LLaDA-MoE": LLADA_MOE, "RND1": RND1}
+SDAR_MOE: dict[str, Any] = {
+    "architectures": ["SDARMoeForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "auto_map": {
+        "AutoConfig": "configuration_sdar_moe.SDARMoeConfig",
+        "AutoModel": "modeling_sdar_moe.SDARMoeModel",
+        "AutoModelForCausalLM": "modeling_sdar_moe.SDARMoeForCausalLM",
+    },
+    "block_size": 4,
+    "bos_token_id": 1,
+    "decoder_sparse_step": 1,
+    "eos_token_id": 1,
+    "fuse_cross_entropy": True,
+    "head_dim": 24,
+    "hidden_act": "silu",
+    "hidden_size": 64,
+    "initializer_range": 0.02,
+    "intermediate_size": 80,
+    "mask_token_id": 5,
+    "max_position_embeddings": 1024,
+    "max_window_layers": 48,
+    "mlp_only_layers": [1],
+    "model_type": "sdar_moe",
+    "moe_intermediate_size": 32,
+    "norm_topk_prob": True,
+    "num_attention_heads": 4,
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "output_router_logits": False,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "router_aux_loss_coef": 0.001,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "use_cache": False,
+    "use_sliding_window": False,
+    "vocab_size": 560,
+}
+
+CONFIGS = {"LLaDA-MoE": LLADA_MOE, "RND1": RND1, "SDAR-MoE": SDAR_MOE}
 
 TOKENS = {
     "LLaDA-MoE": {
@@ -115,6 +159,7 @@ TOKENS = {
         "<|end_header_id|>": "</role>",
     },
     "RND1": {"<|eot_id|>": "<|im_end|>", "<|start_header_id|>": "<|im_start|>"},
+    "SDAR-MoE": {"<|mdm_mask|>": "<|MASK|>", "<|eot_id|>": "<|im_end|>"},
 }
 """What the bundled tokenizer calls a token, and what the family's does."""
 
@@ -126,6 +171,8 @@ def expert_width(config: dict[str, Any]) -> int:
 
 def is_dense(config: dict[str, Any], layer: int) -> bool:
     """Whether a layer has no experts."""
+    if layer in config.get("mlp_only_layers", ()):
+        return True
     return config.get("moe_layer_freq", [1] * (layer + 1))[layer] == 0
 
 
@@ -148,7 +195,7 @@ def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
             "self_attn.k_norm": (size,),
         }
         if is_dense(config, layer):
-            dense = config["dense_intermediate_size"]
+            dense = config.get("dense_intermediate_size") or config["intermediate_size"]
             block |= mlp_shapes("mlp", dense, width)
         else:
             block["mlp.gate"] = (config["num_experts"], width)
@@ -229,7 +276,8 @@ def mixture_shapes() -> Callable[..., dict[str, tuple[int, ...]]]:
 
 
 class Published:
-    """The published networks by hand (modeling_lladamoe.py, modeling_rnd.py): one sequence, one
+    """The published networks by hand (modeling_lladamoe.py, modeling_rnd.py, and SDAR's, whose
+    config.json says whether the weights of chosen experts are made to add up to 1): one sequence, one
     token and one expert after the other, in the dtype asked for."""
 
     def __init__(self, directory: Path, dtype: torch.dtype = torch.float64) -> None:
@@ -238,10 +286,12 @@ class Published:
         for file in directory.glob("*.safetensors"):
             for name, tensor in load_file(file).items():
                 self.weights[name.removesuffix(".weight")] = tensor.to(dtype)
-        self.normalised = self.config["architectures"] == ["RND1LM"]
+        said = {"RND1LM": True, "SDARMoeForCausalLM": self.config["norm_topk_prob"]}
+        self.normalised = said.get(self.config["architectures"][0], False)
 
-    def logits(self, ids: Tensor) -> Tensor:
-        """Logits [L, V] of one sequence [L]."""
+    def logits(self, ids: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Logits [L, V] of one sequence [L] whose tokens see those `allowed` [L, L], or all."""
+        self.allowed = torch.ones(len(ids), len(ids)).bool() if allowed is None else allowed
         states = self.weights["model.embed_tokens"][ids]
         for layer in range(self.config["num_hidden_layers"]):
             name = f"model.layers.{layer}"
@@ -266,7 +316,8 @@ class Published:
         key = self._heads(f"{name}.self_attn.k", x, size, normed=True)
         value = self._heads(f"{name}.self_attn.v", x, size, normed=False)
         key, value = (t.repeat_interleave(heads // key_heads, 0) for t in (key, value))
-        weight = (query @ key.transpose(-1, -2) / math.sqrt(size)).softmax(-1)
+        score = query @ key.transpose(-1, -2) / math.sqrt(size)
+        weight = score.masked_fill(~self.allowed, -math.inf).softmax(-1)
         mixed = (weight @ value).transpose(0, 1).reshape(len(x), heads * size)
         return mixed @ self.weights[f"{name}.self_attn.o_proj"].T
 

@@ -103,7 +103,7 @@ def test_fewer_experts_in_the_config_than_in_the_file_are_named(
         load_model(path, device="cpu")
 
 
-@pytest.mark.parametrize("family", ["LLaDA-MoE", "RND1"])
+@pytest.mark.parametrize("family", ["LLaDA-MoE", "RND1", "SDAR-MoE"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_expert_lies_where_it_belongs(
     mixture: Callable[..., Path], family: str, dtype: str

@@ -11,7 +11,7 @@ import pytest
 from diffengine.engine.models.loading import load_model
 
 
-@pytest.mark.parametrize("family", ["LLaDA-MoE", "RND1"])
+@pytest.mark.parametrize("family", ["LLaDA-MoE", "RND1", "SDAR-MoE"])
 def test_no_published_key_is_unheard_of(
     mixture: Callable[..., Path], family: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -244,7 +244,7 @@ def test_a_rows_states_are_its_own_in_any_batch(nemotron: Callable[..., Path], d
     together = model.hidden(packed.token_ids, packed.positions, packing)
     for span in packing.spans:
         piece = slice(span.start, span.start + span.new)
-        alone = BlockPacking((span._replace(start=0),), None)
+        alone = BlockPacking((span._replace(start=0),), None, model.device)
         states = model.hidden(packed.token_ids[piece], packed.positions[piece], alone)
         atol = 1e-5 if dtype == "float32" else 0.05
         torch.testing.assert_close(together[piece], states, atol=atol, rtol=atol)

@@ -1,0 +1,50 @@
+"""The options of A2D's block sampler; apart from it, for the command line need not wait for
+torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..options import AT_LEAST_ONE, ConfigError, option
+from .block_diffusion_options import BlockDiffusionOptions
+
+
+@dataclass(frozen=True)
+class BD3LMOptions(BlockDiffusionOptions):
+    """The names are those of the published sampler's config, but for `block_size`, which is
+    `block_length` here."""
+
+    block_length: int = option(
+        32,
+        "Block length.",
+        rule=AT_LEAST_ONE,
+        default_text="the checkpoint's own",
+        from_checkpoint=True,
+    )
+    steps_per_block: int | None = option(
+        None,
+        "Steps among which a block's commits are split; those that would commit nothing are left "
+        "out.",
+        rule=AT_LEAST_ONE,
+        default_text="one for each token",
+        from_checkpoint=True,
+    )
+    remasking: str = option(
+        "low_confidence",
+        "Commit rule.",
+        choices=("low_confidence", "random"),
+        default_text="low_confidence",
+    )
+
+    def check(self) -> None:
+        """Raise ConfigError where a schedule has more steps than there are tokens."""
+        if (self.steps_per_block or 0) > self.block_length:
+            raise ConfigError(
+                f"steps_per_block is {self.steps_per_block}, block_length {self.block_length}; a "
+                f"step commits one token at least, so use {self.block_length} or fewer"
+            )
+
+    @property
+    def steps_of_block(self) -> int:
+        """`steps_per_block`, or one for each token."""
+        return self.steps_per_block or self.block_length
