@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from diffengine.analysis.analyze import analyze_run
 from diffengine.analysis.information.features import belief, state, summary
 from diffengine.analysis.metrics.block import Block, read_block
 from diffengine.analysis.metrics.slot import slot_held_back
 from diffengine.analysis.metrics.trajectories import Trajectories, read_trajectories
+from diffengine.analysis.original.logits_pt import LOGITS, RESULTS, export_original
 from diffengine.engine.store import open_run
 
 _spec = importlib.util.spec_from_file_location(
@@ -323,3 +325,20 @@ def test_an_analysis_says_what_it_cannot_say(run: Any) -> None:
     assert float(analysis["ends/tokens_per_step"].values) == pytest.approx(
         np.mean([6 / 5, 2 / 2, 6 / 5, 6 / 3])
     )
+
+
+def test_the_original_suites_files_have_no_mean(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = (len(made.SCRIPTS), STEPS, POSITIONS, made.VOCABULARY)
+    is_open = ~np.isnan(COLUMNS["logprob"])[..., None]
+    logits = np.where(is_open, rng.normal(size=shape), np.nan).astype(np.float32)
+    run = open_run(made.write_run(tmp_path / "run", made.SCRIPTS, logits=logits))
+    paths = export_original(run, tmp_path / "out")
+    assert [path.name for path in paths] == [LOGITS, RESULTS]
+    assert "each problem has other positions open" in caplog.text
+    assert "ends after step" not in caplog.text
+    kept = torch.load(paths[0], weights_only=True)
+    assert [len(steps) for steps in kept] == [5, 2, 5, 3]
+    np.testing.assert_array_equal(kept[BORDER][2][0].numpy(), logits[BORDER, 2])
