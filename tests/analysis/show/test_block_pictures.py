@@ -17,7 +17,7 @@ from diffengine.analysis.show.plots import entropy, statistics
 from diffengine.analysis.show.report import page_data
 from diffengine.analysis.show.summary import summarise
 from diffengine.analysis.show.summary_insights import key_insights
-from diffengine.analysis.show.values import n_of
+from diffengine.analysis.show.values import course_of, n_of
 from diffengine.engine.store import open_run
 
 _spec = importlib.util.spec_from_file_location(
@@ -80,6 +80,16 @@ def test_words_above_every_picture(analysis: Analysis) -> None:
     assert "Entropy, open positions" in rows
     assert rows["Confidence above 0.1 / 0.8"] == "undefined"
     assert n_of(analysis, "confidence/answer_slot") == "n = 4 to 2"
+
+
+def test_a_change_of_confidence_is_that_of_each_problem(run: Any, analysis: Analysis) -> None:
+    """Not of the mean over those that are open first to that over all."""
+    values = analysis.problems["confidence"]
+    known = [row[np.isfinite(row)] for row in values]
+    course = course_of(analysis, "confidence/answer_slot")
+    assert course is not None and course.n == len(known)
+    assert course.first == pytest.approx(np.mean([row[0] for row in known]))
+    assert course.last == pytest.approx(np.mean([row[-1] for row in known]))
 
 
 def test_texts_say_nothing_of_first_and_last_steps(analysis: Analysis) -> None:
