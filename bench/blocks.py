@@ -223,7 +223,7 @@ def main() -> None:
     args = parser.parse_args()
     result = measure(args.problems, model_path=args.model, rounds=args.rounds)
     text = json.dumps(result, indent=1)
-    print(text)
+    sys.stdout.write(text + "\n")
     device = result["machine"]["device"].partition(":")[0]
     out = args.out or RESULTS / f"blocks-{device}.json"
     out.write_text(text + "\n")

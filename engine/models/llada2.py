@@ -130,8 +130,8 @@ def _routing(config: Mapping[str, Any], per_token: int) -> dict[str, Any]:
         )
     if per_token > best * (experts // groups):
         raise CheckpointError(
-            f"config.json: num_experts_per_tok is {per_token}, but topk_group {best} groups have "
-            f"{best * (experts // groups)} experts"
+            f"config.json: num_experts_per_tok is {per_token}, but topk_group {best} leaves "
+            f"{best * (experts // groups)} experts to choose from"
         )
     return {
         "n_routed_experts": experts,

@@ -9,41 +9,21 @@ from __future__ import annotations
 
 import math
 
+from .of_cells import CELL, OF_CELLS
+from .stored_if import is_of_blocks, keeps_answers_alone, keeps_sums
 from .variable import Bounds, Settings, Variable
 from .verdicts import VERDICTS
 
+__all__ = [
+    "CELL",
+    "SCHEMA_VERSION",
+    "VARIABLES",
+    "missing",
+    "stored_variables",
+    "variables_in_flight",
+]
+
 SCHEMA_VERSION = "1.3"
-
-CELL = ("step", "position")
-
-
-def _keeps_topk(settings: Settings) -> bool:
-    return settings.save_logits != "none"
-
-
-def _keeps_hidden(settings: Settings) -> bool:
-    return settings.save_logits == "hidden"
-
-
-def _keeps_logits(settings: Settings) -> bool:
-    return settings.save_logits == "full"
-
-
-def _keeps_sums(settings: Settings) -> bool:
-    return settings.mean_hidden
-
-
-def _is_of_blocks(settings: Settings) -> bool:
-    return settings.of_blocks
-
-
-def _revises(settings: Settings) -> bool:
-    return settings.revises
-
-
-def _keeps_answers_alone(settings: Settings) -> bool:
-    return settings.record == "answers"
-
 
 _ROWS = (
     # one value for each problem
@@ -133,7 +113,7 @@ _ROWS = (
         "int32",
         "id",
         "canvas after the last step, in a run that keeps answers alone",
-        stored_if=_keeps_answers_alone,
+        stored_if=keeps_answers_alone,
         since="1.2",
         stored_share=0.3,
     ),
@@ -169,7 +149,7 @@ _ROWS = (
         "int32",
         "position",
         "first generated position of the block that was open at this step, -1 without a pass",
-        stored_if=_is_of_blocks,
+        stored_if=is_of_blocks,
         since="1.3",
         stored_share=0.05,
     ),
@@ -179,7 +159,7 @@ _ROWS = (
         "int32",
         "position",
         "position after the last that was open at this step, -1 without a pass",
-        stored_if=_is_of_blocks,
+        stored_if=is_of_blocks,
         since="1.3",
         stored_share=0.05,
     ),
@@ -218,172 +198,7 @@ _ROWS = (
         "1",
         "final hidden state, mean over the extracted answer's positions",
     ),
-    # one value for each step and generated position
-    Variable(
-        "token",
-        CELL,
-        "int32",
-        "id",
-        "canvas after the step's commits; the mask token's id where still masked; before a branch "
-        "begins, its start_token",
-        made="step",
-        always_in_flight=True,
-        stored_share=0.03,
-    ),
-    Variable(
-        "prediction",
-        CELL,
-        "int32",
-        "id",
-        "most probable token, mask token and padding rows excluded, ties to the lowest id",
-        made="step",
-        statistic="top1_id",
-        stored_share=0.03,
-    ),
-    Variable(
-        "committed",
-        CELL,
-        "uint8",
-        "1",
-        "1 where this step committed the position",
-        made="step",
-        stored_share=0.05,
-    ),
-    Variable(
-        "revised",
-        CELL,
-        "uint8",
-        "1",
-        "1 where this step replaced a token that was committed before",
-        made="step",
-        stored_if=_revises,
-        since="1.3",
-        stored_share=0.03,
-    ),
-    Variable(
-        "logprob",
-        CELL,
-        "float32",
-        "nats",
-        "log-probability of `prediction`",
-        made="step",
-        bounds=Bounds(highest=0),
-        promised=True,
-        stored_share=0.45,
-    ),
-    Variable(
-        "margin",
-        CELL,
-        "float32",
-        "nats",
-        "largest logit minus second largest",
-        made="step",
-        statistic="margin",
-        bounds=Bounds(lowest=0, slack=0),
-    ),
-    Variable(
-        "logsumexp",
-        CELL,
-        "float32",
-        "nats",
-        "logsumexp of the logits",
-        made="step",
-        statistic="lse",
-        promised=True,
-    ),
-    Variable(
-        "entropy",
-        CELL,
-        "float32",
-        "bits",
-        "entropy of the token distribution",
-        made="step",
-        statistic="entropy",
-        bounds=Bounds(lowest=0),
-        promised=True,
-    ),
-    Variable(
-        "kl",
-        CELL,
-        "float32",
-        "bits",
-        "KL(p_t || p_t-1), NaN at the first step",
-        made="step",
-        statistic="kl",
-        bounds=Bounds(lowest=0, slack=1e-3),
-    ),
-    Variable(
-        "logit_mean",
-        CELL,
-        "float32",
-        "nats",
-        "mean of the logits over the vocabulary",
-        made="step",
-        statistic="mean",
-    ),
-    Variable(
-        "logit_std",
-        CELL,
-        "float32",
-        "nats",
-        "standard deviation of the logits over the vocabulary",
-        made="step",
-        statistic="std",
-        bounds=Bounds(lowest=0, slack=0),
-    ),
-    Variable(
-        "answer_logprob",
-        (*CELL, "answer_token"),
-        "float32",
-        "nats",
-        "log-probability of each gold answer token at each position",
-        made="step",
-        statistic="target_logprob",
-        bounds=Bounds(highest=0),
-    ),
-    Variable(
-        "topk_id",
-        (*CELL, "k"),
-        "int32",
-        "id",
-        "tokens of the k largest logits, descending",
-        made="step",
-        statistic="topk_id",
-        stored_if=_keeps_topk,
-        stored_share=0.125,
-    ),
-    Variable(
-        "topk_logit",
-        (*CELL, "k"),
-        "logits",
-        "nats",
-        "the k largest logits, descending",
-        made="step",
-        statistic="topk_logit",
-        stored_if=_keeps_topk,
-    ),
-    Variable(
-        "hidden",
-        (*CELL, "feature"),
-        "model",
-        "1",
-        "final hidden state (after the last norm): logits = hidden @ head.T",
-        made="step",
-        always_in_flight=True,
-        stored_if=_keeps_hidden,
-        stored_share=0.93,
-        is_noise=True,
-    ),
-    Variable(
-        "logits",
-        (*CELL, "vocabulary"),
-        "model",
-        "nats",
-        "full logits",
-        stored_if=_keeps_logits,
-        stored_share=0.93,
-        is_noise=True,
-    ),
+    *OF_CELLS,
     # one for the shard
     Variable(
         "hidden_sum",
@@ -392,7 +207,7 @@ _ROWS = (
         "1",
         "sum of `hidden` over the shard's problems",
         made="shard",
-        stored_if=_keeps_sums,
+        stored_if=keeps_sums,
         stored_share=1.0,
         is_noise=True,
     ),

@@ -206,7 +206,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"num_experts": 15}, "num_experts is 15, n_group 4"),
     ({"n_group": 16}, "n_group 16"),
     ({"topk_group": 5}, "topk_group 5"),
-    ({"num_experts_per_tok": 9}, "num_experts_per_tok is 9, but topk_group 2 groups have 8"),
+    ({"num_experts_per_tok": 9}, "num_experts_per_tok is 9, but topk_group 2 leaves 8"),
     ({"num_shared_experts": 0}, "num_shared_experts is 0, expected 1 or more"),
     ({"first_k_dense_replace": 4}, "first_k_dense_replace is 4, expected 0 to 3"),
     ({"partial_rotary_factor": 1.5}, "partial_rotary_factor is 1.5"),
