@@ -46,8 +46,7 @@ def ends(block: Block) -> Ends:
 def _revisions(block: Block) -> np.ndarray:
     if block.revised is None:
         return np.zeros(len(block.performed), np.int32)
-    revisions: np.ndarray = block.revised.at.sum(axis=(1, 2), dtype=np.int32)
-    return revisions
+    return np.asarray(block.revised.at.sum(axis=(1, 2), dtype=np.int32))
 
 
 def _answer_commit_step(block: Block) -> np.ndarray:
