@@ -11,7 +11,10 @@ from .block_diffusion_options import ShapedBlockOptions
 @dataclass(frozen=True)
 class LLaDA2Options(ShapedBlockOptions):
     """The names are those of the published `generate`, but for its `steps`, which are those of a
-    block, and here `steps_per_block`. The defaults are LLaDA2.0's: nothing is edited."""
+    block, and here `steps_per_block`. The defaults are LLaDA2.0's: nothing is edited.
+
+    What may be none does not come from a checkpoint, for none could not be said against it.
+    """
 
     block_length: int = option(
         32,
@@ -30,7 +33,6 @@ class LLaDA2Options(ShapedBlockOptions):
         "Steps among which a block's commits are split evenly; more commit where more are sure.",
         rule=AT_LEAST_ONE,
         default_text="one for each token",
-        from_checkpoint=True,
     )
     minimal_topk: int = option(
         1,
@@ -44,7 +46,6 @@ class LLaDA2Options(ShapedBlockOptions):
         "Masks that commit in every step at least, in place of an even split.",
         rule=AT_LEAST_ONE,
         default_text="an even split",
-        from_checkpoint=True,
     )
     threshold: float = option(
         0.95,
@@ -58,7 +59,6 @@ class LLaDA2Options(ShapedBlockOptions):
         "Probability above which another token replaces a committed one; none: commits are final.",
         rule=SHARE,
         default_text="none",
-        from_checkpoint=True,
     )
     max_post_steps: int = option(
         16,

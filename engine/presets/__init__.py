@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ..options import ConfigError
+from ..policies import options_class
 from ..registry import UnknownNameError, nearest
-from . import dllm, dream, fast_dllm, llada
+from . import dllm, dream, fast_dllm, llada, llada2, sdar
 from .preset import LEFT_TO_THE_RUN, Preset, Score
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
-    llada.PRESETS | fast_dllm.PRESETS | dream.PRESETS | dllm.PRESETS
+    llada.PRESETS | fast_dllm.PRESETS | dream.PRESETS | dllm.PRESETS | llada2.PRESETS | sdar.PRESETS
 )
 
 
@@ -46,7 +47,8 @@ def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of preset `name`, and above them those of `given` that are not None.
 
     A length given by hand takes along what the preset has of the same length: one step for each
-    token, one block. Raises UnknownNameError, and ConfigError where `given` names another policy.
+    token, one block. The steps of block diffusion are worked out anew: as many as the blocks can
+    use. Raises UnknownNameError, and ConfigError where `given` names another policy.
     """
     preset = find(name)
     by_hand = {key: value for key, value in given.items() if value is not None}
@@ -57,6 +59,8 @@ def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             "one of them out"
         )
     settings = dict(preset.settings)
+    if options_class(policy).of_blocks:
+        del settings["steps"]
     if "gen_length" in by_hand:
         length = settings["gen_length"]
         for follower in ("steps", "block_length"):

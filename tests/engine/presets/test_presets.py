@@ -28,7 +28,16 @@ from diffengine.engine.presets.show import lines, markdown
 from diffengine.engine.registry import UnknownNameError
 
 ROOT = Path(__file__).resolve().parents[3]
-OWN = {"steps": 48, "gen_length": 48, "block_length": 8, "temperature": 0.7, "alg": "origin"}
+OWN = {
+    "steps": 48,
+    "gen_length": 48,
+    "block_length": 8,
+    "temperature": 0.7,
+    "alg": "origin",
+    "denoising_steps": 2,
+    "editing_threshold": 0.1,
+    "steps_per_block": 2,
+}
 """A generation_config.json that disagrees with every preset."""
 
 
@@ -122,6 +131,34 @@ def test_a_length_by_hand_takes_along_what_is_as_long() -> None:
     assert (blocks["steps"], blocks["block_length"]) == (48, 8)
     steps = with_preset("llada-8b-instruct-gsm8k", {"gen_length": 48, "steps": 12})
     assert (steps["steps"], steps["block_length"]) == (12, 48)
+
+
+def test_steps_of_block_diffusion_follow_every_length() -> None:
+    """They are as many as the blocks can use, or what is given by hand."""
+    assert resolved("sdar-8b-chat-gsm8k", gen_length=64)["steps"] == 17 * 4
+    assert resolved("sdar-8b-chat-gsm8k", gen_length=64, steps=9)["steps"] == 9
+    edited = resolved("llada2.1-mini-speed-gpqa", gen_length=64)
+    assert edited["steps"] == 3 * (32 + 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "settings"),
+    [
+        # model cards and reports, read by eye
+        ("llada2.0-mini-gsm8k", 94.24, (32768, 0.95, None, 16)),
+        ("llada2.0-flash-humaneval", 94.51, (32768, 0.95, None, 16)),
+        ("llada2.1-mini-quality-gpqa", 53.28, (16384, 0.7, 0.5, 16)),
+        ("llada2.1-mini-speed-gpqa", 48.36, (16384, 0.5, 0.0, 16)),
+        ("llada2.1-mini-diffusers-speed", None, (256, 0.5, None, 17)),
+    ],
+)
+def test_a_few_rows_of_llada2_are_those_of_the_source(
+    name: str, score: float | None, settings: tuple[Any, ...]
+) -> None:
+    preset = PRESETS[name]
+    assert [s.value for s in preset.scores] == ([score] if score else [])
+    names = ("gen_length", "threshold", "editing_threshold", "max_post_steps")
+    assert tuple(preset.settings[key] for key in names) == settings
 
 
 def test_a_preset_of_another_policy_is_refused() -> None:
