@@ -37,9 +37,10 @@ def decoded(
     *,
     budget: int = 1 << 20,
     refill: bool = True,
+    keeps: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """The columns of each problem by its id."""
-    decoder = Setup(model, config).decoder(prompts, budget=budget, refill=refill)
+    decoder = Setup(model, config, keeps=keeps).decoder(prompts, budget=budget, refill=refill)
     return {f.problem.id: f.columns for f in decoder.decode(iter(prompts))}
 
 
@@ -107,9 +108,11 @@ def assert_every_step_is_the_loops(
     config: RunConfig,
     prompts: Sequence[Prompt],
     loop: Callable[[published_loops.Line, int], list[Step]],
+    *,
+    keeps: bool = True,
 ) -> list[list[Step]]:
     """The same with one of the `published_loops`; returns its steps."""
-    columns = decoded(model, config, prompts)
+    columns = decoded(model, config, prompts, keeps=keeps)
     options: Any = config.sampler
     logits_of = dense_rows(model, options.block_length)
     all_steps = []
