@@ -63,6 +63,10 @@ OF_ONE_BLOCK = "decoding goes block by block, and steps of two blocks have no po
 ANSWER_OPENS = (
     "the answer's positions are open at steps of each problem's own, and closed before and after"
 )
+MASKS_END = (
+    "problems are at blocks of their own, and passes that only revise see no mask: hardly any "
+    "problem has this state at all steps compared"
+)
 NULL_OF_FIRST_BLOCK = (
     "without the question only the first block can be opened, and no problem has its slot there"
 )

@@ -142,6 +142,11 @@ def _counts(run: Run, trajectories: Trajectories) -> list[tuple[int, str]]:
             "right in one of them; counted as not correct, the verdict is `ambiguous`",
         ),
         (
+            int((columns["revisions"] > 0).sum()),
+            "problems: tokens were revised after their commit; a position counts as committed for "
+            "good, and its values freeze, at the step that put its final token there",
+        ),
+        (
             trajectories.mismatched_masks,
             "problems: n_masked contradicts the recorded commits; run `diffengine verify`",
         ),

@@ -72,7 +72,8 @@ def beyond_first_step(
     if target.missing:
         return Beyond(curve.quantities(_ESTIMATE, _P, missing=target.missing), {}, [])
     if is_of_blocks(run):
-        return Beyond(curve.quantities(_ESTIMATE, _P, missing=FIRST_DIFFERS), {}, [])
+        empty = curve.quantities(_ESTIMATE, _P)
+        return Beyond({name: each.undefined(FIRST_DIFFERS) for name, each in empty.items()}, {}, [])
     graded = target.first_rows
     shown = _features(RunFeatures(run) if features is None else features, graded)
     rows = np.flatnonzero(np.isfinite(shown.at_first).all(axis=1))

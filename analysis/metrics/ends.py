@@ -18,7 +18,8 @@ NEVER = -1
 
 class Ends(NamedTuple):
     """[N] per problem. `end_step`: the last step with a forward pass. `masks_left`: positions that
-    a pass saw and that hold no token; `tokens`: those that hold one. `answer_commit_step`: the
+    a pass saw and that hold no token; `tokens`: those that hold one;
+    `revisions`: how often a token was replaced. `answer_commit_step`: the
     step that committed the answer's last position, -1 where one of them never was.
     """
 
@@ -26,6 +27,7 @@ class Ends(NamedTuple):
     steps_performed: np.ndarray
     masks_left: np.ndarray
     tokens: np.ndarray
+    revisions: np.ndarray
     answer_commit_step: np.ndarray
 
 
@@ -36,8 +38,15 @@ def ends(block: Block) -> Ends:
         steps_performed=block.performed.sum(axis=1, dtype=np.int32),
         masks_left=block.left_masked.sum(axis=1, dtype=np.int32),
         tokens=(~block.never_committed).sum(axis=1, dtype=np.int32),
+        revisions=_revisions(block),
         answer_commit_step=_answer_commit_step(block),
     )
+
+
+def _revisions(block: Block) -> np.ndarray:
+    if block.revised is None:
+        return np.zeros(len(block.performed), np.int32)
+    return block.revised.at.sum(axis=(1, 2), dtype=np.int32)
 
 
 def _answer_commit_step(block: Block) -> np.ndarray:

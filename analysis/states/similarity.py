@@ -18,6 +18,7 @@ from ..findings.finding import Finding, Material
 from ..groups import Groups
 from ..limits import (
     ANSWER_OPENS,
+    MASKS_END,
     MIN_STATES,
     OF_OPEN,
     OK,
@@ -65,8 +66,8 @@ def similarities(run: Run, *, steps: int, seed: int = 0) -> dict[str, Quantity]:
             is_usable = np.isfinite(states).all(axis=(0, 2))
             usable = np.flatnonzero(is_usable)
         status = _status(len(states), len(usable), run)
-        if state == "answer" and status != OK and is_of_blocks(run):
-            status = undefined(ANSWER_OPENS)
+        if status != OK and len(run) and is_of_blocks(run):
+            status = _status_of_blocks(status, state, Groups.of(run.groups).count())
         for kind in KINDS:
             quantities |= _quantities(kind, state, states, usable, steps, status=status)
     return quantities
@@ -85,6 +86,14 @@ def _status(n: int, n_usable: int, run: Run) -> str:
     if n_usable < 2:
         return status_of("fewer than two steps at which half of the problems have the state")
     return OK
+
+
+def _status_of_blocks(status: str, state: str, problems: int) -> str:
+    """Of a similarity that has none, of a run of so many problems that is decoded block by
+    block."""
+    if state == "answer":
+        return undefined(ANSWER_OPENS)
+    return status if problems < MIN_STATES else undefined(MASKS_END)
 
 
 def read_states(run: Run, name: str, *, seed: int, max_problems: int = MAX_PROBLEMS) -> np.ndarray:

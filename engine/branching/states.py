@@ -131,6 +131,11 @@ def check_parent(run: Run) -> None:
         )
     if not len(run):
         raise ConfigError(f"{run.path}: holds no finished problem yet; nothing to branch from")
+    if "open_start" in run:
+        raise ConfigError(
+            f"{run.path}: its model attends block by block, and a branch begins on a canvas that "
+            "is whole; branch from a run of a model that attends fully"
+        )
     if "token" not in run:
         raise ConfigError(
             f"{run.path}: keeps answers alone (record: answers), and its states are gone; decode "

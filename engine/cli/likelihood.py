@@ -181,10 +181,13 @@ def _stem(source: str) -> str:
 
 
 def _model(path: Path | None, device: str | None, dtype: str | None) -> MaskedDiffusionModel:
+    from ..likelihood.measure import refuse_blocks
     from ..models.loading import load_model
     from ..runs.plan import checkpoint_path
 
-    return load_model(checkpoint_path(path), device=device, dtype=dtype)
+    model = load_model(checkpoint_path(path), device=device, dtype=dtype)
+    refuse_blocks(model)
+    return model
 
 
 def _settings(

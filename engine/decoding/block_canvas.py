@@ -210,22 +210,21 @@ class BlockCanvas(Canvas):
             opens = border + row.block * self.width
             stop = min(opens + self.width, border + self.layout.end(row.tail))
             new = range(row.cached, stop)
-            for token in new:
-                if token >= border:
-                    sheet_at.append(len(ids))
-                    from_sheet.append(number * self.layout.places + token - border)
-                    ids.append(0)
-                else:
-                    ids.append(row.prompt.token_ids[token])
+            generated = range(max(row.cached, border), stop)
+            ids += row.prompt.token_ids[row.cached : border]
+            sheet_at += range(len(ids), len(ids) + len(generated))
+            first = number * self.layout.places - border
+            from_sheet += range(first + generated.start, first + generated.stop)
+            ids += [0] * len(generated)
             positions += new
             spans.append(self._span(row, start, new, opens))
-            for place in range(self.width):
-                at = start + opens + place - row.cached
-                if place < stop - opens:
-                    written.append(at)
-                    source.append(number * self.width + place)
-                last = start + len(new) - 1
-                read.append(min(max(at + self.read_offset, start), last))
+
+            first = start + opens - row.cached
+            written += range(first, first + stop - opens)
+            source += range(number * self.width, number * self.width + stop - opens)
+            last = start + len(new) - 1
+            first += self.read_offset
+            read += [min(max(at, start), last) for at in range(first, first + self.width)]
 
         tokens = len(ids)
         # A row of masks that nobody reads: else the last bits of a small batch would depend on its
@@ -267,6 +266,8 @@ class BlockCanvas(Canvas):
         return self._unread
 
     def _unread_now(self) -> Tensor | None:
+        if self.read_offset == 0 and self.layout.blocks.whole_last:
+            return None
         without: list[int] = []
         for number, row in enumerate(self.rows):
             first = number * self.width

@@ -96,6 +96,8 @@ class Decoder:
             stats, proposal, n_rows = self._read(rows)
             stats = LogitStats(*(_unread_missing(column, canvas) for column in stats))
             proposal = under_constraints(self.head, canvas, rows, proposal)
+            sureness = _unread_missing(proposal.confidence, canvas)
+            proposal = proposal._replace(confidence=sureness)
             phases.mark("head_and_statistics")
 
             update = self._update(proposal, stats)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..models.attention import packing_of
+from ..models.family import CheckpointError
 from ..models.loading import MaskedDiffusionModel
 from ..store.counts import count_text
 
@@ -110,8 +111,19 @@ def posterior(logprobs: list[float]) -> list[float]:
     return shares
 
 
+def refuse_blocks(model: MaskedDiffusionModel) -> None:
+    """Raise CheckpointError for a model that attends block by block."""
+    if model.family.blocks is not None:
+        raise CheckpointError(
+            f"{model.path}: {model.architecture} attends block by block, and the likelihood of an "
+            "answer is taken on a canvas whose tokens all see each other; use a model that attends "
+            "fully"
+        )
+
+
 def _masked(model: MaskedDiffusionModel, place: Place, answer: list[int]) -> Tensor:
     """A copy of the canvas with masks at the answer's place."""
+    refuse_blocks(model)
     canvas, positions = place
     first = -model.read_offset
     is_complete = len(positions) == len(answer) and len(answer) > 0

@@ -53,7 +53,11 @@ class BlockPolicy(Policy):
         blocks = cast("BlockCanvas", canvas)
         masked = blocks.generated == blocks.mask_id
         update = self.choose(blocks, Sight(masked, proposal, stats))
-        update = update._replace(commit=update.commit & masked)
+        chosen = update.commit
+        if blocks.read_offset < 0:
+            # Only the block's first step has a prediction of its first token.
+            chosen = chosen | (blocks.position == 0)
+        update = update._replace(commit=chosen & masked)
         return update._replace(stopped=self._stopped(blocks, update))
 
     @abstractmethod

@@ -25,7 +25,7 @@ class LLaDA2Options(ShapedBlockOptions):
     )
     eos_early_stop: bool = option(
         False,
-        "End a problem with the block that holds the end-of-sequence token.",
+        "End a problem with the block that holds the end of the sequence or of the turn.",
         from_checkpoint=True,
     )
     steps_per_block: int | None = option(

@@ -15,7 +15,7 @@ import torch
 
 from ..config import ConfigError, RunConfig, check_settings, resolve
 from ..models.bundled import BUNDLED, NAMES, bundled_name
-from ..models.loading import MaskedDiffusionModel, load_model, published_policy
+from ..models.loading import MaskedDiffusionModel, load_model, published_policy, refuse_blocks
 from ..policies import make_policy, policies_for
 from ..presets import remarks, what_was_changed, with_preset
 from ..problems.read import Problem, ProblemSet, read_problems
@@ -142,6 +142,9 @@ def plan_run(request: Request) -> Plan:
         dtype=str(model.dtype).removeprefix("torch."),
     )
     check_attention(config, model)
+    for option, is_asked in (("--compile", execution.compile), ("--fused", execution.fused)):
+        if is_asked:
+            refuse_blocks(model, option)
     check_samples(request.samples, float(getattr(config.sampler, "temperature", 0.0) or 0.0))
     decodings = with_samples(problems.problems, request.samples)
     # Each device makes its own; here the policy refuses what it will not take, before anything

@@ -208,6 +208,13 @@ def _planned(shared: Request, grid: Sequence[GridRun], *, exact: bool) -> list[P
         first = planned[0][0].name
         return _distinct([PlannedRun(*each, plan, first) for each, plan in planned])
 
+    for each, plan in planned:
+        if plan.config.of_blocks:
+            raise ConfigError(
+                f"{each.name}: {plan.model.architecture} attends block by block, and which of its "
+                "runs is the exact one is not settled; use --no-exact, and the runs are measured "
+                "from the first"
+            )
     references: dict[str, PlannedRun] = {}
     reference_of = []
     for each, plan in planned:

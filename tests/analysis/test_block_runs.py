@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from diffengine.analysis.analyze import analyze_run
+from diffengine.analysis.information.beyond_first_step import beyond_first_step
 from diffengine.analysis.information.features import belief, state, summary
 from diffengine.analysis.metrics.block import Block, read_block
+from diffengine.analysis.metrics.confidence import slot_logprob
 from diffengine.analysis.metrics.slot import slot_held_back
 from diffengine.analysis.metrics.trajectories import Trajectories, read_trajectories
+from diffengine.analysis.original.logits_pt import LOGITS, RESULTS, export_original
 from diffengine.engine.store import open_run
 
 _spec = importlib.util.spec_from_file_location(
@@ -232,6 +236,7 @@ def test_events_have_not_happened_before_the_slot_is_open(found: Trajectories) -
         values = found.metrics[name][:, :5]
         assert np.isfinite(values).all()
         assert (np.diff(values, axis=1) >= 0).all()
+    assert found.metrics["emergence/first_hit"][BORDER, :5].tolist() == [0, 0, 1, 1, 1]
     hits = found.metrics["emergence/hit"]
     assert np.isnan(hits[TWO_BLOCKS, :2]).all() and np.isnan(hits[BORDER, :2]).all()
     assert found.columns["first_hit_step"][BORDER] == 2
@@ -279,6 +284,8 @@ def test_masks_left_in_a_block_that_is_closed_keep_their_last_pass() -> None:
     assert block.masked[0, :, 1].tolist() == [True] + [False] * (STEPS - 1)
     assert (block.guess[0, :, 1] == columns["prediction"][0, 0, 1]).all()
     assert block.freeze_step[0, 1] == 0
+    expected = columns["answer_logprob"][0, 0, 1, 0]
+    np.testing.assert_array_equal(slot_logprob(block)[0, :, 0], np.full(STEPS, expected))
 
 
 def test_features_of_mutual_information(block: Block) -> None:
@@ -286,6 +293,9 @@ def test_features_of_mutual_information(block: Block) -> None:
     assert np.isnan(of_answer_now[:2]).all() and np.isfinite(of_answer_now[2:]).all()
     at_end = [COLUMNS["logprob"][0, 3, 3], COLUMNS["logprob"][0, 2, 4]]
     assert of_answer_now[-1, 0] == pytest.approx(sum(map(float, at_end)))
+
+    of_final = COLUMNS["logprob"][REVISED, [2, 1], [0, 1]].astype(float).sum()
+    assert belief(block)[REVISED, -1, 0] == pytest.approx(of_final)
 
     std = COLUMNS["logit_std"][0, 2, 2:].astype(float)
     mean = COLUMNS["logit_mean"][0, 2, 2:].astype(float)
@@ -300,6 +310,16 @@ def test_features_of_mutual_information(block: Block) -> None:
     assert np.isnan(states[:2]).all()
     np.testing.assert_array_equal(states[2:4], COLUMNS["state_answer"][0, 2:4])
     np.testing.assert_array_equal(states[4:], COLUMNS["state_answer"][0, [3] * 3])
+
+
+def test_a_mean_is_over_what_a_pass_read() -> None:
+    """A shifted model reads a block's first position in its first pass alone."""
+    columns = made.stacked([made.TWO_BLOCKS])
+    entropy = columns["entropy"]
+    entropy[0, [3, 4], 2] = np.nan
+    block = read_block(columns)
+    expected = entropy[0, 3, 3:].astype(float).mean()
+    assert block.mean_read(entropy)[0, 3] == pytest.approx(expected)
 
 
 def test_an_analysis_says_what_it_cannot_say(run: Any) -> None:
@@ -323,3 +343,27 @@ def test_an_analysis_says_what_it_cannot_say(run: Any) -> None:
     assert float(analysis["ends/tokens_per_step"].values) == pytest.approx(
         np.mean([6 / 5, 2 / 2, 6 / 5, 6 / 3])
     )
+
+
+def test_there_is_no_common_first_step_to_go_beyond(tmp_path: Path) -> None:
+    run = open_run(made.write_run(tmp_path / "run", made.SCRIPTS * 30))
+    found = beyond_first_step(run)
+    for quantity in found.quantities.values():
+        assert quantity.status.startswith("undefined: decoding goes block by block")
+
+
+def test_the_original_suites_files_have_no_mean(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = (len(made.SCRIPTS), STEPS, POSITIONS, made.VOCABULARY)
+    is_open = ~np.isnan(COLUMNS["logprob"])[..., None]
+    logits = np.where(is_open, rng.normal(size=shape), np.nan).astype(np.float32)
+    run = open_run(made.write_run(tmp_path / "run", made.SCRIPTS, logits=logits))
+    paths = export_original(run, tmp_path / "out")
+    assert [path.name for path in paths] == [LOGITS, RESULTS]
+    assert "each problem has other positions open" in caplog.text
+    assert "ends after step" not in caplog.text
+    kept = torch.load(paths[0], weights_only=True)
+    assert [len(steps) for steps in kept] == [5, 2, 5, 3]
+    np.testing.assert_array_equal(kept[BORDER][2][0].numpy(), logits[BORDER, 2])

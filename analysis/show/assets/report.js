@@ -198,7 +198,7 @@ function show(step) {
       cell.textContent = "";
       cell.className = "cell unopened";
       cell.style.background = cell.style.color = cell.style.boxShadow = "";
-      cell.title = `position ${position}: its block is not open yet, no pass has read it`;
+      cell.title = `position ${position}: its block is not open, no pass has read it`;
       return;
     }
     const byte = byteAt(data, name, step, position), text = page.tokens[data.shown[at]] || "";
@@ -245,7 +245,7 @@ function legend() {
   const middle = coding.power === 2 ? ` (middle ${shortNumber(coding.scale / 4)})` : "";
   ramp.append(document.createTextNode(`${MEASURE[state.measure]}: 0`), canvas, document.createTextNode(`${shortNumber(coding.scale)} ${coding.unit}${middle}`));
   const samples = [["cell masked", "still masked: grey is the guess, the bar its value"], ["cell now", "committed at this step"], ["slot answer", "answer slot"]];
-  if (state.problem.block_starts) samples.push(["cell unopened", "of a block that is not open yet"]);
+  if (page.problems.some((problem) => problem.block_starts)) samples.push(["cell unopened", "of a block that is not open"]);
   byId("legend").replaceChildren(ramp, ...samples.map(([classes, text]) => {
     const item = element("span"), sample = element("span", classes, classes === "slot answer" ? "" : classes === "cell unopened" ? "" : "a");
     if (classes === "cell masked") sample.style.boxShadow = `inset 0 -6px ${css(shade(0.6))}`;

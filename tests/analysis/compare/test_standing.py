@@ -46,6 +46,16 @@ def test_tokens_per_forward_by_hand() -> None:
     assert value(numbers[FORWARDS]) == pytest.approx(1.5)
 
 
+def test_a_text_ends_at_whichever_end_comes_first() -> None:
+    """Of a run that names the end of a turn too: 1 and 2 tokens in two passes."""
+    end_of_turn = 90
+    tokens = [[1, end_of_turn, EOS, EOS], [1, 2, EOS, end_of_turn]]
+    run = generations("blocks", tokens, [[0] * 4, [0] * 4])
+    assert value(speed(run)[TEXT_TOKENS_PER_FORWARD]) == pytest.approx(4 / 2)
+    run.info["model"]["eot_token_id"] = end_of_turn
+    assert value(speed(run)[TEXT_TOKENS_PER_FORWARD]) == pytest.approx(3 / 2)
+
+
 def test_a_guided_step_is_two_passes_and_a_mask_is_no_token() -> None:
     run = generations("guided", [[1, 2, 5]], [[0, 1, NEVER]], n_forwards=[4])
     assert value(speed(run)[TOKENS_PER_FORWARD]) == pytest.approx(2 / 4)

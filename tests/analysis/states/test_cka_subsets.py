@@ -51,6 +51,28 @@ def test_against_logits_pair_by_pair() -> None:
                     np.testing.assert_allclose(found[name][one, other], expected, rtol=1e-4)
 
 
+def test_positions_that_a_step_did_not_read_are_in_neither() -> None:
+    """Of a run that is decoded block by block: the first two steps read 7 positions, the last two
+    the other 5, of which steps 0 and 2 see all masked, 1 sees two and 3 one committed."""
+    rng = np.random.default_rng(1)
+    hidden = rng.normal(size=(4, 12, 5)).astype(np.float32) + 3
+    hidden[1] += 2 * hidden[0]
+    hidden[3] += 2 * hidden[2]
+    hidden[:2, 7:] = hidden[2:, :7] = np.nan
+    masked = np.ones((4, 12), bool)
+    masked[1, :2] = False
+    masked[3, 7] = False
+    head = rng.normal(size=(30, 5)).astype(np.float32)
+    found = of_problem(hidden, masked, head)
+    logits = hidden.astype(float) @ head.T.astype(float)
+    first = twin(logits[0, 2:7], logits[1, 2:7])
+    second = twin(logits[2, 8:], logits[3, 8:])
+    np.testing.assert_allclose(found["masked"][0, 1], first, rtol=1e-4)
+    np.testing.assert_allclose(found["masked"][3, 2], second, rtol=1e-4)
+    assert np.isnan(found["masked"][:2, 2:]).all()
+    assert np.isnan(found["committed"]).all()
+
+
 def test_runs_with_and_without_hidden_states(make_run: Callable[..., Any], tmp_path: Path) -> None:
     run = make_run(6, 8, 8)
     without = cka_subsets(run, steps=8)

@@ -12,6 +12,7 @@ import pytest
 from diffengine.engine.config import RunConfig
 from diffengine.engine.models.family import Blocks
 from diffengine.engine.models.loading import MaskedDiffusionModel
+from diffengine.engine.policies import POLICIES, options_class
 from diffengine.engine.prompts.prompt import Prompt
 
 from .watched import config_of, of_blocks, prompt_of, watched
@@ -158,3 +159,33 @@ def test_the_step_before_is_the_same_with_and_without_its_logits_kept(
         first = np.diff(columns["open_start"], prepend=-1) != 0
         assert np.isnan(columns["kl"][first & (columns["performed"] == 1)]).all()
         assert np.isfinite(columns["kl"]).any()
+
+
+OF_BLOCKS = sorted(name for name in POLICIES if options_class(name)().of_blocks)
+OTHERS: dict[str, dict[str, Any]] = {
+    "fast_dllm_v2": {"sub_block_length": 2},
+    "llada2": {"editing_threshold": 0.3, "threshold": 0.3},
+    "nemotron": {"threshold": 0.3},
+}
+"""Options of policies with which they do what they are for, on this random model."""
+
+
+@pytest.mark.parametrize("name", OF_BLOCKS)
+def test_every_policy_decodes_a_row_alone_as_in_a_batch_with_a_cache_as_without(
+    sdar: MaskedDiffusionModel, name: str
+) -> None:
+    model, settings = sdar, OTHERS.get(name, {})
+    if name == "fast_dllm_v2":
+        model = of_blocks(sdar, Blocks(length=4), read_offset=-1)
+    config = RunConfig.of(model="test", policy=name, block_length=4, gen_length=14, **settings)
+    kept = watched(model, config, prompts(), budget=120).columns
+    whole = watched(model, config, prompts(), keeps=False).columns
+    masked = watched(model, config.changed(record="masked"), prompts()).columns
+    for prompt in prompts():
+        alone = watched(model, config, [prompt]).columns[prompt.problem.id]
+        assert_same(alone, kept[prompt.problem.id])
+        for column in ("token", "committed", "n_forwards", "open_start", "open_end"):
+            for others in (whole, masked):
+                assert np.array_equal(others[prompt.problem.id][column], alone[column]), column
+    if config.revises:
+        assert any(columns["revised"].any() for columns in kept.values())

@@ -60,7 +60,7 @@ def prompts_for(length: int) -> list[Prompt]:
     if length <= 8:
         lengths = [*range(1, length + 1), 2 * length + 1, 3 * length]
     else:
-        lengths = [1, 2, length - 1, length, length + 1, 2 * length + 5]
+        lengths = [1, length - 1, length, 2 * length + 5]
     return [prompt_of(n) for n in sorted(set(lengths))]
 
 

@@ -104,6 +104,11 @@ def revise_silently(arrays: Arrays) -> None:
     arrays["revised"][REVISED, 1, 1] = 0
 
 
+def revise_without_a_pass(arrays: Arrays) -> None:
+    arrays["token"][STOPPED, 4:, 0] = 77
+    arrays["revised"][STOPPED, 4, 0] = 1
+
+
 def change_outside(arrays: Arrays) -> None:
     """A token of the full first block changes while the second is open, and a flag agrees."""
     arrays["token"][REVISED, 3:, 0] = 77
@@ -135,6 +140,7 @@ def change_outside(arrays: Arrays) -> None:
         (put("revised", (0, 3, 4), 1), "revised disagrees"),
         (put("revised", (0, 3, 4), 2), "revised is neither 0 nor 1"),
         (revise_silently, "revised disagrees"),
+        (revise_without_a_pass, "committed in a step without a forward pass"),
         (change_outside, "token changes where no block is open"),
         (change_outside, "revised has a value where no block is open"),
     ],
