@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..options import AT_LEAST_ONE, ConfigError, option
+from ..options import AT_LEAST_ONE, option
 from .block_diffusion_options import BlockDiffusionOptions
 
 
@@ -36,13 +36,10 @@ class BD3LMOptions(BlockDiffusionOptions):
         default_text="low_confidence",
     )
 
-    def check(self) -> None:
-        """Raise ConfigError where a schedule has more steps than there are tokens."""
-        if (self.steps_per_block or 0) > self.block_length:
-            raise ConfigError(
-                f"steps_per_block is {self.steps_per_block}, block_length {self.block_length}; a "
-                f"step commits one token at least, so use {self.block_length} or fewer"
-            )
+    @property
+    def most_steps_in_block(self) -> int:
+        """As many as its schedule has at most: no step commits nothing."""
+        return min(self.steps_of_block, self.block_length)
 
     @property
     def steps_of_block(self) -> int:

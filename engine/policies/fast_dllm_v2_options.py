@@ -36,6 +36,19 @@ class FastDLLMv2Options(ShapedBlockOptions):
         from_checkpoint=True,
     )
 
+    top_p: float = option(
+        0.95,
+        "Draw from the most probable tokens with this mass; 1 is all.",
+        rule=SHARE,
+        default_text="0.95",
+        from_checkpoint=True,
+    )
+
+    @property
+    def commits_first_at_once(self) -> bool:
+        """Alone, as the block before proposed it."""
+        return True
+
     def check(self) -> None:
         """Raise ConfigError unless parts divide the block."""
         if self.block_length % self.sub_block_length:

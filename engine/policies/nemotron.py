@@ -2,12 +2,13 @@
 share of the surest, or of the first, over the steps that are left.
 
 The three rules under which vLLM decodes these models. How sure a proposal is, is its probability
-before any temperature. Shapes: B rows, K positions of a block.
+among all tokens but the mask, before any temperature. Shapes: B rows, K positions of a block.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class NemotronPolicy(BlockPolicy):
 
     def __init__(self, options: NemotronOptions, token_ids: TokenIds, *, n_candidates: int) -> None:
         super().__init__(options, token_ids, n_candidates=n_candidates)
+        # To the published code the mask token is impossible before anything else is.
+        self.sampling = replace(self.sampling, confidence_suppress=(token_ids.mask,))
         self.strategy = options.strategy
         self.least = math.log(options.threshold)
         self.steps_of_block = options.steps_of_block

@@ -14,7 +14,7 @@ from typing import Any
 from ..options import ConfigError
 from ..policies import options_class
 from ..registry import UnknownNameError, nearest
-from . import dllm, dream, fast_dllm, llada, llada2, sdar
+from . import a2d, dllm, dream, fast_dllm, fast_dllm_v2, llada, llada2, nemotron, sdar
 from .preset import LEFT_TO_THE_RUN, Preset, Score
 
 __all__ = [
@@ -29,7 +29,15 @@ __all__ = [
 ]
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
-    llada.PRESETS | fast_dllm.PRESETS | dream.PRESETS | dllm.PRESETS | llada2.PRESETS | sdar.PRESETS
+    llada.PRESETS
+    | fast_dllm.PRESETS
+    | dream.PRESETS
+    | dllm.PRESETS
+    | llada2.PRESETS
+    | sdar.PRESETS
+    | a2d.PRESETS
+    | fast_dllm_v2.PRESETS
+    | nemotron.PRESETS
 )
 
 

@@ -37,6 +37,8 @@ OWN = {
     "denoising_steps": 2,
     "editing_threshold": 0.1,
     "steps_per_block": 2,
+    "sub_block_length": 4,
+    "threshold": 0.33,
 }
 """A generation_config.json that disagrees with every preset."""
 
@@ -159,6 +161,26 @@ def test_a_few_rows_of_llada2_are_those_of_the_source(
     assert [s.value for s in preset.scores] == ([score] if score else [])
     names = ("gen_length", "threshold", "editing_threshold", "max_post_steps")
     assert tuple(preset.settings[key] for key in names) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "settings"),
+    [
+        # tables and scripts of dllm, Fast-dLLM and vLLM, read by eye
+        ("qwen3-0.6b-bd3lm-gsm8k", 46.3, {"gen_length": 256, "steps_per_block": 32}),
+        ("qwen3-0.6b-bd3lm-math", 12.9, {"gen_length": 256, "block_length": 32}),
+        ("fast-dllm-v2-7b-gsm8k", 83.7, {"threshold": 1.0, "sub_block_length": 8}),
+        ("fast-dllm-v2-1.5b-math", 38.1, {"threshold": 1.0, "gen_length": 2048}),
+        ("fast-dllm-v2-7b", None, {"threshold": 0.9, "block_length": 32}),
+        ("nemotron-labs-diffusion-8b", None, {"threshold": 0.9, "gen_length": 512}),
+    ],
+)
+def test_a_few_rows_of_block_diffusion_are_those_of_the_source(
+    name: str, score: float | None, settings: dict[str, Any]
+) -> None:
+    preset = PRESETS[name]
+    assert [s.value for s in preset.scores] == ([score] if score else [])
+    assert {key: preset.settings[key] for key in settings} == settings
 
 
 def test_a_preset_of_another_policy_is_refused() -> None:

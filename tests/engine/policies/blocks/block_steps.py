@@ -37,9 +37,11 @@ class Open(NamedTuple):
     full_steps: int = 0
 
 
-def canvas_of(blocks: Sequence[Open], *, gen_length: int = 0) -> BlockCanvas:
+def canvas_of(
+    blocks: Sequence[Open], *, gen_length: int = 0, kind: Blocks | None = None
+) -> BlockCanvas:
     """Rows at their first block, in the order given; `gen_length` is a block's unless it is
-    said. Raises ValueError where tails do not ascend, since rows lie by the lengths of their
+    said, and blocks are counted from the prompt's first token unless `kind` says otherwise. Raises ValueError where tails do not ascend, since rows lie by the lengths of their
     prompts."""
     length = len(blocks[0].tokens)
     tails = [block.tail for block in blocks]
@@ -50,7 +52,7 @@ def canvas_of(blocks: Sequence[Open], *, gen_length: int = 0) -> BlockCanvas:
         RowFormat(gen_length=gen_length, mask_id=MASK),
         Schedule([True] * 10**4, free=True),
         Room(rows=len(blocks), tokens=10**6),
-        layout=BlockLayout(Blocks(length=length), length, gen_length),
+        layout=BlockLayout(kind or Blocks(length=length), length, gen_length),
         cache=None,
         device=torch.device("cpu"),
     )
