@@ -33,11 +33,11 @@ def _blocks_lie_inside(arrays: Arrays, run: Conditions) -> list[str]:
         return faults
     length = end - start
     too_long = is_performed & (length > run.block_length)
-    whole = count_text(run.block_length, "position")
-    faults += where(f"a block is longer than {whole}", too_long)
+    whole = count_text(run.block_length, "open position")
+    faults += where(f"more than {whole}", too_long)
     in_the_middle = is_performed & (start > 0) & (end < positions)
     too_short = in_the_middle & (length < run.block_length)
-    return faults + where(f"a block in the middle is shorter than {whole}", too_short)
+    return faults + where(f"fewer than {whole}", too_short)
 
 
 def _blocks_follow_each_other(arrays: Arrays, run: Conditions) -> list[str]:
