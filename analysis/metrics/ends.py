@@ -46,7 +46,7 @@ def ends(block: Block) -> Ends:
 def _revisions(block: Block) -> np.ndarray:
     if block.revised is None:
         return np.zeros(len(block.performed), np.int32)
-    return block.revised.at.sum(axis=(1, 2), dtype=np.int32)
+    return np.asarray(block.revised.at.sum(axis=(1, 2), dtype=np.int32))
 
 
 def _answer_commit_step(block: Block) -> np.ndarray:

@@ -120,3 +120,21 @@ def test_too_few_rows_are_undefined() -> None:
     gram = torch.eye(3)
     assert debiased_hsic(gram, gram).isnan()
     assert cka_matrix(gram[None]).isnan().all()
+
+
+def test_the_matrix_over_some_rows_is_that_of_the_rows_alone() -> None:
+    """Each step with rows of its own; pairs that have the same are compared."""
+    generator = torch.Generator().manual_seed(4)
+    geometry = LogitGeometry(torch.randn(50, 6, generator=generator))
+    hidden = torch.randn(5, 9, 6, generator=generator)
+    keep = torch.tensor([[0, 2, 3, 5, 8], [0, 2, 3, 5, 8], [1, 2, 3, 4, 6], [1, 2, 3, 4, 6]])
+    rows = torch.zeros(5, 9, dtype=torch.bool)
+    rows[:4].scatter_(1, keep, True)
+    rows[4, :3] = True  # three rows are too few
+    found = cka_matrix(geometry.centred_grams(hidden), rows)
+    for first in (0, 2):
+        pair = slice(first, first + 2)
+        alone = hidden[pair][:, keep[first]]
+        expected = cka_matrix(geometry.centred_grams(alone))
+        torch.testing.assert_close(found[pair, pair], expected, atol=1e-4, rtol=1e-4)
+    assert found[4].isnan().all() and found[:, 4].isnan().all()

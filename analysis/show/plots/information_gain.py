@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...results import Analysis, Quantity, Spike
-from ..values import finite, half_width, n_of, spike_rule, spikes_of
+from ..values import covered, half_width, n_of, spike_rule, spikes_of
 from . import style
 from .frame import heading, steps
 from .panel import Panel
@@ -53,7 +53,7 @@ def finding(analysis: Analysis, spikes: list[Spike] | None) -> str:
 
 
 def _bars(ax: Axes, quantity: Quantity, spikes: list[Spike]) -> None:
-    shown = finite(quantity)
+    shown = covered(quantity)
     values = quantity.values[shown]
     marked = {spike.step for spike in spikes}
     colours = [style.WRONG if step in marked else "#8fa3b5" for step in shown]

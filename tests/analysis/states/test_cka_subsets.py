@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from diffengine.analysis.states.cka_subsets import cka_subsets, of_problem
 
@@ -51,7 +52,8 @@ def test_against_logits_pair_by_pair() -> None:
                     np.testing.assert_allclose(found[name][one, other], expected, rtol=1e-4)
 
 
-def test_positions_that_a_step_did_not_read_are_in_neither() -> None:
+@pytest.mark.parametrize("unread", [False, True])
+def test_positions_that_a_step_did_not_read_are_in_neither(unread: bool) -> None:
     """Of a run that is decoded block by block: the first two steps read 7 positions, the last two
     the other 5, of which steps 0 and 2 see all masked, 1 sees two and 3 one committed."""
     rng = np.random.default_rng(1)
@@ -59,7 +61,7 @@ def test_positions_that_a_step_did_not_read_are_in_neither() -> None:
     hidden[1] += 2 * hidden[0]
     hidden[3] += 2 * hidden[2]
     hidden[:2, 7:] = hidden[2:, :7] = np.nan
-    masked = np.ones((4, 12), bool)
+    masked = np.isfinite(hidden[..., 0]) | unread
     masked[1, :2] = False
     masked[3, 7] = False
     head = rng.normal(size=(30, 5)).astype(np.float32)
