@@ -82,13 +82,6 @@ class PolicyOptions:
         return self.steps
 
     @property
-    def commits_first_at_once(self) -> bool:
-        """Of a policy of block diffusion, whether the first pass of a block always commits the
-        block's first token, where that is a mask. Where predictions stand one position before their
-        token no later pass has one of it."""
-        return False
-
-    @property
     def revises(self) -> bool:
         """Whether a token may change after its commit."""
         return False

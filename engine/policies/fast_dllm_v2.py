@@ -4,8 +4,9 @@ right, of each all masks that are sure enough.
 Wu et al. 2025, "Fast-dLLM v2: efficient block-diffusion LLM" (arXiv 2509.26328), by the published
 generation_functions.py without its cache within a block, which is an approximation. The prediction
 of a token stands one position before it, so that of a block's first token is made by the block
-before, which is full then: the pass after that proposes it alone, always greedily. Shapes: B rows,
-K positions of a block.
+before, which is full then: the pass after that proposes it alone, always greedily. In models whose
+predictions stand at their own position it is a token like others. Shapes: B rows, K positions of a
+block.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class FastDLLMv2Policy(BlockPolicy):
         self.part = options.sub_block_length
 
     def choose(self, canvas: BlockCanvas, sight: Sight) -> Update:
-        """The block's first token where it is a mask, else what the rule accepts of the first part
-        with masks."""
+        """The block's first token where the block before has proposed it, else what the rule
+        accepts of the first part with masks."""
         is_first = canvas.position == 0
-        opens = sight.eligible[:, :1]
+        opens = sight.eligible[:, :1] & (canvas.read_offset < 0)
         likeliest = sight.stats.top1_id.view(sight.eligible.shape)
         token = torch.where(opens & is_first, likeliest, sight.proposal.token.view(likeliest.shape))
         chosen = torch.where(opens, is_first, self._chosen(canvas, sight))

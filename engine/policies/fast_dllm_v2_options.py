@@ -44,11 +44,6 @@ class FastDLLMv2Options(ShapedBlockOptions):
         from_checkpoint=True,
     )
 
-    @property
-    def commits_first_at_once(self) -> bool:
-        """Alone, as the block before proposed it."""
-        return True
-
     def check(self) -> None:
         """Raise ConfigError unless parts divide the block."""
         if self.block_length % self.sub_block_length:

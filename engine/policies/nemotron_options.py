@@ -59,11 +59,6 @@ class NemotronOptions(BlockDiffusionOptions):
         return self.steps_of_block
 
     @property
-    def commits_first_at_once(self) -> bool:
-        """Of the strategy that commits the first masks."""
-        return self.strategy == "leftmost"
-
-    @property
     def steps_of_block(self) -> int:
         """`steps_per_block`, or one for each token."""
         return self.steps_per_block or self.block_length

@@ -65,11 +65,6 @@ class SDAROptions(ShapedBlockOptions):
         return self.steps_of_block
 
     @property
-    def commits_first_at_once(self) -> bool:
-        """Of the strategy that commits the first masks."""
-        return self.remasking_strategy == "sequential"
-
-    @property
     def steps_of_block(self) -> int:
         """`denoising_steps`, or one for each token."""
         return self.denoising_steps or self.block_length

@@ -166,8 +166,7 @@ def plan_run(request: Request) -> Plan:
 
 
 def check_attention(config: RunConfig, model: MaskedDiffusionModel) -> None:
-    """Raise ConfigError where the policy is for models that attend otherwise, or whose predictions
-    stand elsewhere."""
+    """Raise ConfigError where the policy is for models that attend otherwise."""
     by_blocks = model.family.blocks is not None
     if config.of_blocks != by_blocks:
         what = "attends block by block" if by_blocks else "attends fully"
@@ -176,12 +175,6 @@ def check_attention(config: RunConfig, model: MaskedDiffusionModel) -> None:
             f"policy {config.policy} is for models that attend {other}, and {model.architecture} "
             f"{what}; use --policy {model.family.policy}, which is its own, or one of "
             f"{', '.join(policies_for(blocks=by_blocks))}"
-        )
-    if by_blocks and model.read_offset < 0 and not config.sampler.commits_first_at_once:
-        raise ConfigError(
-            f"policy {config.policy} may pass over the first token of a block, and in "
-            f"{model.architecture} a block's first pass alone predicts it; use --policy "
-            f"{model.family.policy}, which is its own"
         )
 
 

@@ -38,7 +38,11 @@ class Open(NamedTuple):
 
 
 def canvas_of(
-    blocks: Sequence[Open], *, gen_length: int = 0, kind: Blocks | None = None
+    blocks: Sequence[Open],
+    *,
+    gen_length: int = 0,
+    kind: Blocks | None = None,
+    read_offset: int = 0,
 ) -> BlockCanvas:
     """Rows at their first block, in the order given; `gen_length` is a block's unless it is
     said, and blocks are counted from the prompt's first token unless `kind` says otherwise. Raises ValueError where tails do not ascend, since rows lie by the lengths of their
@@ -49,7 +53,7 @@ def canvas_of(
         raise ValueError(f"tails are {tails}; give the rows by ascending tails")
     gen_length = gen_length or length
     canvas = BlockCanvas(
-        RowFormat(gen_length=gen_length, mask_id=MASK),
+        RowFormat(gen_length=gen_length, mask_id=MASK, read_offset=read_offset),
         Schedule([True] * 10**4, free=True),
         Room(rows=len(blocks), tokens=10**6),
         layout=BlockLayout(kind or Blocks(length=length), length, gen_length),
