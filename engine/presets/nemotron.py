@@ -10,7 +10,7 @@ from ..policies.nemotron_options import NemotronOptions
 from .preset import Preset
 
 VLLM = (
-    "https://github.com/vllm-project/vllm/blob/86cd302f956984c02aa5f11c4b2322b99d4ab567/"
+    "https://github.com/vllm-project/vllm/blob/06c838a515e9c4634c69a802a189b55175e8d0f5/"
     "vllm/model_executor/models/nemotron_dllm.py"
 )
 CARD = (
