@@ -32,10 +32,12 @@ def _blocks_lie_inside(arrays: Arrays, run: Conditions) -> list[str]:
         return faults
     length = end - start
     too_long = is_performed & (length > run.block_length)
-    faults += where(f"more than {run.block_length} positions are open", too_long)
+    faults += where(f"more open positions than the block length, {run.block_length}", too_long)
     in_the_middle = is_performed & (start > 0) & (end < positions)
     too_short = in_the_middle & (length < run.block_length)
-    return faults + where(f"fewer than {run.block_length} positions are open", too_short)
+    return faults + where(
+        f"fewer open positions than the block length, {run.block_length}", too_short
+    )
 
 
 def _blocks_follow_each_other(arrays: Arrays, run: Conditions) -> list[str]:
