@@ -29,6 +29,9 @@ def draw(ax: Axes, analysis: Analysis, *, method: str) -> None:
     """Bars of `gain/<method>` with 95 % error bars, spikes marked."""
     quantity = analysis[f"gain/{method}"]
     spikes = spikes_of(analysis, method)
+    if spikes is not None:  # those of steps that are drawn
+        drawn = set(covered(quantity).tolist())
+        spikes = [spike for spike in spikes if spike.step in drawn]
     _bars(ax, quantity, spikes or [])
     steps(ax, analysis)
     ax.set_ylabel("gain of mean confidence")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..counts import count_text
 from ..format.schema import CELL, VARIABLES, missing
 from .conditions import Arrays, Conditions, Rule, canvas_before, open_positions, where
 
@@ -32,12 +33,11 @@ def _blocks_lie_inside(arrays: Arrays, run: Conditions) -> list[str]:
         return faults
     length = end - start
     too_long = is_performed & (length > run.block_length)
-    faults += where(f"more open positions than the block length, {run.block_length}", too_long)
+    whole = count_text(run.block_length, "open position")
+    faults += where(f"more than {whole}", too_long)
     in_the_middle = is_performed & (start > 0) & (end < positions)
     too_short = in_the_middle & (length < run.block_length)
-    return faults + where(
-        f"fewer open positions than the block length, {run.block_length}", too_short
-    )
+    return faults + where(f"fewer than {whole}", too_short)
 
 
 def _blocks_follow_each_other(arrays: Arrays, run: Conditions) -> list[str]:

@@ -125,7 +125,7 @@ def change_outside(arrays: Arrays) -> None:
         (put("open_start", (0, 0), -1), "no positions of the canvas"),
         (put("open_end", (0, 3), 7), "no positions of the canvas"),
         (put("open_start", (0, 6), 2), "in a step without a forward pass"),
-        (put("open_start", (0, 2), 1), "more open positions than the block length, 4"),
+        (put("open_start", (0, 2), 1), "more than 4 open positions"),
         (put("open_start", (0, 3), 3), "neither that of the step before nor the next"),
         (skip_the_second_block, "neither that of the step before nor the next"),
         (shorten, "the first block does not begin at position 0"),
@@ -174,7 +174,7 @@ def test_a_short_block_in_the_middle_is_noticed() -> None:
         if isinstance(values, np.ndarray) and not VARIABLES[name].is_vector
     }
     faults = value_faults(arrays, CONDITIONS)
-    assert faults == ["fewer open positions than the block length, 4 at 1 place, first at [0, 1]"]
+    assert faults == ["fewer than 4 open positions at 1 place, first at [0, 1]"]
     assert value_faults(arrays, CONDITIONS._replace(block_length=None)) == []
 
 

@@ -21,6 +21,10 @@ from diffengine.engine.store.format.verdicts import VERDICTS
 @pytest.fixture
 def shard(run_dir: Path, samples: SimpleNamespace) -> Path:
     columns = samples.columns([2, 0], bf16=True, extras=True)
+    problems, steps, positions = columns["token"].shape
+    columns["open_start"] = np.zeros((problems, steps), np.int32)
+    columns["open_end"] = np.full((problems, steps), positions, np.int32)
+    columns["revised"] = np.zeros((problems, steps, positions), np.uint8)
     return (
         run_dir
         / "shards"
