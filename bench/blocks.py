@@ -3,13 +3,15 @@ and without, and of the published loop at batch 1, in one process, at identical 
 
 The published loop is SDAR's (the generate.py of its repository) with transformers' own cache and
 attention: it feeds the prompt's full blocks once, then each block until it is full and once more to
-keep it. It only decodes; ours also records every statistic and grades.
+keep it. It only decodes; ours also records every statistic and grades. Where diffusers is
+installed, its LLaDA2 pipeline is set beside our policy of that name on the same checkpoint.
 `python -m diffengine.bench.blocks --problems generated:60` prints and writes JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -35,12 +37,14 @@ from ..engine.prompts.prompt import Prompt
 from ..engine.runs.device import in_drawing_order
 from ..engine.runs.execution import Execution, token_budget
 from ..engine.runs.plan import prompts_of
+from .block_peers import diffusers_pipeline
 
 RESULTS = Path(__file__).parent / "results"
 
 ROUNDS = 3
 
 LOOP = "published loop, batch 1"
+PIPELINE = "diffusers' LLaDA2 pipeline, batch 1"
 
 
 class Decoded(NamedTuple):
@@ -160,13 +164,18 @@ def ours(
     return Decoded(tokens, phases.tokens)
 
 
+def config_of(model: MaskedDiffusionModel, name: str, **settings: Any) -> RunConfig:
+    """A run's settings with the checkpoint's own below those given."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    return resolve(settings, checkpoint=model.sampler_defaults, model=name, dtype=dtype)
+
+
 def measure(source: str, *, model_path: Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """All ways in turns, `rounds` times: medians, each round's seconds, and whether the tokens are
     those of the published loop."""
     model = load_model(model_path)
     name = bundled_name(model_path) or str(model_path)
-    dtype = str(model.dtype).removeprefix("torch.")
-    config = resolve({"policy": "sdar"}, checkpoint=model.sampler_defaults, model=name, dtype=dtype)
+    config = config_of(model, name, policy="sdar")
     problems = list(enumerate(read_problems(source).problems))
     prompts = in_drawing_order(prompts_of(problems, model, config).prompts)
     ways: dict[str, Callable[[], Decoded]] = {
@@ -174,6 +183,14 @@ def measure(source: str, *, model_path: Path, rounds: int = ROUNDS) -> dict[str,
         "ours, kept": lambda: ours(model, config, prompts, keeps=True),
         "ours, nothing kept": lambda: ours(model, config, prompts, keeps=False),
     }
+    peer_of = dict.fromkeys(ways, LOOP)
+    if importlib.util.find_spec("diffusers") is not None:
+        of_llada2 = config_of(model, name, policy="llada2", gen_length=config.gen_length)
+        ways |= {
+            PIPELINE: lambda: Decoded(*diffusers_pipeline(model, of_llada2, prompts)),
+            "ours, llada2, kept": lambda: ours(model, of_llada2, prompts, keeps=True),
+        }
+        peer_of |= dict.fromkeys([PIPELINE, "ours, llada2, kept"], PIPELINE)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     decoded: dict[str, Decoded] = {}
     load = []
@@ -183,7 +200,6 @@ def measure(source: str, *, model_path: Path, rounds: int = ROUNDS) -> dict[str,
             began = time.perf_counter()
             decoded[way] = decode()
             seconds[way].append(round(time.perf_counter() - began, 3))
-    expected = decoded[LOOP].tokens
     return {
         "command": " ".join(["python -m diffengine.bench.blocks", *sys.argv[1:]]),
         "machine": {
@@ -206,7 +222,8 @@ def measure(source: str, *, model_path: Path, rounds: int = ROUNDS) -> dict[str,
                 "seconds": seconds[way],
                 "problems_per_hour": round(3600 * len(prompts) / statistics.median(seconds[way])),
                 "token_forwards_per_problem": round(result.token_forwards / len(prompts), 1),
-                "tokens_identical": result.tokens == expected,
+                "tokens_identical_to": peer_of[way],
+                "tokens_identical": result.tokens == decoded[peer_of[way]].tokens,
             }
             for way, result in decoded.items()
         },

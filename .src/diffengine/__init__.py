@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .engine.runs.sweep import sweep
     from .engine.store import open_run
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __all__ = ["branch", "load_model", "open_run", "read_problems", "run", "sweep"]
 
 _HOMES = {

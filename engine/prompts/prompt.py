@@ -84,8 +84,8 @@ def build_prompt(
     gen_length: int,
     template: str = "",
 ) -> Prompt:
-    """Tokenise one problem; raises PromptError if it is too long or holds a mask token, and as
-    `prompt_text` does."""
+    """Tokenise one problem; raises PromptError if it is too long, holds a mask token or one that
+    the model does not have, and as `prompt_text` does."""
     text = prompt_text(problem, model, style=style, template=template)
     # The template already holds the start token.
     ids = model.tokenizer.encode(text, add_special_tokens=False)
@@ -103,6 +103,13 @@ def build_prompt(
     answer: list[int] = []
     if problem.answer is not None:
         answer = model.tokenizer.encode(problem.answer, add_special_tokens=False)
+    largest = max((*ids, *answer))
+    rows = len(model.head_weight)
+    if largest >= rows:
+        raise PromptError(
+            f"the tokenizer gives token {largest}, and the model has {count_text(rows, 'token')}, "
+            "from 0; tokenizer.json and config.json are not of one checkpoint"
+        )
     return Prompt(
         problem, index, problem_key(problem.id), tuple(ids), tuple(answer[:MAX_ANSWER_TOKENS])
     )

@@ -131,17 +131,17 @@ def plan_run(request: Request) -> Plan:
     request = request.on_preset()
     settings = {name: value for name, value in request.settings.items() if name != "dtype"}
     settings["policy"] = request.policy()
-    check_settings(settings)
+    kind = check_settings(settings)
     problems = request.read_problems()
     execution = request.execution
     model = request.load_model()
+    check_attention(str(settings["policy"]), model, of_blocks=kind.of_blocks)
     config = resolve(
         settings,
         checkpoint=model.sampler_defaults,
         model=bundled_name(model.path) or str(model.path),
         dtype=str(model.dtype).removeprefix("torch."),
     )
-    check_attention(config, model)
     for option, is_asked in (("--compile", execution.compile), ("--fused", execution.fused)):
         if is_asked:
             refuse_blocks(model, option)
@@ -165,14 +165,15 @@ def plan_run(request: Request) -> Plan:
     return Plan(out, info, decodings, model, config, execution)
 
 
-def check_attention(config: RunConfig, model: MaskedDiffusionModel) -> None:
-    """Raise ConfigError where the policy is for models that attend otherwise."""
+def check_attention(policy: str, model: MaskedDiffusionModel, *, of_blocks: bool) -> None:
+    """Raise ConfigError where the policy, which is for models that attend block by block if it is
+    `of_blocks`, is for others than this one."""
     by_blocks = model.family.blocks is not None
-    if config.of_blocks != by_blocks:
+    if of_blocks != by_blocks:
         what = "attends block by block" if by_blocks else "attends fully"
         other = "fully" if by_blocks else "block by block"
         raise ConfigError(
-            f"policy {config.policy} is for models that attend {other}, and {model.architecture} "
+            f"policy {policy} is for models that attend {other}, and {model.architecture} "
             f"{what}; use --policy {model.family.policy}, which is its own, or one of "
             f"{', '.join(policies_for(blocks=by_blocks))}"
         )

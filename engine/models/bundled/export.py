@@ -24,7 +24,6 @@ from .train import ROPE_THETA, SHAPE
 
 BLOCK_SAMPLER = {
     "gen_length": 48,
-    "denoising_steps": 8,
     "remasking_strategy": "low_confidence_static",
     "temperature": 0.0,
 }

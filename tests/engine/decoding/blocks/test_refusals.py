@@ -61,6 +61,14 @@ def test_policies_of_other_models_are_refused(
     assert files_in(tmp_path) == []
 
 
+def test_the_wrong_policy_is_said_before_its_options(
+    sdar: MaskedDiffusionModel, tmp_path: Path
+) -> None:
+    options = {"gen_length": 6, "block_length": 3, "steps": 5}  # no multiple of the two blocks
+    with pytest.raises(ConfigError, match="policy llada is for models that attend fully"):
+        run("samples", out=tmp_path / "out", model=sdar, policy="llada", **options)
+
+
 def test_its_policy_is_refused_for_models_that_attend_fully(
     bundled_model: MaskedDiffusionModel, tmp_path: Path
 ) -> None:

@@ -104,6 +104,29 @@ def test_a_prompt_without_tokens_is_refused(dense: Callable[..., Path]) -> None:
         build_prompt(problem, 0, model, style="chat", gen_length=8)
 
 
+@pytest.mark.parametrize("where", ["question", "answer"])
+def test_a_token_that_the_model_does_not_have_is_refused(
+    dense: Callable[..., Path], where: str
+) -> None:
+    """Of a tokenizer with 560 tokens, beside weights for as many as the largest but one."""
+    model = load_model(dense("A2D-Llama"), device="cpu")
+    texts = {"question": "", "answer": "3"} | {where: "What is 4 plus 4?"}
+    problem = Problem(id="p", question=texts["question"], answer=texts["answer"])
+    prompt = build_prompt(problem, 0, model, style="raw", gen_length=8)
+    largest = max(prompt.token_ids if where == "question" else prompt.answer_ids)
+    assert largest == max(*prompt.token_ids, *prompt.answer_ids)
+    for rows in (largest, largest + 1):
+        cut = type("Cut", (), {"head_weight": model.head_weight[:rows]})()
+        for name in ("tokenizer", "max_length", "token_ids", "family"):
+            setattr(cut, name, getattr(model, name))
+        if rows > largest:
+            assert build_prompt(problem, 0, cut, style="raw", gen_length=8) == prompt
+            continue
+        says = rf"the tokenizer gives token {largest}, and the model has {largest} tokens, from 0"
+        with pytest.raises(PromptError, match=says):
+            build_prompt(problem, 0, cut, style="raw", gen_length=8)
+
+
 def invoke(*arguments: Any) -> Any:
     return CliRunner().invoke(group, [str(argument) for argument in arguments])
 
