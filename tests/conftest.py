@@ -117,6 +117,7 @@ TOGETHER = {
     "analysis/show/test_report.py": "report",
     "test_dense_parity.py": "dense parity",
     "test_plugins.py": "plugins",
+    "test_tutorial.py": "tutorial",
 }
 """Tests that one process of `pytest -n 2 --dist loadgroup` passes, by the beginning of their path:
 two Rays at once would starve each other, and the others share what is dear to set up."""

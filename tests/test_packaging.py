@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
     "math_verify": {"math-verify"},
 }
 """Where a module's name is not its distribution's."""
-PEERS = {"infomeasure", "liger_kernel"}
+PEERS = {"diffusers", "infomeasure", "liger_kernel"}
 """Compared with where they happen to be installed; in bench only."""
 
 
