@@ -11,6 +11,7 @@ installed, its LLaDA2 pipeline is set beside our policy of that name on the same
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import os
@@ -132,8 +133,6 @@ class PublishedLoop:
 
 def _stock(model: MaskedDiffusionModel) -> Any:
     """The same weights in the stock class as transformers runs it."""
-    import copy
-
     config = copy.deepcopy(model.network.config)
     config._attn_implementation = "sdpa"
     with torch.device(model.device):

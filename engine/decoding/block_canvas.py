@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ...kernels.matrix_product import safe_rows
-from ...kernels.transfer import HostCopies
 from ..models.block_attention import BlockPacking, Span, seen_by_blocks
 from ..models.block_reads import BlockReads
 from ..models.cache import KeyValueCache
@@ -80,7 +79,6 @@ class BlockCanvas(Canvas):
         self._written: Tensor | None = None
         self._unread: Tensor | None = None
         self._places: tuple[Tensor, Tensor] | None = None
-        self._counts = HostCopies(device)
 
     @property
     def decoded(self) -> float:
@@ -359,7 +357,8 @@ class BlockCanvas(Canvas):
         masked = (self.generated == self.mask_id).sum(-1)
         closed = masked == 0 if update.closed is None else update.closed
         stopped = torch.zeros_like(closed) if update.stopped is None else update.stopped
-        counted = self._counts.array(torch.stack([masked, closed.long(), stopped.long()]))
-        self._counts.ready()()
+        assert self._copies is not None, "blocks are of a free schedule"
+        counted = self._copies.array(torch.stack([masked, closed.long(), stopped.long()]))
+        self._copies.ready()()
         n_masked, over, ends = counted.tolist()
         return n_masked, [bool(x) for x in over], [bool(x) for x in ends]

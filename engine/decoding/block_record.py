@@ -107,11 +107,16 @@ class Opened:
         return self._cells
 
 
+def zero_where_unread(hidden: Tensor) -> Tensor:
+    """Hidden states [S, K, D] for sums in which what nobody read has weight 0: NaN times 0 is
+    NaN."""
+    return torch.where(hidden.isnan(), 0, hidden)
+
+
 def cka_of_blocks(
     geometry: LogitGeometry, hidden: Tensor, seen: Tensor, opened: Opened
 ) -> dict[str, Tensor]:
     """As `trajectory.cka_of` [S, S], [S], [S], between steps of one block, over its positions that
     all of them read; NaN between steps of different blocks, which have no position in common."""
-    hidden = torch.where(hidden.isnan(), 0, hidden)  # what nobody read must not count: NaN times 0
     walked = on_device(opened.walked, hidden.device)
     return cka_of(geometry, hidden, seen, walked, opened.shared(hidden.device))

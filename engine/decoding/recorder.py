@@ -7,6 +7,7 @@ once. Shapes: S steps, G positions, D features, A answer tokens, K top logits.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from ..prompts.prompt import Prompt
 from ..store.format.schema import VARIABLES, missing, variables_in_flight
 from ..store.format.verdicts import VERDICTS
 from .block_canvas import BlockRow
-from .block_record import Opened, cka_of_blocks
+from .block_record import Opened, cka_of_blocks, zero_where_unread
 from .canvas import Canvas
 from .null_beliefs import NullBeliefs
 from .policy import Update
@@ -246,6 +247,7 @@ class Recorder:
         if opened is None:
             similarity = cka_of(self.geometry, hidden, seen, steps)
         else:
+            hidden = zero_where_unread(hidden)
             seen = seen & (opened.positions(len(seen), seen.device) >= 0)
             similarity = cka_of_blocks(self.geometry, hidden, seen, opened)
         return similarity | {
@@ -299,7 +301,8 @@ class Recorder:
             return answer_states(hidden, answer)
         positions = leaving.opened.positions(len(hidden), hidden.device)
         of_answer = (positions >= answer[0]) & (positions < answer[1])
-        return masked_states(hidden, of_answer & ~hidden[..., 0].isnan())
+        of_answer &= ~hidden[..., 0].isnan()
+        return masked_states(zero_where_unread(hidden), of_answer)
 
     def _of_text(self, ids: list[int]) -> list[int]:
         """The tokens of the text among those of the canvas: of a model that attends block by block
@@ -307,10 +310,7 @@ class Recorder:
         if not self.config.of_blocks:
             return ids
         ends = {self.model.token_ids.eos, self.model.token_ids.eot}
-        for place, token in enumerate(ids):
-            if token in ends:
-                return ids[:place]
-        return ids
+        return list(itertools.takewhile(lambda token: token not in ends, ids))
 
     def _start_of(self, row: Row) -> np.ndarray:
         """The canvas [G] that the first step which is decoded sees."""

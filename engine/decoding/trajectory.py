@@ -111,10 +111,8 @@ def masked_states(hidden: Tensor, seen: Tensor) -> Tensor:
     steps, positions, width = hidden.shape
     states = hidden.new_empty((steps, width), dtype=torch.float32)
     weight = seen.float() / seen.sum(-1, keepdim=True)  # 0 / 0: no masked position, NaN
-    # What nobody read has no states, and must not count: NaN times 0 is NaN.
     for part in steps_at_once(steps, positions=positions, width=width):
-        read = torch.where(seen[part][..., None], hidden[part].float(), 0)
-        states[part] = torch.einsum("sg,sgd->sd", weight[part], read)
+        states[part] = torch.einsum("sg,sgd->sd", weight[part], hidden[part].float())
     return states
 
 

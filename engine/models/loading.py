@@ -146,7 +146,8 @@ def load_model(
     forward = family.forward or (Forward if family.blocks is not None else forward_of)
 
     with _translating(row, directory):
-        lengths = block_length_of(family.blocks, config, _sampler_defaults(directory))
+        defaults = _sampler_defaults(directory)
+        defaults |= block_length_of(family.blocks, config, defaults)
     tokenizer = load_tokenizer(directory, family)
     token_ids = special_tokens(family.tokens, config, tokenizer, directory)
     check_within(token_ids, n_candidates, directory)
@@ -160,7 +161,7 @@ def load_model(
         path=directory,
         architecture=row.name,
         fingerprint=fingerprint(directory, files),
-        sampler_defaults=_sampler_defaults(directory) | lengths,
+        sampler_defaults=defaults,
         family=family,
         forward=forward(network),
     )

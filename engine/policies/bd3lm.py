@@ -44,7 +44,7 @@ class BD3LMPolicy(BlockPolicy):
             confidence = noise.double().view(confidence.shape)
         score = torch.where(sight.eligible, confidence, -torch.inf)
         chosen = highest(score, self._due(canvas), canvas)
-        return Update(sight.proposal.token.view(chosen.shape), chosen & sight.eligible)
+        return Update(sight.proposal.token.view(chosen.shape), chosen)
 
     def _due(self, canvas: BlockCanvas) -> list[int]:
         counts = []

@@ -14,13 +14,6 @@ class BD3LMOptions(BlockDiffusionOptions):
     """The names are those of the published sampler's config, but for `block_size`, which is
     `block_length` here."""
 
-    block_length: int = option(
-        32,
-        "Block length.",
-        rule=AT_LEAST_ONE,
-        default_text="the checkpoint's own",
-        from_checkpoint=True,
-    )
     steps_per_block: int | None = option(
         None,
         "Steps among which a block's commits are split; those that would commit nothing are left "

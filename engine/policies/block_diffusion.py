@@ -62,8 +62,8 @@ class BlockPolicy(Policy):
 
     @abstractmethod
     def choose(self, canvas: BlockCanvas, sight: Sight) -> Update:
-        """This step's commits, at the masked positions `sight.eligible` [B, K] alone, and where the
-        rule has such: revisions, and which blocks are `closed`."""
+        """This step's commits, of which those at the masked positions `sight.eligible` [B, K] alone
+        count, and where the rule has such: revisions, and which blocks are `closed`."""
 
     def _stopped(self, canvas: BlockCanvas, update: Update) -> Tensor | None:
         """Which rows [B] end with the block that closes now, for it holds the end of the text."""

@@ -30,7 +30,7 @@ class BlockDiffusionOptions(PolicyOptions):
         default_text="as many as the blocks can use",
     )
     block_length: int = option(
-        4,
+        32,
         "Block length.",
         rule=AT_LEAST_ONE,
         default_text="the checkpoint's own",

@@ -14,13 +14,6 @@ class FastDLLMv2Options(ShapedBlockOptions):
     """The names are those of the published generation, but for `small_block_size`, which is
     `sub_block_length` here."""
 
-    block_length: int = option(
-        32,
-        "Block length.",
-        rule=AT_LEAST_ONE,
-        default_text="the checkpoint's own",
-        from_checkpoint=True,
-    )
     sub_block_length: int = option(
         8,
         "Parts of a block that are finished from left to right.",

@@ -16,13 +16,6 @@ class LLaDA2Options(ShapedBlockOptions):
     What may be none does not come from a checkpoint, for none could not be said against it.
     """
 
-    block_length: int = option(
-        32,
-        "Block length.",
-        rule=AT_LEAST_ONE,
-        default_text="the checkpoint's own",
-        from_checkpoint=True,
-    )
     eos_early_stop: bool = option(
         False,
         "End a problem with the block that holds the end of the sequence or of the turn.",

@@ -46,7 +46,7 @@ class NemotronPolicy(BlockPolicy):
             sure = sight.confidence.log() >= self.least
             is_last = canvas.on_device([int(steps <= 1) for steps in left]).bool()
             accepted = sight.or_surest(sure, score=sight.confidence)
-            return (accepted | is_last[:, None]) & sight.eligible
+            return accepted | is_last[:, None]
 
         score = sight.confidence
         if self.strategy == "leftmost":
@@ -55,4 +55,4 @@ class NemotronPolicy(BlockPolicy):
             -(-masks // max(steps, 1)) for masks, steps in zip(canvas.masks_left, left, strict=True)
         ]
         ranked = torch.where(sight.eligible, score, -torch.inf)
-        return highest(ranked, counts, canvas) & sight.eligible
+        return highest(ranked, counts, canvas)

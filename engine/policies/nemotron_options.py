@@ -15,13 +15,6 @@ ABOVE_ZERO = Rule(lambda value: 0 < value <= 1, "it must be above 0 and at most 
 class NemotronOptions(BlockDiffusionOptions):
     """`strategy` has the three names under which vLLM serves them."""
 
-    block_length: int = option(
-        32,
-        "Block length.",
-        rule=AT_LEAST_ONE,
-        default_text="the checkpoint's own",
-        from_checkpoint=True,
-    )
     steps_per_block: int | None = option(
         None,
         "Steps of a block, the last of which commits all masks that are left.",

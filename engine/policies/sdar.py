@@ -45,9 +45,9 @@ class SDARPolicy(BlockPolicy):
         counts = [self.counts[min(s, len(self.counts) - 1)] for s in canvas.steps_in_block]
         if self.strategy == "sequential":
             first = torch.where(sight.eligible, -canvas.position.double(), -torch.inf)
-            return highest(first, counts, canvas) & sight.eligible
+            return highest(first, counts, canvas)
         confidence = torch.where(sight.eligible, sight.confidence, -torch.inf)
-        scheduled = highest(confidence, counts, canvas) & sight.eligible
+        scheduled = highest(confidence, counts, canvas)
         if self.strategy == "low_confidence_static":
             return scheduled
         high = confidence > self.threshold

@@ -12,6 +12,13 @@ from .block_diffusion_options import ShapedBlockOptions
 class SDAROptions(ShapedBlockOptions):
     """The names are those of the published generate.py; `entropy_bound` is in nats."""
 
+    block_length: int = option(
+        4,
+        "Block length.",
+        rule=AT_LEAST_ONE,
+        default_text="the checkpoint's own",
+        from_checkpoint=True,
+    )
     denoising_steps: int | None = option(
         None,
         "Steps of a block that is generated whole.",
