@@ -14,6 +14,10 @@ from diffengine.engine.decoding.policy import Update
 from diffengine.engine.models.family import TokenIds
 from diffengine.engine.policies import make_policy
 
+from .block_steps import EOS as END
+from .block_steps import MASK as BLOCK_MASK
+from .block_steps import Open, canvas_of, decide, policy_of
+
 MASK, EOS, EOT, WORD, NEW = 9, 1, 2, 5, 6
 
 
@@ -65,6 +69,22 @@ def test_what_a_revision_writes_or_removes_counts(end: int) -> None:
     assert stopped([WORD] * 4, {1: end}, revised=True)
     assert not stopped([end, WORD, WORD, WORD], {0: WORD}, revised=True)
     assert not stopped([WORD] * 4, {1: end}, revised=True, closed=False)
+
+
+def test_what_is_proposed_where_a_token_stands_is_no_end() -> None:
+    """A schedule that asks for more masks than are left picks such places too."""
+    canvas = canvas_of([Open([WORD, WORD, WORD, BLOCK_MASK], steps=1)])
+    policy = policy_of(
+        "sdar",
+        block_length=4,
+        denoising_steps=2,
+        remasking_strategy="low_confidence_static",
+    )
+    token = torch.tensor([[END, END, END, WORD]])
+    sure = torch.full((1, 4), 0.5)
+    update = decide(policy, canvas, token, sure, torch.zeros(1, 4))
+    assert update.commit.tolist() == [[False, False, False, True]]
+    assert update.stopped is not None and update.stopped.tolist() == [False]
 
 
 def test_without_an_end_of_turn_or_where_it_is_not_asked_for() -> None:
