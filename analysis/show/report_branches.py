@@ -24,8 +24,8 @@ from .report_curves import Chart, Curve, drawn_chart, rounded
 from .report_problems import Coding
 from .sensitivity import SHOWN as MEASURES
 from .sensitivity import first_map
-from .summary_branches import ABSENT, what_lines
-from .values import usable
+from .summary_branches import ABSENT, OF_BLOCKS, what_lines
+from .values import is_of_blocks, usable
 
 if TYPE_CHECKING:
     from ...engine.store import Run
@@ -113,7 +113,10 @@ def _why_not(run: Run, analysis: Analysis | None) -> str:
         return f"{UNREADABLE}."
     if branch_folders(Path(run.path)):
         return "There are branches that no analysis has read yet: diffengine analyze RUN"
-    return f"{ABSENT[0].upper()}{ABSENT[1:]}."
+    none = ABSENT
+    if analysis is not None and is_of_blocks(analysis):
+        none = OF_BLOCKS
+    return f"{none[0].upper()}{none[1:]}."
 
 
 def _said(analysis: Analysis) -> list[str]:

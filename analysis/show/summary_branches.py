@@ -11,9 +11,10 @@ from ..branching.entropy import ESTIMATORS
 from ..compare.columns import aligned
 from ..results import Analysis, Quantity
 from ..wording import value_text
-from .values import method_of, usable
+from .values import is_of_blocks, method_of, usable
 
 ABSENT = "no branches; `diffengine branch RUN --samples 16`, then `diffengine analyze RUN` again"
+OF_BLOCKS = "no branches: one begins on a canvas that is whole, and this run goes block by block"
 H = f"{ENTROPY}/{SHOWN}"
 I_T = f"{INFORMATION}/{SHOWN}"
 P = f"{INFORMATION}_p/{SHOWN}"
@@ -30,7 +31,7 @@ def branch_lines(analysis: Analysis) -> list[str]:
     table of all steps, and branches of other laws."""
     facts = analysis.info.get("branching")
     if facts is None:
-        return [ABSENT]
+        return [OF_BLOCKS if is_of_blocks(analysis) else ABSENT]
     if not facts:
         return ["no branches that can be read, or none with noise of their own; see the warnings"]
     others = [f"not pooled, not shown: {line}" for line in facts["others"]]

@@ -16,7 +16,7 @@ import numpy as np
 from ....engine.store.counts import count_text
 from ...branching.answers import ENTROPY, INFORMATION, LEVEL, SHOWN, WORDS, cannot_tell
 from ...results import Analysis, Quantity
-from ..values import band_of, count, finite, steps_shown, usable, why_not
+from ..values import band_of, count, finite, is_of_blocks, steps_shown, usable, why_not
 from . import style
 from .frame import explain, heading, steps
 from .lines import line
@@ -34,6 +34,7 @@ ABSENT = (
     "diffengine branch RUN --samples 16\n"
     "diffengine analyze RUN"
 )
+OF_BLOCKS = "No branches: one begins on a canvas that is whole, and this run goes block by block"
 UNREADABLE = "The branches here cannot be used: see the warnings in analysis_summary.txt"
 
 H = f"{ENTROPY}/{SHOWN}"
@@ -52,7 +53,8 @@ def draw(ax: Axes, analysis: Analysis) -> None:
     """I_t with its band up to the level H(A | x_0); where there is no step 0, H(A | x_t) itself."""
     facts = analysis.info.get("branching")
     if not facts:
-        explain(ax, TITLE, ABSENT if facts is None else UNREADABLE)
+        none = OF_BLOCKS if is_of_blocks(analysis) else ABSENT
+        explain(ax, TITLE, none if facts is None else UNREADABLE)
         return
     if not usable(analysis, H):
         explain(ax, TITLE, why_not(analysis, H))

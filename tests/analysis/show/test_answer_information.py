@@ -71,6 +71,14 @@ def test_without_branches_the_panel_says_how_to_get_them() -> None:
     assert "see the warnings" in branch_lines(unreadable)[0]
 
 
+def test_a_block_run_is_not_told_to_do_what_is_refused() -> None:
+    of_blocks = replace(PLAIN, info={**PLAIN.info, "of_blocks": True})
+    _, texts = drawn(of_blocks)
+    said = [*texts, *branch_lines(of_blocks)]
+    assert not any("diffengine branch" in text for text in said)
+    assert sum("goes block by block" in text for text in said) == 2
+
+
 def test_the_curve_goes_from_0_to_all_of_it(branched: Analysis) -> None:
     ax, texts = drawn(branched)
     whole = float(branched["answer_entropy/miller_madow"].values[0])
